@@ -26,6 +26,11 @@ rule all:
         all_targets(),
 
 
+onstart:
+    own(LAYOUT)
+
+
 onsuccess:
+    PLAN.remove_outdated_specs()
     if LAYOUT.case_table().is_file():
         shell("python -m outctl summary --results-dir {LAYOUT.results:q} >&2")

@@ -78,6 +78,7 @@ def package(tmp_path, monkeypatch) -> Iterator[Path]:
 
 def forget() -> None:
     fingerprints._module.cache_clear()
+    fingerprints.code_of.cache_clear()
     fingerprints.fingerprint.cache_clear()
 
 

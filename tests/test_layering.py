@@ -10,7 +10,19 @@ import outctl
 
 SOURCE = Path(outctl.__file__).parent
 
-HELPERS = {"errors", "files", "provenance", "specs", "layout", "config_files", "fingerprint"}
+HELPERS = {
+    "checkpoints",
+    "checksums",
+    "config_files",
+    "environments",
+    "errors",
+    "files",
+    "fingerprint",
+    "layout",
+    "provenance",
+    "runs",
+    "specs",
+}
 """Used everywhere; they know the configuration and each other, and no stage."""
 LAYERS = [
     {"config", "divergences"},
@@ -19,6 +31,7 @@ LAYERS = [
     {"evaluation"},
     {"finetune"},
     {"plan", "schemas"},
+    {"staleness"},
     {"results"},
     {"cli"},
     {"__main__"},

@@ -192,7 +192,7 @@ def test_addition_makes_its_own_jobs_and_leaves_the_others_but_for_the_tables(ke
 def test_code_package_versions_and_upstream_jobs_count(job):
     spec = plan_of(FILES).spec(*job)
     assert spec.code == fingerprint(STAGES[job[0]])
-    assert spec.packages == {name: installed_version(name) for name in PACKAGES[job[0]]}
+    assert spec.packages == {name: installed_version(name).partition("+")[0] for name in PACKAGES[job[0]]}
     for field, value in (("code", "0" * 64), ("packages", {"torch": "0"}), ("upstream", {"a": "0"}), ("stage", "none")):
         assert spec.model_copy(update={field: value}).hash != spec.hash
 
@@ -225,7 +225,7 @@ def test_packages_of_every_stage_are_installed(stage):
 
 
 def spec_files() -> Iterator[Path]:
-    return (path for path in Path().rglob("*.json") if {"specs", ".specs"} & set(path.parts))
+    return Path().rglob("*@*.json")
 
 
 def test_every_job_has_a_file_of_its_own_and_reads_it_back():

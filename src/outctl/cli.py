@@ -15,10 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from outctl.config import BASELINE
 from outctl.config_files import nearest, read_yaml
-from outctl.errors import OutctlError
+from outctl.errors import OutctlError, of_the_machine
 from outctl.layout import Layout
 from outctl.plan import SPLITS, Plan, load_plan
 from outctl.specs import Spec, read_spec
+from outctl.staleness import check_unchanged
 
 app = typer.Typer(
     add_completion=False,
@@ -46,6 +47,10 @@ ModelDir = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--model-dir", help="The prepared model; without it, where the workflow keeps it."),
 ]
+Checkpoints = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--checkpoints", help="Where what is done so far is kept; without it, where the workflow keeps it."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DEFAULT_CONFIG = Path("config/config.yaml")
 
@@ -60,7 +65,11 @@ def _known(kind: str, name: str, valid: list[str]) -> None:
 
 
 def _spec(spec: Path | None, config: Path, stage: str, *names: str) -> Spec:
-    return read_spec(spec, stage) if spec else _plan(config).spec(stage, *names)
+    if spec is None:
+        return _plan(config).spec(stage, *names)
+    found = read_spec(spec, stage)
+    check_unchanged(found)
+    return found
 
 
 def _console() -> Console:
@@ -129,10 +138,7 @@ def finetune(
         typer.Option("--samples", help="Training samples of a case of the recipe; repeat in the order of the names."),
     ] = None,
     output: Output = None,
-    checkpoints: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--checkpoints", help="Where checkpoints are kept while training."),
-    ] = None,
+    checkpoints: Checkpoints = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Train a LoRA adapter whose loss compares the model's word distribution with the target."""
@@ -165,12 +171,13 @@ def evaluate(
         typer.Option("--adapter-dir", help="The adapter's directory; without it, where the workflow keeps it."),
     ] = None,
     output: Output = None,
+    checkpoints: Checkpoints = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Measure the exact word probabilities of a model, with or without an adapter, on the samples of a case."""
     from outctl.evaluation.evaluate import evaluate_case
 
-    if not (spec and model_dir and samples and output and (adapter_dir or variant == BASELINE)):
+    if not (spec and model_dir and samples and output and checkpoints and (adapter_dir or variant == BASELINE)):
         plan = _plan(config)
         _known("model", model, plan.models)
         _known("variant", variant, plan.variants)
@@ -179,6 +186,7 @@ def evaluate(
         samples = samples or plan.layout.samples(case, "eval")
         adapter_dir = adapter_dir or plan.layout.variant_adapter(model, variant)
         output = output or plan.layout.records(model, variant, case)
+        checkpoints = checkpoints or plan.layout.checkpoints()
     with _progress() as progress:
         task = progress.add_task(f"{model} {variant} {case}", total=None)
         evaluate_case(
@@ -187,6 +195,7 @@ def evaluate(
             samples,
             adapter_dir,
             output,
+            checkpoints,
             lambda done, total: progress.update(task, completed=done, total=total),
         )
 
@@ -237,6 +246,33 @@ def summary(results_dir: ResultsDir = None, config: Config = DEFAULT_CONFIG) -> 
     from outctl.results.console import print_summary
 
     print_summary(_layout(results_dir, config), _console())
+
+
+@app.command(rich_help_panel=PERSON)
+def why(
+    target: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="An output, or a step such as evaluate/MODEL/VARIANT/CASE; every stale step without it."),
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Say why a step is stale, that is, why the next run makes it again.
+
+    Example: [bold]outctl why results/output_control_results.csv[/bold]
+    """
+    from outctl.staleness import explain, job_of, stale_jobs
+
+    plan = _plan(config)
+    plan.inspect()
+    found = explain(plan, job_of(plan, target)) if target else dict(stale_jobs(plan))
+    if not found:
+        print(f"{target or 'everything'} is up to date")
+    for job, lines in found.items():
+        name = "/".join(job)
+        for line in lines:
+            print(f"{name}: {line}")
+        if not lines:
+            print(f"{name}: it reads what stale steps make")
 
 
 @app.command(rich_help_panel=PERSON)
@@ -405,4 +441,9 @@ def main() -> None:
         app(args=spread(sys.argv[1:]))
     except OutctlError as error:
         print(f"outctl: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if (line := of_the_machine(error)) is None:
+            raise
+        print(f"outctl: {line}", file=sys.stderr)
         sys.exit(1)

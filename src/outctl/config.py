@@ -258,6 +258,8 @@ class Evaluation(Section):
 
     tokens_per_pass: int = Field(default=1024, ge=16)
     """Largest number of distinct tokens in a forward pass; memory grows with it, answers do not depend on it."""
+    checkpoint_every: int = Field(default=100, ge=1)
+    """Samples between two checkpoints, from which an interrupted evaluation goes on."""
     top_tokens: int = Field(default=20, ge=18, le=100)
     """How many of the likeliest first tokens a record holds; the published rule drops up to sixteen of them."""
 
@@ -278,6 +280,9 @@ class Resources(Section):
     """Whether a job that computes with a model asks for a GPU (1) or is planned for CPUs (0)."""
     threads: int = Field(default=8, ge=1)
     """CPU threads of such a job; fewer are taken where there are fewer."""
+    max_runtime: int | None = Field(default=None, ge=1)
+    """Longest run time that a job may ask for, in minutes: the time limit of a cluster's partition. A training that needs
+    longer goes on from its checkpoint in the next attempt."""
 
 
 class Experiment(Section):

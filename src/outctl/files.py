@@ -17,7 +17,8 @@ from outctl.errors import OutctlError
 Row = TypeVar("Row", bound=BaseModel)
 
 
-def _sync(path: Path) -> None:
+def synchronise(path: Path) -> None:
+    """Flush a file or directory to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -25,16 +26,23 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk, and rename it: a reader sees all of it or none."""
+def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write a file under a temporary name, flush it to the disk, and rename it: a reader sees all of it or none.
+
+    Args:
+        path: the file.
+        content: all of it.
+        durable: whether to wait until it is on the disk; what any start of the workflow writes again need not be.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         # mkstemp makes files that only their owner reads; results are for everyone whom the umask lets in.
         mask = os.umask(0)
         os.umask(mask)
@@ -43,12 +51,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    if durable:
+        synchronise(path.parent)
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write a text file whole or not at all, in UTF-8."""
-    write_bytes(path, content.encode("utf-8"))
+def write_text(path: Path, content: str, durable: bool = True) -> None:
+    """Write a text file whole or not at all, in UTF-8; `durable` as in `write_bytes`."""
+    write_bytes(path, content.encode("utf-8"), durable)
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:
@@ -137,10 +146,11 @@ def whole_directory(path: Path) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o777 & ~mask)
-        for file in temporary.rglob("*"):
+        # In the order in which they were written: no file's status changes after that of the provenance, which is last.
+        for file in sorted(temporary.rglob("*"), key=lambda file: file.stat().st_mtime_ns):
             if file.is_file():
                 file.chmod(0o666 & ~mask)
-                _sync(file)
+                synchronise(file)
         if path.exists():
             outdated = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
             path.replace(outdated / path.name)
@@ -148,7 +158,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(outdated)
         else:
             temporary.replace(path)
-        _sync(path.parent)
+        synchronise(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -102,8 +102,13 @@ class _Reach:
             self.name(module, name)
 
     def _effects(self, module: str) -> None:
-        if (module, "") not in self.reached:
-            self._follow(module, "", _module(module).effects)
+        if (module, "") in self.reached:
+            return
+        self._follow(module, "", _module(module).effects)
+        # Importing a module runs the packages around it first.
+        parent = module.rpartition(".")[0]
+        if parent and _path(parent):
+            self._effects(parent)
 
     def _follow(self, module: str, key: str, statements: list[ast.stmt]) -> None:
         self.reached[module, key] = statements
@@ -117,12 +122,20 @@ class _Reach:
 
 
 @lru_cache(maxsize=64)
-def fingerprint(stage_module: str) -> str:
-    """Hash (64 hexadecimal digits) of all code of this package that a stage's module can reach."""
+def code_of(stage_module: str) -> dict[str, str]:
+    """Module -> hash (16 hexadecimal digits) of what a stage's module can reach in it, itself included."""
     reach = _Reach()
     reach.module(stage_module)
-    digest = hashlib.sha256()
+    digests: dict[str, hashlib._Hash] = {}
     for (module, name), statements in sorted(reach.reached.items()):
         for statement in statements:
-            digest.update(f"{module}:{name}:{ast.dump(statement)}\n".encode())
-    return digest.hexdigest()
+            digest = digests.setdefault(module, hashlib.sha256())
+            digest.update(f"{name}:{ast.dump(statement)}\n".encode())
+    return {module: digest.hexdigest()[:16] for module, digest in digests.items()}
+
+
+@lru_cache(maxsize=64)
+def fingerprint(stage_module: str) -> str:
+    """Hash (64 hexadecimal digits) of all code of this package that a stage's module can reach."""
+    lines = [f"{module} {digest}\n" for module, digest in sorted(code_of(stage_module).items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

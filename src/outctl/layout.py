@@ -5,6 +5,14 @@ from pathlib import Path
 
 from outctl.config import BASELINE
 
+FIGURES = ("calibration", "tvd")
+"""Names of the figures."""
+
+
+def beside(output: Path) -> Path:
+    """The provenance file beside an output that is one file."""
+    return output.with_suffix(".provenance.json")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -34,10 +42,6 @@ class Layout:
         """Directory of a variant's adapter; None for the baseline."""
         return None if variant == BASELINE else self.adapter(model, variant)
 
-    def checkpoints(self) -> Path:
-        """Where trainings keep their checkpoints, one directory a specification."""
-        return self.results / "checkpoints"
-
     def records(self, model: str, variant: str, case: str) -> Path:
         """Records of a model, variant and case."""
         return self.results / "evaluations" / model / variant / f"{case}.jsonl"
@@ -62,8 +66,46 @@ class Layout:
         """A figure."""
         return self.results / "figures" / f"{name}.svg"
 
-    def spec(self, stage: str, *names: str) -> Path:
-        """Specification of a job; those of models lie beside the models, which experiments share."""
+    def provenance(self, stage: str, *names: str) -> Path:
+        """Provenance of what a job writes."""
+        match stage, names:
+            case "fetch-model", (model,):
+                return self.model(model) / "provenance.json"
+            case "make-samples", (case, split):
+                return beside(self.samples(case, split))
+            case "finetune", (model, adapter):
+                return self.adapter(model, adapter) / "provenance.json"
+            case "evaluate", (model, variant, case):
+                return beside(self.records(model, variant, case))
+            case "aggregate-model", (model,):
+                return beside(self.model_results(model))
+            case "aggregate", ():
+                return beside(self.combined())
+            case "figures", ():
+                return beside(self.figure("figures"))
+        raise ValueError(f"no stage {stage!r} for {names}")
+
+    def specs(self, stage: str) -> Path:
+        """Where a stage's specifications lie; those of models beside the models, which experiments share."""
         # No model can be called `.specs`, and no case or adapter lies directly below the results.
-        root = self.models / ".specs" if stage == "fetch-model" else self.results / "specs"
-        return root.joinpath(stage, *names[:-1], f"{names[-1] if names else 'all'}.json")
+        return (self.models / ".specs" if stage == "fetch-model" else self.results / "specs") / stage
+
+    def spec(self, spec_name: str, stage: str, *names: str) -> Path:
+        """A specification of a job; `@` is in no name, so one job's files are never another's."""
+        return self.specs(stage).joinpath(*names[:-1], f"{names[-1] if names else 'all'}@{spec_name}.json")
+
+    def code(self, fingerprint: str) -> Path:
+        """What a fingerprint of code was made from: the part of it that lies in each module."""
+        return self.results / "specs" / "code" / f"{fingerprint[:16]}.json"
+
+    def plans(self) -> Path:
+        """Plans of started workflows, for the jobs that they send elsewhere."""
+        return self.results / "specs" / "plans"
+
+    def owner(self) -> Path:
+        """Which run of the workflow owns the results."""
+        return self.results / "specs" / "run.json"
+
+    def checkpoints(self) -> Path:
+        """Where trainings and evaluations keep what they have done so far, a directory a specification."""
+        return self.results / "checkpoints"

@@ -1,11 +1,12 @@
 """The plan of an experiment: which jobs there are, and the specification of each."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from outctl.checksums import Checksums
 from outctl.config import (
     BASELINE,
     Case,
@@ -19,11 +20,11 @@ from outctl.config import (
 )
 from outctl.config_files import file_of, load_experiment
 from outctl.errors import OutctlError
-from outctl.fingerprint import fingerprint
-from outctl.layout import Layout
-from outctl.provenance import installed_version
+from outctl.files import read_json, to_json, write_text
+from outctl.fingerprint import code_of, fingerprint
+from outctl.layout import FIGURES, Layout
+from outctl.provenance import package_versions, repair_of
 from outctl.specs import (
-    PACKAGES,
     STAGES,
     AggregateSettings,
     EvaluateSettings,
@@ -39,18 +40,16 @@ from outctl.tasks.templates import Template, load_template, render
 SPLITS = ("train", "eval")
 """The two splits of every case."""
 
-
-@lru_cache(maxsize=16)
-def _versions(stage: str) -> dict[str, str]:
-    return {name: installed_version(name) or "not installed" for name in PACKAGES[stage]}
+Job = tuple[str, ...]
+"""Stage and names of a job."""
 
 
-def _contents(source: Source) -> str | None:
-    """Names, sizes and times of a local source's files, as one hash; None for sources that are pinned by themselves."""
+def _contents(source: Source, checksums: Checksums) -> str | None:
+    """Names and checksums of a local source's files, as one hash; None for sources that are pinned by themselves."""
     if not isinstance(source, LocalSource) or not Path(source.path).is_dir():
         return None
     files = sorted(file for file in Path(source.path).iterdir() if file.is_file())
-    listing = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    listing = [(file.name, checksums.of(file)) for file in files]
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 
@@ -68,13 +67,17 @@ class Plan:
     Args:
         experiment: the checked configuration.
         registry: the models it chooses from.
+        versions: versions of packages in the jobs' environment; those of this process's environment without it.
     """
 
-    def __init__(self, experiment: Experiment, registry: Registry) -> None:
+    def __init__(self, experiment: Experiment, registry: Registry, versions: Mapping[str, str] | None = None) -> None:
         self.experiment = experiment
         self.registry = registry
         self.layout = Layout(Path(experiment.results_dir), Path(experiment.models_dir))
-        self._specs: dict[tuple[str, ...], Spec] = {}
+        self._versions = versions
+        self._specs: dict[Job, Spec] = {}
+        self._repairs: dict[Job, str] = {}
+        self._sources: dict[str, str | None] = {}
 
     @property
     def models(self) -> list[str]:
@@ -116,9 +119,38 @@ class Plan:
             templates[name] = template
         return templates
 
+    def training_cases(self, adapter: str) -> list[str]:
+        """Cases that an adapter trains on, in the order in which a training reads them."""
+        return sorted(self.experiment.adapters[adapter].cases)
+
     def training_files(self, adapter: str) -> list[Path]:
-        """Sample files that an adapter trains on, in the order of its cases' names."""
-        return [self.layout.samples(case, "train") for case in sorted(self.experiment.adapters[adapter].cases)]
+        """Sample files that an adapter trains on."""
+        return [self.layout.samples(case, "train") for case in self.training_cases(adapter)]
+
+    def prompt_tokens(self, case: str) -> int:
+        """Length of a case's prompt with its answer in tokens, estimated from its template at 3 characters a token."""
+        template = self.templates[case]
+        turns = [
+            template.system or "",
+            *(turn for example in template.examples for turn in (example.user, example.assistant)),
+        ]
+        drawn = getattr(self.experiment.cases[case], "num_examples", 0)
+        characters = sum(len(turn) for turn in turns) + (1 + drawn) * len(template.question)
+        return 30 + characters // 3 + 10 * drawn
+
+    def evaluation_tokens(self, case: str) -> int:
+        """Tokens that an evaluation of a case processes, estimated."""
+        config = self.experiment.cases[case]
+        # Where the model picks its own words, they are looked for in several passes.
+        passes = 1 if isinstance(config, GivenWords) else 7
+        return passes * config.eval_samples * self.prompt_tokens(case)
+
+    def training_tokens(self, adapter: str) -> int:
+        """Tokens that a training processes, estimated, in units of a forward pass: forward and backward count three times."""
+        recipe = self.experiment.adapters[adapter]
+        length = max(self.prompt_tokens(case) for case in recipe.cases)
+        measured = (recipe.steps // recipe.measure_every + 1) * recipe.held_out_samples
+        return length * (3 * recipe.steps * recipe.batch_size * recipe.accumulation + measured)
 
     def sample_files(self) -> list[tuple[str, str]]:
         """Case and split of every sample file that some job reads."""
@@ -140,15 +172,16 @@ class Plan:
                 settings=settings.model_dump(mode="json"),
                 upstream={"/".join(job): self.spec(*job).hash for job in upstream},
                 code=fingerprint(STAGES[stage]),
-                packages=_versions(stage),
+                packages=package_versions(stage, self._versions),
+                repair=self._repairs.get(key, ""),
             )
         return self._specs[key]
 
     def spec_path(self, stage: str, *names: str) -> Path:
         """File of a job's specification."""
-        return self.layout.spec(stage, *names)
+        return self.layout.spec(self.spec(stage, *names).name, stage, *names)
 
-    def jobs(self) -> Iterator[tuple[str, ...]]:
+    def jobs(self) -> Iterator[Job]:
         """Stage and names of every job."""
         for model in self.models:
             yield "fetch-model", model
@@ -164,21 +197,118 @@ class Plan:
         yield ("aggregate",)
         yield ("figures",)
 
+    def inspect(self) -> None:
+        """Look at what the jobs have written, and mark those whose outputs changed since or come from other settings."""
+        for job in self.jobs():
+            checksums = self._checksums(job[0])
+            if repair := repair_of(self.layout.provenance(*job), self.spec(*job).hash, checksums):
+                self._repairs[job] = repair
+                self._specs[job] = self.spec(*job).model_copy(update={"repair": repair})
+        for checksums in self._checksum_files.values():
+            checksums.save()
+
+    def outputs(self, stage: str, *names: str) -> list[Path]:
+        """Files that a job writes, its provenance last."""
+        layout, provenance = self.layout, self.layout.provenance(stage, *names)
+        match stage, names:
+            case "make-samples", (case, split):
+                return [layout.samples(case, split), provenance]
+            case "finetune", (model, adapter):
+                files = ("adapter_config.json", "adapter_model.safetensors", "training.jsonl")
+                return [*(layout.adapter(model, adapter) / file for file in files), provenance]
+            case "evaluate", (model, variant, case):
+                return [layout.records(model, variant, case), provenance]
+            case "aggregate-model", (model,):
+                return [layout.model_results(model), provenance]
+            case "aggregate", ():
+                return [layout.combined(), layout.results_table(), layout.case_table(), provenance]
+            case "figures", ():
+                return [*(layout.figure(name) for name in FIGURES), provenance]
+        # What else a model's directory holds depends on the model.
+        return [provenance]
+
     def write_specs(self) -> None:
         """Write the specification of every job; files that already say the same are left alone."""
         for job in self.jobs():
             self.spec(*job).write(self.spec_path(*job))
+        for module in STAGES.values():
+            file = self.layout.code(fingerprint(module))
+            if not file.is_file():
+                write_text(file, to_json(code_of(module)) + "\n", durable=False)
+
+    def remove_outdated_specs(self) -> None:
+        """Remove specifications of this experiment's jobs that are no longer current; other experiments' models stay."""
+        current = {self.spec_path(*job) for job in self.jobs()}
+        for stage in set(STAGES) - {"fetch-model"}:
+            for file in self.layout.specs(stage).rglob("*@*.json"):
+                if file not in current:
+                    file.unlink(missing_ok=True)
+
+    def freeze(self) -> Path:
+        """Write the plan to a file, named after its content, and give the file.
+
+        Jobs on other hosts follow it: edits of configuration, templates and registry do not reach what was started before.
+        """
+        content = {
+            "experiment": self.experiment.model_dump(mode="json"),
+            "registry": {"models": {name: self.registry.models[name].model_dump(mode="json") for name in self.models}},
+            "templates": {name: template.model_dump(mode="json") for name, template in self.templates.items()},
+            "sources": {name: self._fetch(name).contents for name in self.models},
+            "versions": self._versions,
+            "repairs": ["/".join([*job, repair]) for job, repair in self._repairs.items()],
+        }
+        text = to_json(content) + "\n"
+        path = self.layout.plans() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+        return path
+
+    @classmethod
+    def thaw(cls, path: Path) -> Self:
+        """The plan that `freeze` wrote.
+
+        Raises:
+            OutctlError: the file is gone or broken.
+        """
+        content = read_json(path)
+        plan = cls(
+            Experiment.model_validate(content["experiment"]),
+            Registry.model_validate(content["registry"]),
+            content["versions"],
+        )
+        plan.templates = {name: Template.model_validate(template) for name, template in content["templates"].items()}
+        plan._sources = content["sources"]
+        for line in content["repairs"]:
+            *job, repair = line.split("/")
+            plan._repairs[tuple(job)] = repair
+        return plan
+
+    @cached_property
+    def _checksum_files(self) -> dict[bool, Checksums]:
+        """Checksums of what lies beside the models (True), which experiments share, and of the results (False)."""
+        return {
+            True: Checksums(self.layout.specs("fetch-model") / "checksums.json"),
+            False: Checksums(self.layout.results / "specs" / "checksums.json"),
+        }
+
+    def _checksums(self, stage: str) -> Checksums:
+        return self._checksum_files[stage == "fetch-model"]
+
+    def _fetch(self, model: str) -> FetchSettings:
+        source = self.registry.models[model].source
+        if model not in self._sources:
+            self._sources[model] = _contents(source, self._checksums("fetch-model"))
+        return FetchSettings(source=source, contents=self._sources[model])
 
     def _loading(self, model: str) -> Loading:
         entry = self.registry.models[model]
         return Loading(chat=entry.chat, precision=entry.precision)
 
-    def _parts(self, stage: str, names: tuple[str, ...]) -> tuple[Section, list[tuple[str, ...]]]:
+    def _parts(self, stage: str, names: tuple[str, ...]) -> tuple[Section, list[Job]]:
         """Settings of a job, and the jobs whose outputs it reads."""
         match stage, names:
             case "fetch-model", (model,):
-                source = self.registry.models[model].source
-                return FetchSettings(source=source, contents=_contents(source)), []
+                return self._fetch(model), []
             case "make-samples", (case, split):
                 return self._samples(case, split), []
             case "finetune", (model, adapter):
@@ -241,17 +371,18 @@ class Plan:
         )
 
 
-def load_plan(data: Any, files: Sequence[Path]) -> Plan:
+def load_plan(data: Any, files: Sequence[Path], versions: Mapping[str, str] | None = None) -> Plan:
     """Check a configuration as far as it can be known before any job runs, and plan it.
 
     Args:
         data: the merged configuration.
         files: the files it was merged from, in order.
+        versions: as for `Plan`.
 
     Raises:
         OutctlError: one line with file, key, what is wrong, and the nearest valid name where there is one.
     """
-    plan = Plan(*load_experiment(data, files))
+    plan = Plan(*load_experiment(data, files), versions)
     try:
         _ = plan.templates
     except TemplateError as mistake:

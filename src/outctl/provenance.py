@@ -1,24 +1,44 @@
 """Provenance: which specification, code, versions and machine an output came from, and what it must look like."""
 
+import hashlib
+import os
 import platform
+import socket
 import subprocess
+from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from outctl.checksums import Checksums
 from outctl.errors import OutctlError
 from outctl.files import read_json, sha256_of, write_json
+from outctl.specs import PACKAGES as STAGE_PACKAGES
 from outctl.specs import Spec
 
 PACKAGES = ("accelerate", "bitsandbytes", "outctl", "peft", "snakemake", "tokenizers", "torch", "transformers")
 
 
+@cache
 def installed_version(package: str) -> str | None:
     """Version of an installed package, None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def package_versions(stage: str, versions: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Versions of the packages that may change a stage's result.
+
+    Args:
+        stage: a stage of `outctl.specs.STAGES`.
+        versions: by package, in place of what is installed here.
+    """
+    found = {name: (versions.get(name) if versions else installed_version(name)) for name in STAGE_PACKAGES[stage]}
+    # Builds of one release for one processor or another (2.13.0+cpu) are the same release.
+    return {name: version.partition("+")[0] if version else "not installed" for name, version in found.items()}
 
 
 def _git(*arguments: str) -> str | None:
@@ -36,13 +56,18 @@ def code_version() -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """What ran a job: commit, package versions, Python and processor."""
+    """What ran a job: commit, package versions, Python, processor, and what a cluster's scheduler gave it."""
     return {
         "code": code_version(),
         "packages": {name: installed_version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
+        "scheduler": {
+            "host": socket.gethostname(),
+            "job_id": os.environ.get("SLURM_JOB_ID"),
+            "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        },
     }
 
 
@@ -60,7 +85,10 @@ def write_provenance(path: Path, spec: Spec, outputs: list[Path], **details: Any
         {
             "spec_hash": spec.hash,
             "spec": spec.model_dump(mode="json"),
-            "outputs": {file.relative_to(path.parent).as_posix(): sha256_of(file) for file in sorted(outputs)},
+            "outputs": {
+                file.relative_to(path.parent).as_posix(): {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+                for file in sorted(outputs)
+            },
             "environment": environment(),
             **details,
         },
@@ -74,9 +102,51 @@ def read_provenance(path: Path) -> dict[str, Any]:
         OutctlError: the file is missing or broken.
     """
     content = read_json(path)
-    if not isinstance(content, dict) or "spec_hash" not in content or "outputs" not in content:
+    try:
+        files = content["outputs"].values()
+        valid = isinstance(content["spec_hash"], str) and all({"sha256", "bytes"} <= set(file) for file in files)
+    except (TypeError, KeyError, AttributeError):
+        valid = False
+    if not valid:
         raise OutctlError(f"{path}: not a provenance file; delete it and run the step that writes it again")
-    return content
+    return dict(content)
+
+
+def repair_of(path: Path, spec_hash: str, checksums: Checksums) -> str:
+    """The repair (see `Spec`) that a job needs, judged by what it has written.
+
+    Args:
+        path: the job's provenance file.
+        spec_hash: hash of its specification.
+        checksums: of files that may have changed since they were written.
+
+    Returns:
+        Where the outputs are whole and from this specification, the repair that made them, most often none. Where they are
+        not, a name for what was found: the same each time until they are made again. None where there is no provenance:
+        the workflow sees by itself that outputs are missing.
+    """
+    if not path.is_file():
+        return ""
+    found = [path.read_bytes()]
+    try:
+        content = read_provenance(path)
+        sound = content["spec_hash"] == spec_hash
+        repair = str(content["spec"]["repair"])
+        files = {path.parent / name: expected for name, expected in content["outputs"].items()}
+    except (OutctlError, KeyError, TypeError):
+        sound, repair, files = False, "", {}
+    written = path.stat().st_ctime_ns
+    for file, expected in files.items():
+        if not file.is_file():
+            actual = "missing"
+        elif file.stat().st_size == expected["bytes"] and file.stat().st_ctime_ns <= written:
+            # Nothing has happened to the file since its provenance was written.
+            actual = expected["sha256"]
+        else:
+            actual = checksums.of(file)
+        sound &= actual == expected["sha256"]
+        found.append(actual.encode())
+    return repair if sound else hashlib.sha256(b"\n".join(found)).hexdigest()[:8]
 
 
 def check_upstream(spec: Spec, job: str, path: Path, whole: bool = True) -> None:
@@ -115,8 +185,21 @@ def check_outputs(path: Path, spec_hash: str | None = None) -> dict[str, Any]:
     content = read_provenance(path)
     if spec_hash is not None and content["spec_hash"] != spec_hash:
         raise OutctlError(f"{path.parent}: {OUTDATED}")
-    for name, checksum in content["outputs"].items():
+    for name, expected in content["outputs"].items():
         file = path.parent / name
-        if not file.is_file() or sha256_of(file) != checksum:
+        if not file.is_file() or sha256_of(file) != expected["sha256"]:
             raise OutctlError(f"{file}: missing or not as it was written; delete it and run the workflow again")
     return content
+
+
+def is_made(path: Path, spec: Spec) -> bool:
+    """Whether what a specification asks for lies there whole.
+
+    Args:
+        path: the provenance file of the outputs.
+        spec: the specification.
+    """
+    try:
+        return bool(check_outputs(path, spec.hash)["spec"]["repair"] == spec.repair)
+    except (OutctlError, KeyError, TypeError):
+        return False

@@ -2,8 +2,9 @@
 
 A spec holds the job's slice of the configuration, the fingerprint of the code it runs, the versions of the packages
 that matter to it, and the hashes of the specs of the jobs whose outputs it reads. Its hash therefore changes exactly
-when the result may. It is written while the workflow is read, is an input of the rule, and its hash stands in the
-provenance of every output.
+when the result may. It is written while the workflow is read, to a file named after the hash, so that the plans of
+different settings never touch each other's; it is an input of the rule, and its hash stands in the provenance of every
+output.
 """
 
 import hashlib
@@ -105,18 +106,29 @@ Settings = TypeVar("Settings", bound=Section)
 
 
 class Spec(Section):
-    """One job's specification."""
+    """One job's specification.
+
+    `repair` is no part of what a result depends on: it marks a specification whose outputs were found changed since they
+    were written, and lets them be made again.
+    """
 
     stage: str
     settings: dict[str, Any]
     upstream: dict[str, str]
     code: str
     packages: dict[str, str]
+    repair: str = ""
 
     @property
     def hash(self) -> str:
-        """Hash of everything in the spec, 64 hexadecimal digits."""
-        return hashlib.sha256(to_json(self.model_dump(mode="json"), indent=None).encode()).hexdigest()
+        """Hash of everything that the result depends on, 64 hexadecimal digits."""
+        content = self.model_dump(mode="json", exclude={"repair"})
+        return hashlib.sha256(to_json(content, indent=None).encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """Short name of this very specification: the start of its hash, and its repair."""
+        return f"{self.hash[:16]}-{self.repair}" if self.repair else self.hash[:16]
 
     def settings_as(self, schema: type[Settings]) -> Settings:
         """The settings, checked."""
@@ -125,8 +137,12 @@ class Spec(Section):
     def write(self, path: Path) -> None:
         """Write the spec, unless the file already says the same: its time then stays, and nothing looks newer."""
         text = to_json(self.model_dump(mode="json")) + "\n"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
+        try:
+            same = path.read_text(encoding="utf-8") == text
+        except (OSError, UnicodeDecodeError):
+            same = False
+        if not same:
+            write_text(path, text, durable=False)
 
 
 def read_spec(path: Path, stage: str) -> Spec:

@@ -15,7 +15,7 @@ from outctl.config import AdapterRecipe
 from outctl.divergences import kl
 from outctl.errors import OutctlError
 from outctl.finetune.collation import build_batch, encode_samples, split_held_out
-from outctl.finetune.train import _last_whole_checkpoint, add_adapter, train_adapter, training_log
+from outctl.finetune.train import add_adapter, train_adapter, training_log
 from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
@@ -215,16 +215,6 @@ def test_too_few_samples_are_refused_before_the_model_is_loaded(tmp_path: Path) 
 def test_a_batch_that_cannot_be_filled_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutctlError, match="3 samples are left to train on, fewer than batch_size: 4"):
         train(tmp_path, tmp_path / "nowhere", given_samples(10)[:6], spec_for({"given": 6}, held_out_samples=2))
-
-
-def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
-    for step, state in ((2, "{}"), (4, '{"log')):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    (tmp_path / "checkpoint-6").mkdir()
-    assert _last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
-    assert _last_whole_checkpoint(tmp_path / "none") is None
 
 
 def test_accumulated_batches_count_as_one_step(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from outctl.errors import OutctlError
 from outctl.files import sha256_of
 from outctl.models.prepare import prepare_model
+from outctl.provenance import check_outputs
 from outctl.specs import FetchSettings, Spec
 
 
@@ -29,7 +30,15 @@ def test_the_prepared_directory_lists_the_checksum_of_every_file(tmp_path: Path,
     provenance = json.loads((tmp_path / "prepared" / "provenance.json").read_text())
     files = {file.name for file in (tmp_path / "prepared").iterdir()} - {"provenance.json"}
     assert set(provenance["outputs"]) == files >= {"model.safetensors", "tokenizer.json", "config.json"}
-    assert provenance["outputs"]["model.safetensors"] == sha256_of(original / "model.safetensors")
+    weights = original / "model.safetensors"
+    expected = {"sha256": sha256_of(weights), "bytes": weights.stat().st_size}
+    assert provenance["outputs"]["model.safetensors"] == expected
+
+
+def test_a_directory_that_was_prepared_before_can_be_a_source(tmp_path: Path, original: Path) -> None:
+    prepare_model(spec_for(original), "tiny", tmp_path / "first")
+    prepare_model(spec_for(tmp_path / "first"), "tiny", tmp_path / "second")
+    assert check_outputs(tmp_path / "second" / "provenance.json", spec_for(tmp_path / "first").hash)
 
 
 def test_other_weights_have_another_hash_and_the_tokenizer_does_not_change_it(tmp_path: Path, original: Path) -> None:

@@ -121,7 +121,9 @@ def test_provenance_names_specification_and_checksum(plan, made):
     provenance = read_json(path)
     assert provenance["spec_hash"] == spec.hash
     assert provenance["spec"] == spec.model_dump(mode="json")
-    assert provenance["outputs"] == {"eval.jsonl": hashlib.sha256(made["pairs", "eval"]).hexdigest()}
+    content = made["pairs", "eval"]
+    expected = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    assert provenance["outputs"] == {"eval.jsonl": expected}
     assert check_outputs(path, spec.hash) == provenance
 
 

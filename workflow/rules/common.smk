@@ -1,8 +1,11 @@
 """The plan of the experiment, and what all rules share: specifications, paths and resources."""
 
+import os
 import sys
 from pathlib import Path
 from shlex import quote
+
+from snakemake.settings.types import DeploymentMethod
 
 # Jobs run the package of this checkout, in whatever environment the rules are given.
 SOURCE = str(Path(workflow.basedir) / "src")
@@ -10,13 +13,30 @@ sys.path.insert(0, SOURCE)
 shell.prefix(f"export PYTHONPATH={quote(SOURCE)}" + "${{PYTHONPATH:+:$PYTHONPATH}}; ")
 
 from outctl.config import BASELINE, NAME_PATTERN
+from outctl.environments import pinned_versions
 from outctl.errors import OutctlError
-from outctl.models.estimates import host_memory_mb, runtime_minutes
-from outctl.plan import load_plan
+from outctl.models.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
+from outctl.plan import Plan, load_plan
+from outctl.runs import PLAN_VARIABLE, RUN_VARIABLE, announce, check_owner, own
 
 try:
-    PLAN = load_plan(config, [Path(file) for file in workflow.configfiles])
-    PLAN.write_specs()
+    if workflow.is_main_process:
+        # With conda, jobs run with the versions that the environments pin, not with those beside Snakemake.
+        pinned = (
+            DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+        )
+        PLAN = load_plan(
+            config,
+            [Path(file) for file in workflow.configfiles],
+            pinned_versions(Path(workflow.basedir) / "envs") if pinned else None,
+        )
+        PLAN.inspect()
+        PLAN.write_specs()
+        announce(PLAN.freeze())
+    else:
+        # A job on another host follows the plan that it was submitted with, whatever was edited since.
+        PLAN = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
+        check_owner(PLAN.layout)
 except OutctlError as error:
     raise SystemExit(f"outctl: {error}")
 
@@ -24,6 +44,11 @@ LAYOUT = PLAN.layout
 SETTINGS = PLAN.experiment.resources
 # What jobs that compute with a model run in; the others need no GPU.
 ENVIRONMENT = f"../../envs/{'gpu' if SETTINGS.gpu else 'cpu'}.yaml"
+
+
+envvars:
+    PLAN_VARIABLE,
+    RUN_VARIABLE,
 
 
 wildcard_constraints:
@@ -35,13 +60,8 @@ wildcard_constraints:
 
 
 def all_targets():
-    """Every file that an experiment ends in; the rest follows from these."""
-    return [
-        LAYOUT.combined(),
-        LAYOUT.results_table(),
-        LAYOUT.case_table(),
-        *(LAYOUT.figure(name) for name in ("calibration", "tvd")),
-    ]
+    """The provenance of every job's outputs: of those that are deleted too, though nothing else may need them."""
+    return [made_by(*job) for job in PLAN.jobs()]
 
 
 def spec_of(stage, *names):
@@ -58,45 +78,40 @@ def hash_of(stage, *names):
     ).hash
 
 
-def provenance_of(path):
-    """The provenance file beside an output."""
-    return Path(path).with_suffix(".provenance.json")
+def made_by(stage, *names):
+    """What stands for a job's outputs in the inputs of others: their provenance, which is small and holds their checksums.
+
+    So touching a large file makes nothing stale, and changing one does.
+    """
+    return LAYOUT.provenance(stage, *names)
 
 
-def memory(training):
+def host_memory(training):
     """Resource function: host memory in MB, by the model's size and the attempt."""
     return lambda wildcards, attempt: host_memory_mb(
         PLAN.registry.models[wildcards.model], attempt, training
     )
 
 
-def runtime(samples):
-    """Resource function: minutes, by the model's size, what `samples(wildcards)` says there is to do, and the attempt."""
-    return lambda wildcards, attempt: runtime_minutes(
-        PLAN.registry.models[wildcards.model],
-        attempt,
-        samples(wildcards),
-        SETTINGS.gpu > 0,
+def gpu_memory(training):
+    """Resource function: GPU memory in MB, by the model's size and precision and the attempt."""
+    return lambda wildcards, attempt: SETTINGS.gpu * gpu_memory_mb(
+        PLAN.registry.models[wildcards.model], attempt, training
     )
 
 
-def training_samples(wildcards):
-    """How many samples a training reads."""
-    recipe = PLAN.experiment.adapters[wildcards.adapter]
-    # A training step costs about three forward passes.
-    return 3 * recipe.steps * recipe.batch_size * recipe.accumulation
+def runtime(tokens):
+    """Resource function: minutes, by the model's size, the tokens that `tokens(wildcards)` says there are, and the attempt."""
+    return lambda wildcards, attempt: runtime_minutes(
+        PLAN.registry.models[wildcards.model], attempt, tokens(wildcards), SETTINGS
+    )
 
 
-def adapter_files(wildcards):
-    """The adapter that a variant asks with; nothing for the baseline."""
+def adapter_of(wildcards):
+    """What stands for the adapter that a variant asks with; nothing for the baseline."""
     if wildcards.variant == BASELINE:
         return []
-    adapter = LAYOUT.adapter(wildcards.model, wildcards.variant)
-    return [
-        adapter / "provenance.json",
-        adapter / "adapter_config.json",
-        adapter / "adapter_model.safetensors",
-    ]
+    return [made_by("finetune", wildcards.model, wildcards.variant)]
 
 
 def adapter_flag(wildcards):

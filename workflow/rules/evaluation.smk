@@ -4,12 +4,12 @@
 rule evaluate:
     input:
         spec=spec_of("evaluate", "model", "variant", "case"),
-        model=LAYOUT.models / "{model}" / "provenance.json",
-        samples=LAYOUT.samples("{case}", "eval"),
-        adapter=adapter_files,
+        model=made_by("fetch-model", "{model}"),
+        samples=made_by("make-samples", "{case}", "eval"),
+        adapter=adapter_of,
     output:
         records=LAYOUT.records("{model}", "{variant}", "{case}"),
-        provenance=provenance_of(LAYOUT.records("{model}", "{variant}", "{case}")),
+        provenance=made_by("evaluate", "{model}", "{variant}", "{case}"),
     log:
         LAYOUT.results / "logs" / "evaluate" / "{model}" / "{variant}" / "{case}.log",
     benchmark:
@@ -24,17 +24,18 @@ rule evaluate:
     threads: SETTINGS.threads
     resources:
         gpu=SETTINGS.gpu,
-        mem_mb=memory(training=False),
-        runtime=runtime(
-            lambda wildcards: PLAN.experiment.cases[wildcards.case].eval_samples
-        ),
+        gpu_mem_mb=gpu_memory(training=False),
+        mem_mb=host_memory(training=False),
+        runtime=runtime(lambda wildcards: PLAN.evaluation_tokens(wildcards.case)),
     params:
         spec_hash=hash_of("evaluate", "model", "variant", "case"),
         model=lambda wildcards: LAYOUT.model(wildcards.model),
+        samples=lambda wildcards: LAYOUT.samples(wildcards.case, "eval"),
         adapter=adapter_flag,
+        checkpoints=LAYOUT.checkpoints(),
     message:
         "evaluating {wildcards.model} {wildcards.variant} on {wildcards.case}"
     shell:
-        "python -m outctl evaluate {wildcards.model:q} {wildcards.variant:q} {wildcards.case:q} --spec {input.spec:q}"
-        " --model-dir {params.model:q} --samples {input.samples:q} {params.adapter:q} --output {output.records:q}"
-        " > {log:q} 2>&1"
+        "exec python -m outctl evaluate {wildcards.model:q} {wildcards.variant:q} {wildcards.case:q} --spec {input.spec:q}"
+        " --model-dir {params.model:q} --samples {params.samples:q} {params.adapter:q} --output {output.records:q}"
+        " --checkpoints {params.checkpoints:q} > {log:q} 2>&1"

@@ -4,14 +4,16 @@
 rule finetune:
     input:
         spec=spec_of("finetune", "model", "adapter"),
-        # Not the weights: this small file holds their checksums, and touching it makes nothing stale.
-        model=LAYOUT.models / "{model}" / "provenance.json",
-        samples=lambda wildcards: PLAN.training_files(wildcards.adapter),
+        model=made_by("fetch-model", "{model}"),
+        samples=lambda wildcards: [
+            made_by("make-samples", case, "train")
+            for case in PLAN.training_cases(wildcards.adapter)
+        ],
     output:
         config=LAYOUT.adapter("{model}", "{adapter}") / "adapter_config.json",
         weights=LAYOUT.adapter("{model}", "{adapter}") / "adapter_model.safetensors",
         training=LAYOUT.adapter("{model}", "{adapter}") / "training.jsonl",
-        provenance=LAYOUT.adapter("{model}", "{adapter}") / "provenance.json",
+        provenance=made_by("finetune", "{model}", "{adapter}"),
     log:
         LAYOUT.results / "logs" / "finetune" / "{model}" / "{adapter}.log",
     benchmark:
@@ -21,8 +23,9 @@ rule finetune:
     threads: SETTINGS.threads
     resources:
         gpu=SETTINGS.gpu,
-        mem_mb=memory(training=True),
-        runtime=runtime(training_samples),
+        gpu_mem_mb=gpu_memory(training=True),
+        mem_mb=host_memory(training=True),
+        runtime=runtime(lambda wildcards: PLAN.training_tokens(wildcards.adapter)),
     params:
         spec_hash=hash_of("finetune", "model", "adapter"),
         model=lambda wildcards: LAYOUT.model(wildcards.model),
@@ -34,5 +37,5 @@ rule finetune:
     message:
         "training {wildcards.adapter} for {wildcards.model}"
     shell:
-        "python -m outctl finetune {wildcards.model:q} {wildcards.adapter:q} --spec {input.spec:q} --model-dir {params.model:q}"
+        "exec python -m outctl finetune {wildcards.model:q} {wildcards.adapter:q} --spec {input.spec:q} --model-dir {params.model:q}"
         " {params.samples:q} --output {params.directory:q} --checkpoints {params.checkpoints:q} > {log:q} 2>&1"

@@ -9,7 +9,7 @@ rule fetch_model:
     input:
         spec=spec_of("fetch-model", "model"),
     output:
-        LAYOUT.models / "{model}" / "provenance.json",
+        made_by("fetch-model", "{model}"),
     log:
         LAYOUT.results / "logs" / "fetch_model" / "{model}.log",
     conda:
@@ -20,4 +20,4 @@ rule fetch_model:
     message:
         "fetching model {wildcards.model}"
     shell:
-        "python -m outctl fetch-model {wildcards.model:q} --spec {input.spec:q} --output {params.directory:q} > {log:q} 2>&1"
+        "exec python -m outctl fetch-model {wildcards.model:q} --spec {input.spec:q} --output {params.directory:q} > {log:q} 2>&1"

@@ -2,7 +2,6 @@
 
 
 localrules:
-    aggregate_model,
     aggregate,
     figures,
 
@@ -10,35 +9,38 @@ localrules:
 rule aggregate_model:
     input:
         spec=spec_of("aggregate-model", "model"),
-        samples=[LAYOUT.samples(case, "eval") for case in PLAN.cases],
+        samples=[made_by("make-samples", case, "eval") for case in PLAN.cases],
         records=[
-            LAYOUT.records("{model}", variant, case)
+            made_by("evaluate", "{model}", variant, case)
             for variant in PLAN.variants
             for case in PLAN.cases
         ],
     output:
         results=LAYOUT.model_results("{model}"),
-        provenance=provenance_of(LAYOUT.model_results("{model}")),
+        provenance=made_by("aggregate-model", "{model}"),
     log:
         LAYOUT.results / "logs" / "aggregate_model" / "{model}.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         spec_hash=hash_of("aggregate-model", "model"),
         results=LAYOUT.results,
     message:
         "gathering the results of {wildcards.model}"
     shell:
-        "python -m outctl aggregate-model {wildcards.model:q} --spec {input.spec:q} --results-dir {params.results:q} > {log:q} 2>&1"
+        "exec python -m outctl aggregate-model {wildcards.model:q} --spec {input.spec:q} --results-dir {params.results:q} > {log:q} 2>&1"
 
 
 rule aggregate:
     input:
         spec=PLAN.spec_path("aggregate"),
-        results=[LAYOUT.model_results(model) for model in PLAN.models],
+        results=[made_by("aggregate-model", model) for model in PLAN.models],
     output:
         combined=LAYOUT.combined(),
-        provenance=provenance_of(LAYOUT.combined()),
+        provenance=made_by("aggregate"),
         results=report(
             LAYOUT.results_table(),
             category="Tables",
@@ -61,13 +63,13 @@ rule aggregate:
     message:
         "combining the results of all models"
     shell:
-        "python -m outctl aggregate --spec {input.spec:q} --results-dir {params.results:q} > {log:q} 2>&1"
+        "exec python -m outctl aggregate --spec {input.spec:q} --results-dir {params.results:q} > {log:q} 2>&1"
 
 
 rule figures:
     input:
         spec=PLAN.spec_path("figures"),
-        results=[LAYOUT.model_results(model) for model in PLAN.models],
+        results=[made_by("aggregate-model", model) for model in PLAN.models],
     output:
         calibration=report(
             LAYOUT.figure("calibration"),
@@ -81,7 +83,7 @@ rule figures:
             caption="../report/tvd.rst",
             labels={"figure": "tvd"},
         ),
-        provenance=provenance_of(LAYOUT.figure("figures")),
+        provenance=made_by("figures"),
     log:
         LAYOUT.results / "logs" / "figures.log",
     conda:
@@ -92,4 +94,4 @@ rule figures:
     message:
         "drawing the figures"
     shell:
-        "python -m outctl figures --spec {input.spec:q} --results-dir {params.results:q} > {log:q} 2>&1"
+        "exec python -m outctl figures --spec {input.spec:q} --results-dir {params.results:q} > {log:q} 2>&1"

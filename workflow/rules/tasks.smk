@@ -1,24 +1,23 @@
 # Drawing samples: seeded, the same for every model.
 
 
-localrules:
-    make_samples,
-
-
 rule make_samples:
     input:
         spec=spec_of("make-samples", "case", "split"),
     output:
         samples=LAYOUT.samples("{case}", "{split}"),
-        provenance=provenance_of(LAYOUT.samples("{case}", "{split}")),
+        provenance=made_by("make-samples", "{case}", "{split}"),
     log:
         LAYOUT.results / "logs" / "make_samples" / "{case}" / "{split}.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=lambda wildcards, attempt: 10 * attempt,
     params:
         spec_hash=hash_of("make-samples", "case", "split"),
     message:
         "drawing {wildcards.split} samples of {wildcards.case}"
     shell:
-        "python -m outctl make-samples {wildcards.case:q} {wildcards.split:q} --spec {input.spec:q} --output {output.samples:q}"
+        "exec python -m outctl make-samples {wildcards.case:q} {wildcards.split:q} --spec {input.spec:q} --output {output.samples:q}"
         " > {log:q} 2>&1"

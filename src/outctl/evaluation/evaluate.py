@@ -1,20 +1,24 @@
 """Evaluate one model and variant on one case: a record for each sample."""
 
 import math
+import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from outctl.checkpoints import Stop, only_writer, stopped
 from outctl.errors import OutctlError
-from outctl.evaluation.records import Record, write_records
+from outctl.evaluation.records import Record, read_records, write_records
 from outctl.evaluation.scoring import score
 from outctl.inference.own_words import OwnWords, own_words
 from outctl.inference.prompts import build_prompts
 from outctl.inference.tree_forward import enable_trees
 from outctl.inference.word_forms import token_texts
 from outctl.inference.word_probabilities import answer_questions, word_questions
+from outctl.layout import beside
 from outctl.models.loading import LoadedModel, load_model
-from outctl.provenance import check_upstream, write_provenance
+from outctl.provenance import check_upstream, is_made, write_provenance
 from outctl.specs import EvaluateSettings, Spec
 from outctl.tasks.samples import Message, Sample, read_samples
 
@@ -23,7 +27,13 @@ Progress = Callable[[int, int], None]
 
 
 def evaluate_case(
-    spec: Spec, model_dir: Path, samples: Path, adapter: Path | None, output: Path, progress: Progress | None = None
+    spec: Spec,
+    model_dir: Path,
+    samples: Path,
+    adapter: Path | None,
+    output: Path,
+    checkpoints: Path,
+    progress: Progress | None = None,
 ) -> None:
     """Measure a model on the samples of a file and write the records, with their provenance beside them.
 
@@ -33,39 +43,82 @@ def evaluate_case(
         samples: the samples' file.
         adapter: the adapter to ask with; None for the baseline.
         output: the records' file.
+        checkpoints: where the records of finished samples are kept meanwhile; an evaluation of the same specification
+            goes on behind them.
         progress: called as samples are done.
 
     Raises:
         OutctlError: the samples are of another case, the adapter does not belong to the model, or one of them was not
-            made by the job that the specification names.
+            made by the job that the specification names; or the job was asked to stop.
     """
     settings = spec.settings_as(EvaluateSettings)
     check_upstream(spec, f"fetch-model/{settings.model}", model_dir / "provenance.json", whole=False)
-    check_upstream(spec, f"make-samples/{settings.case_name}/eval", samples.with_suffix(".provenance.json"))
+    check_upstream(spec, f"make-samples/{settings.case_name}/eval", beside(samples))
     if adapter is not None:
         check_upstream(spec, f"finetune/{settings.model}/{settings.variant}", adapter / "provenance.json")
     questions = read_samples(samples)
     if questions[0].case != settings.case_name:
         raise OutctlError(f"{samples}: samples of {questions[0].case}, not of {settings.case_name}")
-    loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat, adapter)
-    enable_trees(loaded.model)
-    records = measure(
-        loaded,
-        questions,
-        settings.model,
-        settings.variant,
-        settings.evaluation.tokens_per_pass,
-        settings.evaluation.top_tokens,
-        progress,
-    )
-    write_records(output, records)
-    write_provenance(
-        output.with_suffix(".provenance.json"),
-        spec,
-        [output],
-        base_weights_hash=loaded.weights_hash,
-        **loaded.description,
-    )
+    with only_writer(output) as waited:
+        if waited and is_made(beside(output), spec):
+            print(f"{output}: made meanwhile by the other job")
+            return
+        folder = checkpoints / spec.hash[:16]
+        loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat, adapter)
+        enable_trees(loaded.model)
+        write_records(output, _measure_in_parts(loaded, questions, settings, folder, progress))
+        write_provenance(beside(output), spec, [output], base_weights_hash=loaded.weights_hash, **loaded.description)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measure_in_parts(
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    settings: EvaluateSettings,
+    folder: Path,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """As `measure`, part by part: a part's records are kept in `folder`, and a part that is there is not measured again.
+
+    Parts begin at the same samples each time, so the records are the same whether they were measured in one go or not.
+    """
+    size = settings.evaluation.checkpoint_every
+    stop = Stop()
+    records: list[Record] = []
+    for start in range(0, len(samples), size):
+        part = samples[start : start + size]
+        kept = folder / f"records-{start}.jsonl"
+        found = _kept_records(kept, part)
+        if not found:
+            with stop.listening():
+                found = measure(
+                    loaded,
+                    part,
+                    settings.model,
+                    settings.variant,
+                    settings.evaluation.tokens_per_pass,
+                    settings.evaluation.top_tokens,
+                    partial(_report, progress, start, len(samples)),
+                )
+                write_records(kept, found)
+        records += found
+        if stop.requested and len(records) < len(samples):
+            raise stopped(f"{len(records)} of {len(samples)} samples")
+    return records
+
+
+def _report(progress: Progress | None, start: int, total: int, done: int, _: int) -> None:
+    if progress:
+        progress(start + done, total)
+
+
+def _kept_records(file: Path, samples: Sequence[Sample]) -> list[Record]:
+    """Records of these samples that an interrupted evaluation kept; none where they are missing or broken."""
+    try:
+        records = read_records(file)
+    except OutctlError:
+        return []
+    return records if [record.sample_id for record in records] == [sample.sample_id for sample in samples] else []
 
 
 def measure(

@@ -1,6 +1,5 @@
 """Train one LoRA adapter for one model: `Trainer` of transformers, with the losses on word distributions."""
 
-import json
 import os
 import shutil
 import sys
@@ -22,9 +21,9 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
 from outctl import divergences
+from outctl.checkpoints import Stop, newest_sealed, only_writer, seal, stopped
 from outctl.config import AdapterRecipe
 from outctl.errors import OutctlError
 from outctl.evaluation.statistics import control_slope
@@ -34,15 +33,14 @@ from outctl.finetune.losses import LOSSES, distribution_loss, match_ranked
 from outctl.inference.tree_forward import check_length, enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
+from outctl.layout import beside
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model
-from outctl.provenance import check_upstream, write_provenance
+from outctl.provenance import check_upstream, is_made, write_provenance
 from outctl.specs import FinetuneSettings, Spec
 from outctl.tasks.samples import Sample, read_samples
 
 
-def train_adapter(
-    spec: Spec, model_dir: Path, samples: Sequence[Path], output: Path, checkpoints: Path | None = None
-) -> None:
+def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: Path, checkpoints: Path) -> None:
     """Train an adapter and write it, with `training.jsonl` and its provenance, whole or not at all.
 
     Args:
@@ -59,7 +57,7 @@ def train_adapter(
     recipe = settings.recipe
     check_upstream(spec, f"fetch-model/{settings.model}", model_dir / "provenance.json", whole=False)
     for case, file in zip(sorted(recipe.cases), samples, strict=False):
-        check_upstream(spec, f"make-samples/{case}/train", file.with_suffix(".provenance.json"))
+        check_upstream(spec, f"make-samples/{case}/train", beside(file))
     chosen = _chosen_samples(recipe, samples)
     to_train, held_out = split_held_out_by_case(chosen, recipe.held_out_samples)
     if len(to_train) < recipe.batch_size:
@@ -67,12 +65,29 @@ def train_adapter(
             f"{len(to_train)} samples are left to train on, fewer than batch_size: {recipe.batch_size}; "
             "ask for more samples, keep back fewer, or lower the batch size"
         )
+    with only_writer(output) as waited:
+        if waited and is_made(output / "provenance.json", spec):
+            print(f"{output}: made meanwhile by the other job")
+            return
+        _train(spec, settings, model_dir, to_train, held_out, output, checkpoints / spec.hash[:16])
+
+
+def _train(
+    spec: Spec,
+    settings: FinetuneSettings,
+    model_dir: Path,
+    to_train: list[Sample],
+    held_out: list[Sample],
+    output: Path,
+    folder: Path,
+) -> None:
+    recipe = settings.recipe
     loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat)
     keep_differentiable(loaded.model)
     enable_trees(loaded.model)
     set_seed(recipe.seed)
     adapted = add_adapter(loaded.model, recipe)
-    folder = (checkpoints or output.parent / ".checkpoints") / spec.hash[:16]
+    stop = Stop()
     trainer = DistributionTrainer(
         adapted,
         loaded.tokenizer,
@@ -81,25 +96,16 @@ def train_adapter(
         encode_samples(loaded.tokenizer, held_out, loaded.chat),
         folder,
         mixed_precision=loaded.description["compute_dtype"] == "bfloat16",
+        callbacks=[_Checkpoints(stop, recipe.log_every)],
     )
+    checkpoint = newest_sealed(folder, "checkpoint-*")
     # Inputs of adapter layers would go to float32 and, under autocast, back again.
-    with disable_input_dtype_casting(adapted) if trainer.args.bf16 else nullcontext():
-        trainer.train(resume_from_checkpoint=_last_whole_checkpoint(folder))
+    with stop.listening(), disable_input_dtype_casting(adapted) if trainer.args.bf16 else nullcontext():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.state.global_step < recipe.steps:
+        raise stopped(f"{trainer.state.global_step} of {recipe.steps} steps")
     _write_adapter(spec, loaded, trainer, len(to_train), output)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end; one that was cut off is removed."""
-    while folder.is_dir() and (newest := get_last_checkpoint(str(folder))):
-        # The trainer's state is the last file of a checkpoint.
-        try:
-            json.loads((Path(newest) / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(newest)
-        else:
-            return str(newest)
-    return None
 
 
 def _chosen_samples(recipe: AdapterRecipe, files: Sequence[Path]) -> list[list[Sample]]:
@@ -174,6 +180,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         held_out: list[TrainingItem],
         folder: Path,
         mixed_precision: bool,
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -204,7 +211,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
             args=arguments,
             train_dataset=items,
             data_collator=_collate,
-            callbacks=[_Measurements(self, recipe.measure_every)],
+            callbacks=[_Measurements(self, recipe.measure_every), *callbacks],
         )
         self.model_accepts_loss_kwargs = False
         self.tokenizer = tokenizer
@@ -273,6 +280,27 @@ class _Measurements(TrainerCallback):  # type: ignore[misc]
             self.trainer.measured = self.trainer.measure_held_out()
             control.should_log = True
         return control
+
+
+class _Checkpoints(TrainerCallback):  # type: ignore[misc]
+    """Seals every checkpoint; and when the job is asked to stop, takes one and ends the training there.
+
+    It does so where a line of the log is complete, since the mean loss of a line cannot be resumed in its middle.
+    """
+
+    def __init__(self, stop: Stop, log_every: int) -> None:
+        self.stop = stop
+        self.log_every = log_every
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        if self.stop.requested and state.global_step % self.log_every == 0:
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
 LOGGED = ("loss", "learning_rate", "grad_norm", "held_out_tvd", "held_out_slope", "held_out_mass")

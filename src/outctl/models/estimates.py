@@ -1,6 +1,6 @@
 """What a model will need, estimated from its entry in the registry before anything is fetched."""
 
-from outctl.config import ModelEntry, Precision
+from outctl.config import ModelEntry, Precision, Resources
 
 BYTES_PER_PARAMETER: dict[Precision, float] = {
     "auto": 2.0,
@@ -12,6 +12,9 @@ BYTES_PER_PARAMETER: dict[Precision, float] = {
 }
 PROGRAM_MB = 2500
 """Host memory of a process that has imported torch and transformers."""
+
+CUDA_MB = 1500
+"""GPU memory of a CUDA context with its libraries."""
 
 
 def weights_mb(entry: ModelEntry) -> int:
@@ -29,12 +32,23 @@ def host_memory_mb(entry: ModelEntry, attempt: int, training: bool) -> int:
     return round((PROGRAM_MB + factor * stored) * (1 + 0.5 * (attempt - 1)))
 
 
-def runtime_minutes(entry: ModelEntry, attempt: int, samples: int, on_gpu: bool) -> int:
-    """Run time of a job, in minutes; twice as much with each further attempt.
+def gpu_memory_mb(entry: ModelEntry, attempt: int, training: bool) -> int:
+    """GPU memory of a job, in MB; half as much again with each further attempt.
 
-    Two GFLOP a billion parameters and token, at some 100 tokens a sample, on a GPU at 50 TFLOP/s or on CPUs at 0.1;
-    five minutes for imports and loading.
+    The weights in their precision, a CUDA context, and what a pass over a batch holds: with gradients, the activations
+    of every layer.
     """
-    operations = 2.0 * entry.parameters * 100 * samples
-    minutes = 5 + operations / ((50e12 if on_gpu else 0.1e12) * 60)
-    return round(minutes * 2.0 ** (attempt - 1)) + 1
+    passing = entry.parameters * (0.8 if training else 0.3) / 1e6
+    return round((CUDA_MB + weights_mb(entry) + passing) * (1 + 0.5 * (attempt - 1)))
+
+
+def runtime_minutes(entry: ModelEntry, attempt: int, tokens: int, resources: Resources) -> int:
+    """Run time of a job, in minutes; twice as much with each further attempt, and never more than `max_runtime`.
+
+    Two GFLOP a billion parameters and token, on a GPU at 50 TFLOP/s or on CPUs at 0.1; five minutes for imports and
+    loading. A training that needs longer than the limit goes on from its checkpoint in the next attempt.
+    """
+    operations = 2.0 * entry.parameters * tokens
+    minutes = 5 + operations / ((50e12 if resources.gpu else 0.1e12) * 60)
+    wanted = round(minutes * 2.0 ** (attempt - 1)) + 1
+    return wanted if resources.max_runtime is None else min(wanted, resources.max_runtime)

@@ -73,6 +73,9 @@ def _copy_layout(original: Path, target: Path, name: str) -> None:
         )
         raise OutctlError(f"model {name}: {original} holds {found}; give a revision or directory with safetensors")
     for file in sorted(original.iterdir()):
+        # A directory that this very step prepared has a provenance, which is not this one's.
+        if file.name == "provenance.json":
+            continue
         if file.is_file() and file.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"):
             shutil.copyfile(file, target / file.name)
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from outctl.evaluation.references import REFERENCE_MODEL
 from outctl.files import read_json, write_json, write_text
-from outctl.layout import Layout
+from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, environment, write_provenance
 from outctl.results.summary import SummaryRow
 from outctl.specs import AggregateSettings, Spec
@@ -31,7 +31,7 @@ def aggregate(spec: Spec, layout: Layout) -> None:
     evaluations: dict[str, Any] = {}
     for position, model in enumerate(settings.models):
         file = layout.model_results(model)
-        check_outputs(file.with_suffix(".provenance.json"), spec.upstream[f"aggregate-model/{model}"])
+        check_outputs(beside(file), spec.upstream[f"aggregate-model/{model}"])
         results = read_json(file)
         # Reference rows depend on the samples alone, which all models share.
         summaries += [row for row in results["summary"] if position == 0 or row["model"] != REFERENCE_MODEL]
@@ -57,7 +57,7 @@ def aggregate(spec: Spec, layout: Layout) -> None:
     write_text(layout.case_table(), to_csv(cases))
     write_text(layout.results_table(), to_csv(table))
     write_provenance(
-        layout.combined().with_suffix(".provenance.json"),
+        beside(layout.combined()),
         spec,
         [layout.combined(), layout.case_table(), layout.results_table()],
     )

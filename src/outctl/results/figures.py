@@ -9,12 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from outctl.files import read_json, write_text
-from outctl.layout import Layout
+from outctl.layout import FIGURES, Layout, beside
 from outctl.provenance import check_outputs, write_provenance
 from outctl.specs import FiguresSettings, Spec
-
-FIGURES = ("calibration", "tvd")
-"""Names of the figures."""
 
 COLOURS = ("#767676", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Baseline first, then adapters: the colours of Okabe and Ito, which colour-blind readers can tell apart."""
@@ -43,7 +40,7 @@ def draw_figures(spec: Spec, layout: Layout) -> None:
     results = {}
     for model in settings.models:
         file = layout.model_results(model)
-        check_outputs(file.with_suffix(".provenance.json"), spec.upstream[f"aggregate-model/{model}"])
+        check_outputs(beside(file), spec.upstream[f"aggregate-model/{model}"])
         results[model] = read_json(file)
     with mpl.rc_context(STYLE):
         figures = {"calibration": calibration(results, settings), "tvd": distances(results, settings)}
@@ -53,9 +50,7 @@ def draw_figures(spec: Spec, layout: Layout) -> None:
             figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
             plt.close(figure)
             write_text(layout.figure(name), text.getvalue())
-    write_provenance(
-        layout.figure("figures").with_suffix(".provenance.json"), spec, [layout.figure(n) for n in FIGURES]
-    )
+    write_provenance(beside(layout.figure("figures")), spec, [layout.figure(n) for n in FIGURES])
 
 
 def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:

@@ -7,7 +7,7 @@ from outctl.config import BASELINE
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
 from outctl.files import write_json
-from outctl.layout import Layout
+from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, write_provenance
 from outctl.results.summary import defined, paired_difference, reference_rows, summarise
 from outctl.specs import AggregateSettings, Spec
@@ -33,14 +33,14 @@ def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
     provenance: dict[str, dict[str, Any]] = {variant: {} for variant in settings.variants}
     for case in settings.cases:
         samples_file = layout.samples(case, "eval")
-        check_outputs(samples_file.with_suffix(".provenance.json"), spec.upstream[f"make-samples/{case}/eval"])
+        check_outputs(beside(samples_file), spec.upstream[f"make-samples/{case}/eval"])
         samples = read_samples(samples_file)
         summary += reference_rows(samples, case, statistics, seed)
         by_variant: dict[str, list[Record]] = {}
         for variant in settings.variants:
             file = layout.records(model, variant, case)
             expected = spec.upstream[f"evaluate/{model}/{variant}/{case}"]
-            provenance[variant][case] = check_outputs(file.with_suffix(".provenance.json"), expected)
+            provenance[variant][case] = check_outputs(beside(file), expected)
             by_variant[variant] = found = read_records(file)
             if [record.sample_id for record in found] != [sample.sample_id for sample in samples]:
                 raise OutctlError(f"{file}: does not answer the samples of {samples_file}; run the evaluation again")
@@ -74,4 +74,4 @@ def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
             },
         },
     )
-    write_provenance(output.with_suffix(".provenance.json"), spec, [output])
+    write_provenance(beside(output), spec, [output])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from outctl.layout import beside
 from outctl.provenance import write_provenance
 from outctl.specs import SamplesSettings, Spec
 from outctl.tasks.cases import draw_samples
@@ -25,4 +26,4 @@ def make_samples(spec: Spec, output: Path) -> None:
         output,
         draw_samples(settings.case, template, settings.case_name, settings.split, settings.count, settings.seed),
     )
-    write_provenance(output.with_suffix(".provenance.json"), spec, [output])
+    write_provenance(beside(output), spec, [output])
