@@ -65,17 +65,13 @@ def all_targets():
 
 
 def spec_of(stage, *names):
-    """Input function: the specification of a job, named by wildcards."""
+    """Input function: the specification of a job, named by wildcards.
+
+    Its file is named after its content: a change of what the job depends on is another input, which makes the job stale.
+    """
     return lambda wildcards: PLAN.spec_path(
         stage, *(getattr(wildcards, name) for name in names)
     )
-
-
-def hash_of(stage, *names):
-    """Parameter function: hash of a job's specification. A change of it makes the job stale."""
-    return lambda wildcards: PLAN.spec(
-        stage, *(getattr(wildcards, name) for name in names)
-    ).hash
 
 
 def made_by(stage, *names):

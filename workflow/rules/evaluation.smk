@@ -28,9 +28,8 @@ rule evaluate:
         mem_mb=host_memory(training=False),
         runtime=runtime(lambda wildcards: PLAN.evaluation_tokens(wildcards.case)),
     params:
-        spec_hash=hash_of("evaluate", "model", "variant", "case"),
-        model=lambda wildcards: LAYOUT.model(wildcards.model),
-        samples=lambda wildcards: LAYOUT.samples(wildcards.case, "eval"),
+        model=str(LAYOUT.model("{model}")),
+        samples=str(LAYOUT.samples("{case}", "eval")),
         adapter=adapter_flag,
         checkpoints=LAYOUT.checkpoints(),
     message:

@@ -27,12 +27,11 @@ rule finetune:
         mem_mb=host_memory(training=True),
         runtime=runtime(lambda wildcards: PLAN.training_tokens(wildcards.adapter)),
     params:
-        spec_hash=hash_of("finetune", "model", "adapter"),
-        model=lambda wildcards: LAYOUT.model(wildcards.model),
+        model=str(LAYOUT.model("{model}")),
         samples=lambda wildcards: [
             f"--samples={file}" for file in PLAN.training_files(wildcards.adapter)
         ],
-        directory=lambda wildcards: LAYOUT.adapter(wildcards.model, wildcards.adapter),
+        directory=str(LAYOUT.adapter("{model}", "{adapter}")),
         checkpoints=LAYOUT.checkpoints(),
     message:
         "training {wildcards.adapter} for {wildcards.model}"

@@ -15,8 +15,7 @@ rule fetch_model:
     conda:
         "../../envs/cpu.yaml"
     params:
-        spec_hash=hash_of("fetch-model", "model"),
-        directory=lambda wildcards: LAYOUT.model(wildcards.model),
+        directory=str(LAYOUT.model("{model}")),
     message:
         "fetching model {wildcards.model}"
     shell:

@@ -26,7 +26,6 @@ rule aggregate_model:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        spec_hash=hash_of("aggregate-model", "model"),
         results=LAYOUT.results,
     message:
         "gathering the results of {wildcards.model}"
@@ -58,7 +57,6 @@ rule aggregate:
     conda:
         "../../envs/cpu.yaml"
     params:
-        spec_hash=PLAN.spec("aggregate").hash,
         results=LAYOUT.results,
     message:
         "combining the results of all models"
@@ -89,7 +87,6 @@ rule figures:
     conda:
         "../../envs/cpu.yaml"
     params:
-        spec_hash=PLAN.spec("figures").hash,
         results=LAYOUT.results,
     message:
         "drawing the figures"

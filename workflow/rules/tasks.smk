@@ -14,8 +14,6 @@ rule make_samples:
     resources:
         mem_mb=1000,
         runtime=lambda wildcards, attempt: 10 * attempt,
-    params:
-        spec_hash=hash_of("make-samples", "case", "split"),
     message:
         "drawing {wildcards.split} samples of {wildcards.case}"
     shell:
