@@ -49,6 +49,7 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
+@cache
 def code_version() -> dict[str, Any]:
     """Commit of the checkout that the package runs from, and whether it has uncommitted changes; None outside one."""
     status = _git("status", "--porcelain", "--untracked-files=no")
