@@ -1,6 +1,7 @@
 """The plan of an experiment: which jobs there are, and the specification of each."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -257,7 +258,8 @@ class Plan:
             "versions": self._versions,
             "repairs": ["/".join([*job, repair]) for job, repair in self._repairs.items()],
         }
-        text = to_json(content) + "\n"
+        # Not sorted: the order of models, cases and adapters is that of the tables.
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         path = self.layout.plans() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)

@@ -69,9 +69,17 @@ def spec_of(stage, *names):
 
     Its file is named after its content: a change of what the job depends on is another input, which makes the job stale.
     """
-    return lambda wildcards: PLAN.spec_path(
-        stage, *(getattr(wildcards, name) for name in names)
-    )
+
+    def path(wildcards):
+        file = PLAN.spec_path(stage, *(getattr(wildcards, name) for name in names))
+        if not workflow.is_main_process and not file.is_file():
+            raise WorkflowError(
+                f"outctl: the code of {stage}, or a package, was changed after the workflow was started; "
+                "start the workflow again"
+            )
+        return file
+
+    return path
 
 
 def made_by(stage, *names):
