@@ -2,12 +2,26 @@
 
 import errno
 
+LONGEST = 1500
+"""Characters of a message; what is longer loses its middle, since file and key stand in front and the advice at the end."""
+
 
 class OutctlError(Exception):
     """A mistake of the input, not of the program: the command line prints its text alone and exits with 1.
 
-    The text names what is wrong, where (file, key), and what to do about it.
+    The text names what is wrong, where (file, key), and what to do about it. Whatever names and values stand in it, it is
+    one printable line of bounded length.
     """
+
+    def __init__(self, text: str) -> None:
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST * 2 // 3]} ... {text[-LONGEST // 3 :]}"
+        super().__init__(printable(text))
+
+
+def printable(text: str) -> str:
+    """Text with escapes for line breaks, control characters and whatever else a terminal does not show as it is."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def first_line(error: BaseException) -> str:
