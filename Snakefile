@@ -3,11 +3,6 @@ from snakemake.utils import min_version
 
 min_version("9.10")
 
-if not workflow.configfiles:
-
-    configfile: "config/config.yaml"
-
-
 include: "workflow/rules/common.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/tasks.smk"

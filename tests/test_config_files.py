@@ -242,7 +242,7 @@ def test_all_training_samples_may_be_taken():
 
 @pytest.mark.parametrize("data", ["", "[]", "5", "text"])
 def test_file_that_is_no_mapping_is_named(data):
-    assert mistake_in_file(data).startswith("config.yaml: Input should be a valid dictionary")
+    assert mistake_in_file(data).startswith("config.yaml: a configuration consists of keys and their values")
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,9 @@ def test_mistake_in_a_model_is_named(key, value, named, text):
 
 
 def test_missing_registry_is_named():
-    assert mistake_in_file({**EXPERIMENT, "registry": "other.yaml"}) == "other.yaml: no such file"
+    assert mistake_in_file({**EXPERIMENT, "registry": "other.yaml"}) == (
+        "config.yaml: registry: there is no file 'other.yaml'"
+    )
 
 
 def test_last_file_that_has_the_key_is_named():

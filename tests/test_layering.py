@@ -22,6 +22,7 @@ HELPERS = {
     "provenance",
     "runs",
     "specs",
+    "strict_yaml",
 }
 """Used everywhere; they know the configuration and each other, and no stage."""
 LAYERS = [
@@ -85,11 +86,14 @@ def test_helpers_know_only_the_configuration_and_each_other(helper):
 
 
 def test_foundations_stand_alone():
-    assert {module: imported(module) for module in ("config", "divergences", "errors", "fingerprint")} == {
+    assert {
+        module: imported(module) for module in ("config", "divergences", "errors", "fingerprint", "strict_yaml")
+    } == {
         "config": set(),
         "divergences": set(),
         "errors": set(),
         "fingerprint": set(),
+        "strict_yaml": set(),
     }
 
 

@@ -1,6 +1,7 @@
 """Reading configuration files, and turning their mistakes into one line that names file, key and the nearest valid name."""
 
 import difflib
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -12,19 +13,30 @@ from pydantic import BaseModel, ValidationError
 
 from outctl.config import Experiment, GivenWords, Registry
 from outctl.errors import OutctlError
+from outctl.strict_yaml import load_strictly
 
 Key = tuple[str | int, ...]
 Schema = typing.TypeVar("Schema", bound=BaseModel)
+
+
+LARGEST = 1_000_000
+"""Bytes of a configuration file; a device or a file given by mistake would be read for ever."""
+LONGEST_NAME = 200
+"""Characters of a name or a value in a message."""
 
 
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file.
 
     Raises:
-        OutctlError: the file is missing, unreadable or no YAML.
+        OutctlError: the file is missing, unreadable, far too large or no YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise OutctlError(f"{path}: larger than {LARGEST} bytes, which no configuration is")
+        return load_strictly(content.decode("utf-8"))
     except FileNotFoundError:
         raise OutctlError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -34,8 +46,20 @@ def read_yaml(path: Path) -> Any:
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         problem = " ".join(str(getattr(error, "problem", error)).split())
         raise OutctlError(f"{path}:{where} not valid YAML: {problem}") from None
-    except ValueError as error:  # a date that does not exist
+    except ValueError as error:  # an escape beyond the last character of Unicode
         raise OutctlError(f"{path}: not valid YAML: {error}") from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The keys of a configuration file.
+
+    Raises:
+        OutctlError: the file cannot be read, or does not consist of keys.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise OutctlError(f"{path}: a configuration consists of keys and their values, and this file does not")
+    return content
 
 
 def nearest(name: object, valid: Sequence[str]) -> str:
@@ -83,7 +107,8 @@ def _valid_keys(annotation: Any, key: Key, data: Any) -> list[str]:
     models = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
     if isinstance(data, dict) and "kind" in data:
         # Of several kinds of section, the one that the section says it is.
-        tagged = [item for item in models if data["kind"] in typing.get_args(item.model_fields["kind"].annotation)]
+        sorts = [item for item in models if "kind" in item.model_fields]
+        tagged = [item for item in sorts if data["kind"] in typing.get_args(item.model_fields["kind"].annotation)]
         models = tagged or models
     return sorted({name for item in models for name in item.model_fields})
 
@@ -129,13 +154,21 @@ def file_of(key: Key, data: Any, files: Sequence[Path]) -> str:
         found = _value(read_yaml(path), key) if path.is_file() else _MISSING
         if found is not _MISSING:
             # Sections are merged, values are replaced: another value than the last file's came from the command line.
-            return str(path) if isinstance(value, Mapping) or repr(found) == repr(value) else "--config"
+            same = (found == value or value != value) and repr(found) == repr(value)  # 1 == True, and NaN is not NaN
+            return str(path) if isinstance(value, Mapping) or same else "--config"
     return "--config"
 
 
 def dotted(key: Key) -> str:
-    """A key as a reader writes it: `cases.given_words.eval_samples`."""
-    return ".".join(repr(text)[1:-1] if not text.isprintable() else text for text in map(str, key))
+    """A key as a reader writes it: `cases.given_words.eval_samples`; names far too long lose their ends."""
+    return ".".join(text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..." for text in map(str, key))
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it, without the middle of what is long."""
+    shortened = reprlib.Repr()
+    shortened.maxstring = shortened.maxother = LONGEST_NAME
+    return shortened.repr(value)
 
 
 def _describe(error: ValidationError, schema: type[BaseModel], data: Any, files: Sequence[Path]) -> str:
@@ -153,11 +186,11 @@ def _describe(error: ValidationError, schema: type[BaseModel], data: Any, files:
         valid = [part.strip(" '") for part in expected.split(",")]
         found = context.get("tag", first["input"])
         key = (*key, "kind") if first["type"] == "union_tag_invalid" else key
-        message = f"{found!r} is not allowed; {nearest(found, valid)}"
+        message = f"{_shown(found)} is not allowed; {nearest(found, valid)}"
     elif first["type"] == "union_tag_not_found":
         message = "this section needs the key 'kind'"
     elif not isinstance(first["input"], (dict, list)) and first["type"] != "value_error":
-        message = f"{message}, not {first['input']!r}"
+        message = f"{message}, not {_shown(first['input'])}"
     where = f"{file_of(key, data, files)}: {dotted(key)}" if key else ", ".join(map(str, files)) or "--config"
     more = error.error_count() - 1
     return f"{where}: {message}" + (f" (and {more} more)" if more else "")
@@ -194,12 +227,18 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
     Raises:
         OutctlError: one line with file, key, what is wrong, and the nearest valid name where there is one.
     """
+    for path in files:
+        if path.is_file():
+            # Whoever merged the files may have read them less strictly.
+            read_config(path)
     experiment = validate(Experiment, data, files)
-    registry = load_registry(Path(experiment.registry))
 
     def refuse(key: Key, message: str) -> typing.NoReturn:
         raise OutctlError(f"{file_of(key, data, files)}: {dotted(key)}: {message}")
 
+    if not Path(experiment.registry).is_file():
+        refuse(("registry",), f"there is no file {experiment.registry!r}")
+    registry = load_registry(Path(experiment.registry))
     for position, model in enumerate(experiment.models):
         if model not in registry.models:
             hint = nearest(model, list(registry.models))

@@ -13,32 +13,45 @@ sys.path.insert(0, SOURCE)
 shell.prefix(f"export PYTHONPATH={quote(SOURCE)}" + "${{PYTHONPATH:+:$PYTHONPATH}}; ")
 
 from outctl.config import BASELINE, NAME_PATTERN
+from outctl.config_files import read_config
 from outctl.environments import pinned_versions
 from outctl.errors import OutctlError
 from outctl.models.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
 from outctl.plan import Plan, load_plan
 from outctl.runs import PLAN_VARIABLE, RUN_VARIABLE, announce, check_owner, own
 
-try:
-    if workflow.is_main_process:
-        # With conda, jobs run with the versions that the environments pin, not with those beside Snakemake.
-        pinned = (
-            DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-        )
-        PLAN = load_plan(
-            config,
-            [Path(file) for file in workflow.configfiles],
-            pinned_versions(Path(workflow.basedir) / "envs") if pinned else None,
-        )
-        PLAN.inspect()
-        PLAN.write_specs()
-        announce(PLAN.freeze())
-    else:
-        # A job on another host follows the plan that it was submitted with, whatever was edited since.
-        PLAN = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
-        check_owner(PLAN.layout)
-except OutctlError as error:
-    raise SystemExit(f"outctl: {error}")
+
+def checked(step, *arguments):
+    """What a step returns; a user's mistake ends the workflow with one line."""
+    try:
+        return step(*arguments)
+    except OutctlError as error:
+        raise SystemExit(f"outctl: {error}")
+
+
+if not workflow.configfiles:
+    # Read here first, since Snakemake's own words for a broken file do not name it.
+    checked(read_config, Path("config/config.yaml"))
+
+    configfile: "config/config.yaml"
+
+
+if workflow.is_main_process:
+    # With conda, jobs run with the versions that the environments pin, not with those beside Snakemake.
+    pinned = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    PLAN = checked(
+        load_plan,
+        config,
+        [Path(file) for file in workflow.configfiles],
+        pinned_versions(Path(workflow.basedir) / "envs") if pinned else None,
+    )
+    checked(PLAN.inspect)
+    checked(PLAN.write_specs)
+    announce(checked(PLAN.freeze))
+else:
+    # A job on another host follows the plan that it was submitted with, whatever was edited since.
+    PLAN = checked(Plan.thaw, Path(os.environ[PLAN_VARIABLE]))
+    checked(check_owner, PLAN.layout)
 
 LAYOUT = PLAN.layout
 SETTINGS = PLAN.experiment.resources
