@@ -3,8 +3,11 @@
 Every key is described where it stands; the JSON schemas under `workflow/schemas/` are generated from these classes.
 """
 
+import os
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -12,27 +15,71 @@ BASELINE = "baseline"
 REFERENCES = ("uniform", "majority")
 """Names of the reference rows: what a model would score that always splits evenly, or always says the likelier word."""
 
+REFERENCE_MODEL = "reference"
+"""What stands in the model column of a reference row."""
+
+RESULT_FOLDERS = ("adapters", "benchmarks", "checkpoints", "evaluations", "figures", "logs", "samples", "specs")
+"""Folders of the pipeline below `results_dir`."""
+
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What models, cases and adapters may be called; names become parts of paths."""
 
 
 def _check_name(name: str) -> str:
-    if not re.fullmatch(NAME_PATTERN, name) or len(name) > 100:
+    if not re.fullmatch(NAME_PATTERN, name) or len(name) > 100 or name.endswith("."):
         raise ValueError(
             f"{name!r} cannot be a name: use up to 100 letters, digits, dots, dashes and underscores, "
-            "beginning with a letter or digit"
+            "beginning with a letter or digit and not ending with a dot"
         )
     return name
 
 
+def _check_model_name(name: str) -> str:
+    if name.lower() == REFERENCE_MODEL:
+        raise ValueError(f"{name!r} is taken: {REFERENCE_MODEL} stands for {' and '.join(REFERENCES)} in every table")
+    if name.lower().endswith(".provenance"):
+        raise ValueError(f"{name!r} cannot be a name: its results would be called as the provenance of another's")
+    return _check_name(name)
+
+
 def _check_adapter_name(name: str) -> str:
-    if name == BASELINE or name in REFERENCES:
+    if name.lower() in (BASELINE, *REFERENCES):
         raise ValueError(f"{name!r} is taken: {BASELINE} and {', '.join(REFERENCES)} are rows of every table")
     return _check_name(name)
 
 
+Named = TypeVar("Named", bound=Mapping[str, object])
+
+
+def _check_distinct(sections: Named) -> Named:
+    found: dict[str, str] = {}
+    for name in sections:
+        if found.setdefault(name.lower(), name) != name:
+            raise ValueError(
+                f"{found[name.lower()]!r} and {name!r} would be one file where upper and lower case are the same"
+            )
+    return sections
+
+
+def _check_path(path: str) -> str:
+    if not path.isprintable() or path != path.strip():
+        raise ValueError(f"{path!r} cannot be a path here: it has control characters, or blanks at its ends")
+    if len(path.encode()) > 1000 or any(len(part.encode()) > 200 for part in Path(path).parts):
+        raise ValueError("this path is too long: use up to 1000 bytes, and 200 for each folder")
+    return path
+
+
+def _check_output_path(path: str) -> str:
+    if set("{}") & set(path):
+        raise ValueError(f"{path!r} cannot be written to: the workflow would take braces for wildcards")
+    return _check_path(path)
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
+ModelName = Annotated[str, AfterValidator(_check_model_name)]
 AdapterName = Annotated[str, AfterValidator(_check_adapter_name)]
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_check_path)]
+OutputPath = Annotated[str, Field(min_length=1), AfterValidator(_check_output_path)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Precision = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 LossName = Literal["tvd", "kl", "reverse_kl", "js"]
@@ -51,7 +98,7 @@ class HubSource(Section):
 
     kind: Literal["hub"]
     """Which source this is."""
-    repo: str = Field(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
+    repo: str = Field(pattern=r"^[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*/[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*$", max_length=96)
     """Repository, as `owner/name`."""
     revision: str = Field(pattern=r"^[0-9a-f]{40}$")
     """Commit of the repository, 40 hexadecimal digits: a branch name would not stay the same model."""
@@ -79,7 +126,7 @@ class LocalSource(Section):
 
     kind: Literal["local"]
     """Which source this is."""
-    path: str = Field(min_length=1)
+    path: FilePath
     """The directory, absolute or relative to the working directory."""
 
 
@@ -93,7 +140,7 @@ class ModelEntry(Section):
     """Where the weights come from."""
     chat: bool
     """Whether the model is asked through its chat template (true) or as a plain transcript (false)."""
-    parameters: int = Field(gt=0)
+    parameters: int = Field(gt=0, le=100_000_000_000_000)
     """Number of parameters; memory, run time and resources are estimated from it."""
     precision: Precision = "auto"
     """Type of the weights: `auto` is bfloat16 where the processor computes in it and float32 elsewhere, `nf4` is 4-bit
@@ -103,7 +150,7 @@ class ModelEntry(Section):
 class Registry(Section):
     """The model registry, `config/models.yaml`."""
 
-    models: dict[Name, ModelEntry] = Field(min_length=1)
+    models: Annotated[dict[ModelName, ModelEntry], AfterValidator(_check_distinct)] = Field(min_length=1)
     """The models, by name."""
 
 
@@ -142,7 +189,7 @@ class Case(Section):
     """Number of samples for training; adapters take the first of them."""
     eval_samples: int = Field(ge=1, le=1_000_000)
     """Number of samples for evaluation."""
-    template: str | None = None
+    template: FilePath | None = None
     """Prompt template: the name of one that comes with the package, or the path of a YAML file; the default is named
     after the kind."""
     percents: Percents = Percents()
@@ -208,41 +255,41 @@ class AdapterRecipe(Section):
     """The cases it trains on, each with how many of the case's training samples it takes."""
     loss: LossName = "kl"
     """Divergence between target and answer. For cases in which the model picks the words it compares by rank."""
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=1_000_000_000)
     """Number of optimiser steps."""
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, le=1_000_000_000)
     """Samples in a forward pass."""
-    accumulation: int = Field(default=1, ge=1)
+    accumulation: int = Field(default=1, ge=1, le=1_000_000_000)
     """Forward passes in an optimiser step."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
     """Highest learning rate."""
     schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "cosine"
     """How the learning rate moves after the warm-up."""
-    warmup_steps: int = Field(default=10, ge=0)
+    warmup_steps: int = Field(default=10, ge=0, le=1_000_000_000)
     """Steps in which the learning rate grows to its highest."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """Decay of the adapter's weights (AdamW)."""
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Norm to which gradients are clipped."""
-    rank: int = Field(default=16, ge=1)
+    rank: int = Field(default=16, ge=1, le=1_000_000_000)
     """Rank of the adapter."""
     alpha: float = Field(default=32.0, gt=0.0)
     """Scale of the adapter: its product is multiplied by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout in front of the adapter."""
-    target_modules: Literal["all-linear"] | list[str] = "all-linear"
+    target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
     """The linear layers that it adapts, by the end of their names."""
-    layers: list[int] | None = None
+    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
     """The decoder layers that it adapts, counted from 0; all by default."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Seed of the adapter's first weights, of the data order and of dropout."""
-    held_out_samples: int = Field(default=32, ge=2)
+    held_out_samples: int = Field(default=32, ge=2, le=1_000_000_000)
     """Training samples kept back to be measured while training; no word of theirs is trained on."""
-    log_every: int = Field(default=10, ge=1)
+    log_every: int = Field(default=10, ge=1, le=1_000_000_000)
     """Steps between two lines of `training.jsonl`."""
-    measure_every: int = Field(default=50, ge=1)
+    measure_every: int = Field(default=50, ge=1, le=1_000_000_000)
     """Steps between two measurements on the samples kept back."""
-    checkpoint_every: int = Field(default=100, ge=1)
+    checkpoint_every: int = Field(default=100, ge=1, le=1_000_000_000)
     """Steps between two checkpoints, from which an interrupted training goes on; a multiple of `log_every`, since the mean
     loss of a line begins anew there."""
 
@@ -256,7 +303,7 @@ class AdapterRecipe(Section):
 class Evaluation(Section):
     """How models are asked."""
 
-    tokens_per_pass: int = Field(default=1024, ge=16)
+    tokens_per_pass: int = Field(default=1024, ge=16, le=1_000_000_000)
     """Largest number of distinct tokens in a forward pass; memory grows with it, answers do not depend on it."""
     checkpoint_every: int = Field(default=100, ge=1)
     """Samples between two checkpoints, from which an interrupted evaluation goes on."""
@@ -269,7 +316,7 @@ class Statistics(Section):
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Level of the intervals."""
-    bootstrap_samples: int = Field(default=2000, ge=100)
+    bootstrap_samples: int = Field(default=2000, ge=100, le=1_000_000)
     """Number of bootstrap resamples behind an interval of a mean."""
 
 
@@ -278,7 +325,7 @@ class Resources(Section):
 
     gpu: int = Field(default=1, ge=0, le=1)
     """Whether a job that computes with a model asks for a GPU (1) or is planned for CPUs (0)."""
-    threads: int = Field(default=8, ge=1)
+    threads: int = Field(default=8, ge=1, le=10_000)
     """CPU threads of such a job; fewer are taken where there are fewer."""
     max_runtime: int | None = Field(default=None, ge=1)
     """Longest run time that a job may ask for, in minutes: the time limit of a cluster's partition. A training that needs
@@ -288,17 +335,17 @@ class Resources(Section):
 class Experiment(Section):
     """One experiment: models, cases and adapters, and everything between a model's name and the tables."""
 
-    models: list[Name] = Field(min_length=1)
+    models: list[ModelName] = Field(min_length=1)
     """Models of the registry to run."""
-    cases: dict[Name, CaseConfig] = Field(min_length=1)
+    cases: Annotated[dict[Name, CaseConfig], AfterValidator(_check_distinct)] = Field(min_length=1)
     """The cases: named ways of asking."""
-    adapters: dict[AdapterName, AdapterRecipe] = Field(default={})
+    adapters: Annotated[dict[AdapterName, AdapterRecipe], AfterValidator(_check_distinct)] = Field(default={})
     """The adapters, trained for each model and compared with its baseline."""
-    registry: str = "config/models.yaml"
+    registry: FilePath = "config/models.yaml"
     """Path of the model registry."""
-    results_dir: str = Field(default="results", min_length=1)
+    results_dir: OutputPath = "results"
     """Where results are written."""
-    models_dir: str = Field(default="resources/models", min_length=1)
+    models_dir: OutputPath = "resources/models"
     """Where prepared models are kept, apart from results, so that experiments share them."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Seed of everything that is drawn: words, shares, prompts' seeds, bootstrap."""
@@ -314,4 +361,12 @@ class Experiment(Section):
         repeated = sorted({name for name in self.models if self.models.count(name) > 1})
         if repeated:
             raise ValueError(f"models: {repeated[0]!r} is listed twice")
+        results, models = (Path(os.path.normpath(Path.cwd() / name)) for name in (self.results_dir, self.models_dir))
+        taken = [results / folder for folder in RESULT_FOLDERS]
+        if models in (results, *results.parents) or any(folder in (models, *models.parents) for folder in taken):
+            # Fetching a model replaces the directory of its name.
+            raise ValueError(
+                f"models_dir: {self.models_dir!r} and results_dir: {self.results_dir!r} lie inside each other; a model could "
+                "take the place of results"
+            )
         return self

@@ -3,13 +3,11 @@
 import math
 from collections.abc import Iterable
 
-from outctl.config import REFERENCES
+from outctl.config import REFERENCE_MODEL, REFERENCES
 from outctl.evaluation.records import Record
 from outctl.evaluation.scoring import score
 from outctl.tasks.samples import Sample
 
-REFERENCE_MODEL = "reference"
-"""What stands in the model column of a reference row."""
 OTHER_TOKENS = tuple(f"<other {number}>" for number in range(10))
 """First tokens of no probability, so that the published rule finds its two tokens."""
 

@@ -56,6 +56,7 @@ def _from_hub(source: HubSource, name: str) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -68,6 +69,10 @@ def _from_hub(source: HubSource, name: str) -> Path:
                 source.repo, revision=source.revision, allow_patterns=list(HUB_FILES), ignore_patterns=["original/*"]
             )
         )
+    except HFValidationError:
+        raise OutctlError(
+            f"model {name}: {source.repo} is no name of a repository; correct source.repo in the registry"
+        ) from None
     except GatedRepoError:
         raise OutctlError(
             f"model {name}: {source.repo} is gated; accept its licence on its page on the hub, then run `hf auth login`"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from outctl.evaluation.references import REFERENCE_MODEL
+from outctl.config import REFERENCE_MODEL
 from outctl.files import read_json, write_json, write_text
 from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, environment, write_provenance
@@ -63,13 +63,25 @@ def aggregate(spec: Spec, layout: Layout) -> None:
     )
 
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a spreadsheet takes for the beginning of a formula, whatever follows."""
+
+
 def to_csv(table: pd.DataFrame) -> str:
-    """A table as CSV: ten decimals, undefined numbers empty, one kind of line end on every system."""
-    rounded = table.copy()
-    for name in table.select_dtypes("float"):
-        # Adding zero turns the -0.0 that rounding leaves into 0.0.
-        rounded[name] = table[name].round(10) + 0.0
-    return str(rounded.to_csv(index=False, lineterminator="\n"))
+    """A table as CSV: ten decimals, undefined numbers empty, one kind of line end on every system, and no formulas."""
+    written = table.copy()
+    for name in table:
+        if pd.api.types.is_float_dtype(table[name]):
+            # Adding zero turns the -0.0 that rounding leaves into 0.0.
+            written[name] = table[name].round(10) + 0.0
+        elif not pd.api.types.is_numeric_dtype(table[name]):
+            written[name] = table[name].map(_as_text)
+    return str(written.rename(columns=_as_text).to_csv(index=False, lineterminator="\n"))
+
+
+def _as_text(cell: Any) -> Any:
+    """A cell that a spreadsheet shows and does not run: text that looks like a formula gets an apostrophe in front."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
 def results_table(cases: pd.DataFrame, names: list[str]) -> pd.DataFrame:

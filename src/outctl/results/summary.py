@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from outctl.config import BASELINE, REFERENCES, Statistics
+from outctl.config import BASELINE, REFERENCE_MODEL, REFERENCES, Statistics
 from outctl.evaluation.records import Record
-from outctl.evaluation.references import REFERENCE_MODEL, reference_records
+from outctl.evaluation.references import reference_records
 from outctl.evaluation.statistics import Interval, control_slope, mean, mean_interval, rate_interval, standard_deviation
 from outctl.tasks.samples import Sample
 
