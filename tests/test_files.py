@@ -70,7 +70,7 @@ def test_file_is_replaced(tmp_path):
 def test_write_that_fails_half_way_leaves_the_old_file_alone(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with file_size_limit(4096), pytest.raises(OSError, match="large"):
+    with file_size_limit(4096), pytest.raises(OutctlError, match=r"file: cannot be written: .*large"):
         write_bytes(path, b"x" * 1_000_000)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file"]
@@ -78,7 +78,7 @@ def test_write_that_fails_half_way_leaves_the_old_file_alone(tmp_path):
 
 def test_write_that_cannot_take_its_place_leaves_no_temporary_file(tmp_path):
     (tmp_path / "taken" / "inside").mkdir(parents=True)
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(OutctlError, match=r"taken: cannot be written: .*directory"):
         write_text(tmp_path / "taken", "text")
     assert names(tmp_path) == ["taken"]
     assert names(tmp_path / "taken") == ["inside"]

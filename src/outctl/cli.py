@@ -73,14 +73,14 @@ def _spec(spec: Path | None, config: Path, stage: str, *names: str) -> Spec:
 
 
 def _console() -> Console:
-    """Standard output; where it is no terminal, wide enough for the tables."""
-    return Console(width=None if sys.stdout.isatty() else 120)
+    """Standard output; where it is no terminal, wide enough for the tables. Brackets in names and words are no markup."""
+    return Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
 
 
 def _progress() -> Progress:
     """A progress bar on the terminal's error stream; silent where there is no terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 

@@ -5,10 +5,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,6 +26,14 @@ def synchronise(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutctlError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
 def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
     """Write a file under a temporary name, flush it to the disk, and rename it: a reader sees all of it or none.
 
@@ -33,7 +41,15 @@ def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
         path: the file.
         content: all of it.
         durable: whether to wait until it is on the disk; what any start of the workflow writes again need not be.
+
+    Raises:
+        OutctlError: the disk is full, or the path is not one to write to.
     """
+    with _writing(path):
+        _replace(path, content, durable)
+
+
+def _replace(path: Path, content: bytes, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
@@ -75,6 +91,15 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _parse(text: str) -> Any:
+    """JSON as the standard has it: Python would take NaN and Infinity too."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
 def read_json(path: Path) -> Any:
     """Read one JSON value.
 
@@ -82,10 +107,10 @@ def read_json(path: Path) -> Any:
         OutctlError: the file is missing or broken.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OutctlError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OutctlError(
             f"{path}: not valid JSON ({error}); delete it and run the step that writes it again"
         ) from None
@@ -107,40 +132,59 @@ def read_jsonl(path: Path) -> Iterator[Any]:
         raise OutctlError(f"{path}: cannot be read ({error})") from None
     for number, line in enumerate(lines, 1):
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
+            yield _parse(line)
+        except (ValueError, RecursionError) as error:
+            # A decoder's own line number would be that within the line.
+            problem = error.msg if isinstance(error, json.JSONDecodeError) else error
             raise OutctlError(
-                f"{path} line {number}: not valid JSON ({error.msg}); delete the file and run the step that writes it again"
+                f"{path} line {number}: not valid JSON ({problem}); delete the file and run the step that writes it again"
             ) from None
 
 
-def read_rows(path: Path, schema: type[Row], remedy: str) -> list[Row]:
+def read_rows(path: Path, schema: type[Row], unique: str, shared: Sequence[str], remedy: str) -> list[Row]:
     """Read one row of a schema a line.
 
     Args:
         path: the file.
         schema: what every line must be.
+        unique: the key whose value no two rows have in common.
+        shared: the keys whose values all rows have in common.
         remedy: what to do about a file that is none, for messages.
 
     Raises:
-        OutctlError: the file is missing, or a line is broken or no such row.
+        OutctlError: the file is missing or empty, a line is broken or no such row, or rows do not belong together.
     """
-    rows = []
+
+    def refuse(line: int, message: str) -> NoReturn:
+        raise OutctlError(f"{path} line {line}: {message}; {remedy}") from None
+
+    rows: list[Row] = []
+    lines: dict[Any, int] = {}
     for number, content in enumerate(read_jsonl(path), 1):
         try:
-            rows.append(schema.model_validate(content))
+            row = schema.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
+            first = error.errors(include_url=False)[0]
+            # What checks a row as a whole names the key itself.
             key = ".".join(map(str, first["loc"]))
-            raise OutctlError(f"{path} line {number}: {key}: {first['msg']}; {remedy}") from None
+            refuse(number, ": ".join(filter(None, [key, first["msg"].removeprefix("Value error, ")])))
+        if (line := lines.setdefault(getattr(row, unique), number)) != number:
+            refuse(number, f"{unique}: {getattr(row, unique)!r} stands in line {line} too")
+        rows.append(row)
+        for key in shared:
+            if getattr(row, key) != getattr(rows[0], key):
+                refuse(number, f"{key}: {getattr(row, key)!r} differs from {getattr(rows[0], key)!r} of line 1")
+    if not rows:
+        raise OutctlError(f"{path}: holds no {schema.__name__.lower()}s; {remedy}")
     return rows
 
 
 @contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
     """A temporary directory that takes the place of `path` when the block ends well, and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
     try:
         yield temporary
         mask = os.umask(0)

@@ -8,9 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from outctl.config import REFERENCES, Experiment, Registry
-from outctl.errors import OutctlError
+from outctl.errors import OutctlError, first_line
 from outctl.layout import Layout
 from outctl.models.estimates import weights_mb
+
+TEXTS = ("case_type", "model", "variant")
+NUMBERS = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "accuracy", "control_slope", "avg_mass")
+"""Columns that the table of a terminal shows."""
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -52,11 +56,15 @@ def print_summary(layout: Layout, console: Console) -> None:
     """Print the table of an experiment's results, and where its files are.
 
     Raises:
-        OutctlError: there are no results yet.
+        OutctlError: there are no results yet, or the table is not as the workflow writes it.
     """
     if not layout.case_table().is_file():
         raise OutctlError(f"{layout.case_table()}: no such file; run the workflow first")
-    cases = pd.read_csv(layout.case_table())
+    try:
+        cases = pd.read_csv(layout.case_table(), dtype=dict.fromkeys(NUMBERS, float))[[*TEXTS, *NUMBERS]]
+    except (OSError, ValueError, KeyError) as error:
+        reason = f"{layout.case_table()}: no table of results ({first_line(error)})"
+        raise OutctlError(f"{reason}; delete it and run the workflow again") from None
     console.print(summary_table(cases, "Baseline against adapter (avg_tvd: 0 is perfect; slope: 1 is control)"))
     console.print("Results:", style="bold")
     files = {

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
-from outctl.errors import OutctlError
 from outctl.files import read_rows, write_jsonl
 
 
@@ -18,27 +17,45 @@ class Message(TypedDict):
     content: str
 
 
+ROUNDING = 1e-6
+"""How far shares may be from summing to 1."""
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
 class Sample(BaseModel):
     """One question."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
-    sample_id: str
+    sample_id: str = Field(min_length=1)
     """Unique within an experiment: case, split and number."""
     case: str
     """The case it belongs to."""
     messages: list[Message] = Field(min_length=1)
     """The conversation before the model's turn."""
-    words: list[str] | None
+    words: list[Annotated[str, Field(min_length=1)]] | None
     """The words asked for, in the order of `target`; none where the model picks them."""
-    target: list[float] = Field(min_length=2)
+    target: list[Share] = Field(min_length=2)
     """The share asked for each word, summing to 1; largest first where the model picks the words."""
-    tolerance: float
+    tolerance: float = Field(gt=0.0, lt=1.0)
     """Largest total variation distance that counts as within tolerance."""
     seed: int
     """The seed that belongs to this sample, named in the question where the model picks the words."""
     max_zipf: float | None = None
     """Rarity bar for words that the model picks: their largest Zipf frequency."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if abs(sum(self.target) - 1.0) > ROUNDING:
+            raise ValueError(f"target: the shares sum to {sum(self.target)}, not to 1")
+        if self.words is not None:
+            if len(self.words) != len(self.target):
+                raise ValueError(f"words: {len(self.words)} of them for {len(self.target)} shares")
+            if len(set(self.words)) < len(self.words):
+                raise ValueError("words: one of them is given twice")
+        return self
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
@@ -47,12 +64,9 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Read the samples of a file.
+    """Read the samples of a file, which are all of one case.
 
     Raises:
-        OutctlError: the file is missing, empty, or a line is no sample.
+        OutctlError: the file is missing or empty, a line is no sample, or samples do not belong together.
     """
-    samples = read_rows(path, Sample, "make the samples again")
-    if not samples:
-        raise OutctlError(f"{path}: holds no samples; make the samples again")
-    return samples
+    return read_rows(path, Sample, "sample_id", ["case"], "make the samples again")

@@ -9,14 +9,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined
 from jinja2 import Template as JinjaTemplate
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import Field
 
 from outctl.config import Section
 from outctl.config_files import nearest, read_yaml, validate
-from outctl.errors import OutctlError
+from outctl.errors import OutctlError, first_line
 
 
 class Example(Section):
@@ -77,9 +77,11 @@ def render(text: str, **variables: Any) -> str:
     """Fill in one text of a template; white space at its ends is dropped.
 
     Raises:
-        OutctlError: the text is no valid Jinja or names an unknown variable.
+        OutctlError: the text is no valid Jinja, names an unknown variable, or computes what cannot be.
     """
     try:
         return _compiled(text).render(**variables).strip()
-    except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, RuntimeError) as error:
-        raise OutctlError(f"prompt template {text!r}: {error}; known variables: {', '.join(variables)}") from None
+    except Exception as error:  # a template is a program of the user's, which may fail in any way
+        raise OutctlError(
+            f"prompt template {text!r}: {first_line(error)}; known variables: {', '.join(variables)}"
+        ) from None
