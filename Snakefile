@@ -3,6 +3,7 @@ from snakemake.utils import min_version
 
 min_version("9.10")
 
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/tasks.smk"

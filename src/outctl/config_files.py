@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> Any:
         where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         problem = " ".join(str(getattr(error, "problem", error)).split())
         raise OutctlError(f"{path}:{where} not valid YAML: {problem}") from None
-    except ValueError as error:  # an escape beyond the last character of Unicode
+    except (ValueError, OverflowError) as error:  # an escape beyond the last character of Unicode
         raise OutctlError(f"{path}: not valid YAML: {error}") from None
 
 
@@ -172,9 +172,15 @@ def _shown(value: Any) -> str:
 
 
 def _describe(error: ValidationError, schema: type[BaseModel], data: Any, files: Sequence[Path]) -> str:
+    found = [
+        (item, _key_in_data(item["loc"], item["type"] == "missing", data)) for item in error.errors(include_url=False)
+    ]
     # A key that is spelt wrongly is missing too; the wrong spelling says more.
-    first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
-    key = _key_in_data(first["loc"], first["type"] == "missing", data)
+    first, key = min(found, key=lambda mistake: mistake[0]["type"] != "extra_forbidden")
+    # A list that may be a word instead is no such word either; what is wrong inside says more.
+    first, key = max(
+        (mistake for mistake in found if mistake[1][: len(key)] == key), key=lambda mistake: len(mistake[1])
+    )
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = f"unknown key; {nearest(key[-1], _valid_keys(schema, key, data))}"
@@ -184,9 +190,9 @@ def _describe(error: ValidationError, schema: type[BaseModel], data: Any, files:
         context = first["ctx"]
         expected = str(context.get("expected_tags") or context.get("expected")).replace(" or ", ", ")
         valid = [part.strip(" '") for part in expected.split(",")]
-        found = context.get("tag", first["input"])
+        wrong = context.get("tag", first["input"])
         key = (*key, "kind") if first["type"] == "union_tag_invalid" else key
-        message = f"{_shown(found)} is not allowed; {nearest(found, valid)}"
+        message = f"{_shown(wrong)} is not allowed; {nearest(wrong, valid)}"
     elif first["type"] == "union_tag_not_found":
         message = "this section needs the key 'kind'"
     elif not isinstance(first["input"], (dict, list)) and first["type"] != "value_error":

@@ -96,8 +96,11 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _parse(text: str) -> Any:
-    """JSON as the standard has it: Python would take NaN and Infinity too."""
-    return json.loads(text, parse_constant=_refuse_constant)
+    """JSON as the standard has it: Python would take NaN, Infinity and halves of characters too."""
+    value = json.loads(text, parse_constant=_refuse_constant)
+    if "\\ud" in text or "\\uD" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def read_json(path: Path) -> Any:

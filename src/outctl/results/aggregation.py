@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from outctl.config import REFERENCE_MODEL
+from outctl.errors import printable
 from outctl.files import read_json, write_json, write_text
 from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, environment, write_provenance
@@ -63,10 +64,6 @@ def aggregate(spec: Spec, layout: Layout) -> None:
     )
 
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a spreadsheet takes for the beginning of a formula, whatever follows."""
-
-
 def to_csv(table: pd.DataFrame) -> str:
     """A table as CSV: ten decimals, undefined numbers empty, one kind of line end on every system, and no formulas."""
     written = table.copy()
@@ -80,8 +77,10 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def _as_text(cell: Any) -> Any:
-    """A cell that a spreadsheet shows and does not run: text that looks like a formula gets an apostrophe in front."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+    """A cell that a spreadsheet shows and does not run: an apostrophe in front of a formula, escapes of control characters."""
+    if not isinstance(cell, str):
+        return cell
+    return printable(f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell)
 
 
 def results_table(cases: pd.DataFrame, names: list[str]) -> pd.DataFrame:
