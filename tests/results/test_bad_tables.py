@@ -15,7 +15,7 @@ from breakage import REPEATABLE, TEXTS, mistake_of
 from outctl.errors import printable
 from outctl.layout import Layout
 from outctl.results.aggregation import to_csv
-from outctl.results.console import answers_table, print_summary
+from outctl.results.console import print_summary
 
 ROW = {
     "model": "small",
@@ -49,17 +49,6 @@ def test_no_text_of_a_table_is_a_formula_and_no_number_is_altered(rows: list[tup
 def test_text_that_is_no_formula_stays_as_it_is():
     table = pd.DataFrame({"model": ["a=b", "1-2", "'=x", None], "value": [-1.5, 2.0, 0.0, -0.0]})
     assert to_csv(table) == "model,value\na=b,-1.5\n1-2,2.0\n'=x,0.0\n,0.0\n"
-
-
-def printed(table: object) -> str:
-    console = Console(file=io.StringIO(), width=120, markup=False, emoji=False)
-    console.print(table)
-    return str(console.file.getvalue())  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("word", ["[/bold]", "[red]x", "[link=file:///]x", ":smile:"])
-def test_brackets_in_a_word_are_no_markup(word: str):
-    assert word in printed(answers_table({word: 0.5}))
 
 
 def summary(folder: Path, content: bytes) -> str | None:
