@@ -28,7 +28,7 @@ rule evaluate:
         mem_mb=host_memory(training=False),
         runtime=runtime(lambda wildcards: PLAN.evaluation_tokens(wildcards.case)),
     params:
-        model=str(LAYOUT.model("{model}")),
+        model=lambda wildcards, input: Path(input.model).parent,
         samples=str(LAYOUT.samples("{case}", "eval")),
         adapter=adapter_flag,
         checkpoints=LAYOUT.checkpoints(),

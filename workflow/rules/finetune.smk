@@ -27,7 +27,7 @@ rule finetune:
         mem_mb=host_memory(training=True),
         runtime=runtime(lambda wildcards: PLAN.training_tokens(wildcards.adapter)),
     params:
-        model=str(LAYOUT.model("{model}")),
+        model=lambda wildcards, input: Path(input.model).parent,
         samples=lambda wildcards: [
             f"--samples={file}" for file in PLAN.training_files(wildcards.adapter)
         ],
