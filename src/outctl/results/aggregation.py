@@ -71,7 +71,7 @@ def to_csv(table: pd.DataFrame) -> str:
         if pd.api.types.is_float_dtype(table[name]):
             # Adding zero turns the -0.0 that rounding leaves into 0.0.
             written[name] = table[name].round(10) + 0.0
-        elif not pd.api.types.is_numeric_dtype(table[name]):
+        else:
             written[name] = table[name].map(_as_text)
     return str(written.rename(columns=_as_text).to_csv(index=False, lineterminator="\n"))
 
