@@ -19,6 +19,7 @@ HELPERS = {
     "files",
     "fingerprint",
     "layout",
+    "locks",
     "provenance",
     "runs",
     "specs",

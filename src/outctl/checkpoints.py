@@ -1,60 +1,20 @@
-"""Long jobs that may be cut off at any moment: one writer an output, what is done is kept, a request to stop is heard."""
+"""Long jobs that may be cut off at any moment: what is done is kept, and a request to stop is heard."""
 
-import os
 import shutil
 import signal
-import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from outctl.errors import OutctlError
 from outctl.files import read_json, sha256_of, synchronise, write_json
 
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
 SEAL = "seal.json"
 """The file of a sealed directory that holds the checksums of the others."""
-PATIENCE = 60.0
-"""Seconds between two lines of a job that waits."""
-
-
-def _myself() -> str:
-    job = os.environ.get("SLURM_JOB_ID")
-    end = f"scancel {job}" if job else f"kill {os.getpid()}"
-    place = f" (Slurm job {job})" if job else ""
-    return f"process {os.getpid()} on {socket.gethostname()}{place}; to end it: {end}"
-
-
-@contextmanager
-def only_writer(output: Path) -> Iterator[bool]:
-    """Be the only one that works on an output: wait for others, and say whom for.
-
-    A run of the workflow that was killed leaves jobs behind on a cluster, which go on; the next run's must not write
-    beside them. The lock is the operating system's: it ends with the process that holds it, however that ends.
-
-    Yields:
-        Whether it had to wait, so that the other one may have made the output meanwhile.
-    """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    path = output.parent / f".{output.name}.lock"
-    lock = FileLock(path)
-    waited = False
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=PATIENCE if waited else 0)
-        except Timeout:
-            waited = True
-            holder = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-            print(f"{output}: another job works on it; waiting for {holder or 'it'}")
-    try:
-        path.write_text(_myself(), encoding="utf-8")
-        yield waited
-    finally:
-        # Before the release: whoever waits sees that this file is gone, and locks the one that follows it.
-        path.unlink(missing_ok=True)
-        lock.release()
 
 
 class Stop:
@@ -62,20 +22,26 @@ class Stop:
 
     def __init__(self) -> None:
         self.requested = False
+        self._previous: Handler = signal.SIG_DFL
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         # A second request does not wait.
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, self._previous)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Hear the request, instead of ending at once, within this block."""
-        previous = signal.signal(signal.SIGTERM, self._hear)
+        self._previous = signal.signal(signal.SIGTERM, self._hear)
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            signal.signal(signal.SIGTERM, self._previous)
+
+
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    """Signal handler: end with one line and a failure; what is being written half is taken away on the way out."""
+    raise SystemExit("outctl: asked to stop; what is done is kept, and the next start goes on from there")
 
 
 def stopped(done: str) -> OutctlError:

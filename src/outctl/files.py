@@ -113,7 +113,9 @@ def read_json(path: Path) -> Any:
         return _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OutctlError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise OutctlError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
         raise OutctlError(
             f"{path}: not valid JSON ({error}); delete it and run the step that writes it again"
         ) from None
@@ -208,6 +210,18 @@ def whole_directory(path: Path) -> Iterator[Path]:
         synchronise(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file whole or not at all."""
+    write_bytes(target, source.read_bytes())
+
+
+def copy_directory(source: Path, target: Path) -> None:
+    """Copy a directory of files whole or not at all, in the order in which they were written."""
+    with whole_directory(target) as temporary:
+        for file in sorted(source.iterdir(), key=lambda file: file.stat().st_mtime_ns):
+            shutil.copyfile(file, temporary / file.name)
 
 
 def sha256_of(path: Path) -> str:

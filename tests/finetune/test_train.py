@@ -63,7 +63,7 @@ def train(folder: Path, model: Path, samples: list[Sample], spec: Spec | None = 
     file = folder / "train.jsonl"
     write_samples(file, samples)
     spec = spec or spec_for({"given": len(samples)})
-    train_adapter(spec, model, [file], folder / name, folder / "checkpoints")
+    train_adapter(spec, model, [file], folder / name, folder / "checkpoints" / name)
     return folder / name
 
 
@@ -130,7 +130,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint_to_the_same_bytes(
     assert calls[8] == 4, "the second run begins at the checkpoint"
     for name in ("adapter_model.safetensors", "training.jsonl"):
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()
-    assert not any((tmp_path / "checkpoints").iterdir())
+    assert not any((tmp_path / "checkpoints").rglob("checkpoint-*"))
 
 
 def test_the_models_own_words_are_trained_by_rank(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:

@@ -7,16 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from outctl.checkpoints import Stop, only_writer, stopped
+from outctl.checkpoints import Stop, stopped
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records, write_records
 from outctl.evaluation.scoring import score
+from outctl.files import copy_file
 from outctl.inference.own_words import OwnWords, own_words
 from outctl.inference.prompts import build_prompts
 from outctl.inference.tree_forward import enable_trees
 from outctl.inference.word_forms import token_texts
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.layout import beside
+from outctl.locks import only_writer
 from outctl.models.loading import LoadedModel, load_model
 from outctl.provenance import check_upstream, is_made, write_provenance
 from outctl.specs import EvaluateSettings, Spec
@@ -59,16 +61,24 @@ def evaluate_case(
     questions = read_samples(samples)
     if questions[0].case != settings.case_name:
         raise OutctlError(f"{samples}: samples of {questions[0].case}, not of {settings.case_name}")
-    with only_writer(output) as waited:
+    folder = checkpoints / spec.hash[:16]
+    with only_writer(output) as waited, only_writer(folder):
         if waited and is_made(beside(output), spec):
             print(f"{output}: made meanwhile by the other job")
             return
-        folder = checkpoints / spec.hash[:16]
-        loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat, adapter)
-        enable_trees(loaded.model)
-        write_records(output, _measure_in_parts(loaded, questions, settings, folder, progress))
-        write_provenance(beside(output), spec, [output], base_weights_hash=loaded.weights_hash, **loaded.description)
-        shutil.rmtree(folder, ignore_errors=True)
+        # The workflow deletes an output that was finished after the workflow itself was killed, so it is kept here too.
+        finished = folder / "finished" / output.name
+        if is_made(beside(finished), spec):
+            print(f"{output}: finished by an earlier start, taken from {finished}")
+        else:
+            loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat, adapter)
+            enable_trees(loaded.model)
+            write_records(finished, _measure_in_parts(loaded, questions, settings, folder / "parts", progress))
+            details = {"base_weights_hash": loaded.weights_hash, **loaded.description}
+            write_provenance(beside(finished), spec, [finished], **details)
+            shutil.rmtree(folder / "parts", ignore_errors=True)
+        copy_file(finished, output)
+        copy_file(beside(finished), beside(output))
 
 
 def _measure_in_parts(

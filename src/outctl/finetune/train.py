@@ -23,17 +23,18 @@ from transformers import (
 )
 
 from outctl import divergences
-from outctl.checkpoints import Stop, newest_sealed, only_writer, seal, stopped
+from outctl.checkpoints import Stop, newest_sealed, seal, stopped
 from outctl.config import AdapterRecipe
 from outctl.errors import OutctlError
 from outctl.evaluation.statistics import control_slope
-from outctl.files import whole_directory, write_jsonl
+from outctl.files import copy_directory, whole_directory, write_jsonl
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES, distribution_loss, match_ranked
 from outctl.inference.tree_forward import check_length, enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
 from outctl.layout import beside
+from outctl.locks import only_writer
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model
 from outctl.provenance import check_upstream, is_made, write_provenance
 from outctl.specs import FinetuneSettings, Spec
@@ -65,11 +66,18 @@ def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: 
             f"{len(to_train)} samples are left to train on, fewer than batch_size: {recipe.batch_size}; "
             "ask for more samples, keep back fewer, or lower the batch size"
         )
-    with only_writer(output) as waited:
+    folder = checkpoints / spec.hash[:16]
+    with only_writer(output) as waited, only_writer(folder):
         if waited and is_made(output / "provenance.json", spec):
             print(f"{output}: made meanwhile by the other job")
             return
-        _train(spec, settings, model_dir, to_train, held_out, output, checkpoints / spec.hash[:16])
+        # The workflow deletes an output that was finished after the workflow itself was killed, so it is kept here too.
+        finished = folder / "finished"
+        if is_made(finished / "provenance.json", spec):
+            print(f"{output}: finished by an earlier start, taken from {finished}")
+        else:
+            _train(spec, settings, model_dir, to_train, held_out, finished, folder)
+        copy_directory(finished, output)
 
 
 def _train(
@@ -105,7 +113,8 @@ def _train(
     if trainer.state.global_step < recipe.steps:
         raise stopped(f"{trainer.state.global_step} of {recipe.steps} steps")
     _write_adapter(spec, loaded, trainer, len(to_train), output)
-    shutil.rmtree(folder, ignore_errors=True)
+    for outdated in folder.glob("checkpoint-*"):
+        shutil.rmtree(outdated, ignore_errors=True)
 
 
 def _chosen_samples(recipe: AdapterRecipe, files: Sequence[Path]) -> list[list[Sample]]:
@@ -321,6 +330,9 @@ def training_log(history: Sequence[dict[str, Any]], samples_per_step: int) -> li
 def _write_adapter(spec: Spec, loaded: LoadedModel, trainer: DistributionTrainer, samples: int, output: Path) -> None:
     recipe = trainer.recipe
     with whole_directory(output) as target:
+        for config in trainer.model.peft_config.values():
+            # PEFT keeps a set, which every process would write in another order.
+            config.target_modules = sorted(config.target_modules)
         trainer.model.save_pretrained(target, safe_serialization=True)
         # PEFT adds a model card with nothing filled in.
         (target / "README.md").unlink(missing_ok=True)

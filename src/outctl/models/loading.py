@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -96,7 +97,7 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
             trust_remote_code=False,
             local_files_only=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise OutctlError(f"{directory}: the model cannot be loaded: {first_line(error)}") from None
     tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     model.eval()

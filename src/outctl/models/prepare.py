@@ -5,8 +5,9 @@ from pathlib import Path
 
 from outctl.errors import OutctlError, first_line
 from outctl.files import sha256_of, whole_directory
+from outctl.locks import only_writer
 from outctl.models.sources import opened, weights_hash
-from outctl.provenance import write_provenance
+from outctl.provenance import is_made, write_provenance
 from outctl.specs import FetchSettings, Spec
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -26,22 +27,26 @@ def prepare_model(spec: Spec, name: str, output: Path) -> None:
         OutctlError: the model is out of reach, pickled, incomplete, or its tokenizer does not keep text as it is.
     """
     settings = spec.settings_as(FetchSettings)
-    with opened(settings.source, name) as original, whole_directory(output) as target:
-        if original.is_file():
-            _convert_gguf(original, target)
-        else:
-            _copy_layout(original, target, name)
-        _check(target, name)
-        files = sorted(file for file in target.iterdir() if file.is_file())
-        checksums = {file.name: sha256_of(file) for file in files}
-        write_provenance(
-            target / "provenance.json",
-            spec,
-            files,
-            model=name,
-            weights_hash=weights_hash(checksums),
-            source=settings.source.model_dump(mode="json"),
-        )
+    with only_writer(output) as waited:
+        if waited and is_made(output / "provenance.json", spec):
+            print(f"{output}: made meanwhile by the other job")
+            return
+        with opened(settings.source, name) as original, whole_directory(output) as target:
+            if original.is_file():
+                _convert_gguf(original, target)
+            else:
+                _copy_layout(original, target, name)
+            _check(target, name)
+            files = sorted(file for file in target.iterdir() if file.is_file())
+            checksums = {file.name: sha256_of(file) for file in files}
+            write_provenance(
+                target / "provenance.json",
+                spec,
+                files,
+                model=name,
+                weights_hash=weights_hash(checksums),
+                source=settings.source.model_dump(mode="json"),
+            )
 
 
 def _convert_gguf(file: Path, target: Path) -> None:
