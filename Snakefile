@@ -23,10 +23,12 @@ rule all:
 
 
 onstart:
-    own(LAYOUT)
+    start()
 
 
 onsuccess:
-    PLAN.remove_outdated_specs()
-    if LAYOUT.case_table().is_file():
-        shell("python -m outctl summary --results-dir {LAYOUT.results:q} >&2")
+    finish()
+
+
+onerror:
+    explain_failure()

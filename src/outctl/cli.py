@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -13,9 +14,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from outctl.checkpoints import end_at_once
 from outctl.config import BASELINE
 from outctl.config_files import nearest, read_yaml
-from outctl.errors import OutctlError, of_the_machine
+from outctl.errors import OutctlError, ending_in_one_line
 from outctl.layout import Layout
 from outctl.plan import SPLITS, Plan, load_plan
 from outctl.specs import Spec, read_spec
@@ -437,13 +439,6 @@ def _quiet() -> None:
 def main() -> None:
     """Run the command line; a mistake of the user's ends in one line and exit code 1."""
     _quiet()
-    try:
+    signal.signal(signal.SIGTERM, end_at_once)
+    with ending_in_one_line():
         app(args=spread(sys.argv[1:]))
-    except OutctlError as error:
-        print(f"outctl: {error}", file=sys.stderr)
-        sys.exit(1)
-    except Exception as error:
-        if (line := of_the_machine(error)) is None:
-            raise
-        print(f"outctl: {line}", file=sys.stderr)
-        sys.exit(1)

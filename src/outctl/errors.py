@@ -1,6 +1,9 @@
 """The one exception that reaches a user as a single line, and the machine's errors put into one."""
 
 import errno
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LONGEST = 1500
 """Characters of a message; what is longer loses its middle, since file and key stand in front and the advice at the end."""
@@ -29,11 +32,15 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0].strip() or type(error).__name__
 
 
+FULL = ("os error 28", "os error 122", "No space left on device", "Disk quota exceeded")
+"""How libraries say in words that a disk is full, or that its quota is used up."""
+
+
 def of_the_machine(error: BaseException) -> str | None:
     """One line for an error that the machine made: a full disk, too little memory. None for any other."""
     text = " ".join(str(error).split())
     name = type(error).__name__
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in text:
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(words in text for words in FULL):
         return f"the disk is full or its quota is used up ({text}); make room and start the workflow again"
     if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"not allowed to write or read here ({text}); correct the permissions and start the workflow again"
@@ -41,3 +48,16 @@ def of_the_machine(error: BaseException) -> str | None:
     if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "can't allocate memory" in text:
         return f"out of memory ({text}); lower evaluation.tokens_per_pass or batch_size, or take a larger machine"
     return None
+
+
+@contextmanager
+def ending_in_one_line() -> Iterator[None]:
+    """End the program with one line where what goes wrong in this block is no fault of the program's."""
+    try:
+        yield
+    except Exception as error:
+        line = str(error) if isinstance(error, OutctlError) else of_the_machine(error)
+        if line is None:
+            raise
+        print(f"outctl: {line}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -106,6 +106,10 @@ class Layout:
         """Which run of the workflow owns the results."""
         return self.results / "specs" / "run.json"
 
+    def run_lock(self) -> Path:
+        """Held by the run of the workflow that is going."""
+        return self.results / "specs" / ".run.lock"
+
     def checkpoints(self) -> Path:
         """Where trainings and evaluations keep what they have done so far, a directory a specification."""
         return self.results / "checkpoints"

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +25,7 @@ from outctl.errors import OutctlError
 from outctl.files import read_json, to_json, write_text
 from outctl.fingerprint import code_of, fingerprint
 from outctl.layout import FIGURES, Layout
-from outctl.provenance import package_versions, repair_of
+from outctl.provenance import package_versions, read_provenance, repair_of
 from outctl.specs import (
     STAGES,
     AggregateSettings,
@@ -237,6 +238,27 @@ class Plan:
             if not file.is_file():
                 write_text(file, to_json(code_of(module)) + "\n", durable=False)
 
+    def guarded_outputs(self) -> list[Path]:
+        """What only one job at a time may write (see `outctl.locks.only_writer`): models, adapters and records."""
+        layout = self.layout
+        files: dict[str, Callable[..., Path]] = {
+            "fetch-model": layout.model,
+            "finetune": layout.adapter,
+            "evaluate": layout.records,
+        }
+        return [files[stage](*names) for stage, *names in self.jobs() if stage in files]
+
+    def remove_checkpoints(self) -> None:
+        """Remove what jobs kept of their work, of those whose outputs are there."""
+        for job in self.jobs():
+            spec = self.spec(*job)
+            try:
+                made = read_provenance(self.layout.provenance(*job))["spec_hash"] == spec.hash
+            except OutctlError:
+                made = False
+            if made:
+                shutil.rmtree(self.layout.checkpoints() / spec.hash[:16], ignore_errors=True)
+
     def remove_outdated_specs(self) -> None:
         """Remove specifications of this experiment's jobs that are no longer current; other experiments' models stay."""
         current = {self.spec_path(*job) for job in self.jobs()}
@@ -273,16 +295,19 @@ class Plan:
             OutctlError: the file is gone or broken.
         """
         content = read_json(path)
-        plan = cls(
-            Experiment.model_validate(content["experiment"]),
-            Registry.model_validate(content["registry"]),
-            content["versions"],
-        )
-        plan.templates = {name: Template.model_validate(template) for name, template in content["templates"].items()}
-        plan._sources = content["sources"]
-        for line in content["repairs"]:
-            *job, repair = line.split("/")
-            plan._repairs[tuple(job)] = repair
+        try:
+            plan = cls(
+                Experiment.model_validate(content["experiment"]),
+                Registry.model_validate(content["registry"]),
+                content["versions"],
+            )
+            plan.templates = {name: Template.model_validate(text) for name, text in content["templates"].items()}
+            plan._sources = content["sources"]
+            for line in content["repairs"]:
+                *job, repair = line.split("/")
+                plan._repairs[tuple(job)] = repair
+        except (KeyError, TypeError, ValueError):
+            raise OutctlError(f"{path}: not a plan of this version; start the workflow again") from None
         return plan
 
     @cached_property

@@ -1,19 +1,25 @@
-"""Which run of the workflow owns the results: jobs that a run left in a cluster's queue must not write after a newer one."""
+"""Runs of the workflow: one at a time works on the results, and what an earlier one left behind is explained."""
 
+import atexit
+import logging
 import os
-import socket
+import shutil
 import time
 import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from outctl.errors import OutctlError
 from outctl.files import read_json, write_json
 from outctl.layout import Layout
+from outctl.locks import Lock, writer_of
 
 PLAN_VARIABLE = "OUTCTL_PLAN"
 """Environment variable that names the plan's file to jobs that run elsewhere."""
 RUN_VARIABLE = "OUTCTL_RUN"
 """Environment variable that names the run to jobs that run elsewhere."""
+FULL = 2**20
+"""Bytes; a disk with less room counts as full."""
 
 
 def announce(plan: Path) -> None:
@@ -22,15 +28,70 @@ def announce(plan: Path) -> None:
     os.environ[RUN_VARIABLE] = uuid.uuid4().hex
 
 
-def own(layout: Layout) -> None:
-    """Make this run the owner of the results; call it once Snakemake holds its lock."""
-    owner = {
-        "run": os.environ[RUN_VARIABLE],
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-    }
+def begin(layout: Layout) -> None:
+    """Be the only run that works on these results until this process ends, and their owner.
+
+    Call it once Snakemake holds its own lock.
+
+    Raises:
+        OutctlError: another run is still going, in another working directory or behind a lock that was removed.
+    """
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    lock = Lock(layout.run_lock())
+    if not lock.acquire(f"process {os.getpid()} on {os.uname().nodename}, started {started}"):
+        raise OutctlError(_still_going(layout, lock))
+    atexit.register(lock.release)
+    owner = {"run": os.environ[RUN_VARIABLE], "host": os.uname().nodename, "pid": os.getpid(), "started": started}
     write_json(layout.owner(), owner)
+
+
+def _still_going(layout: Layout, lock: Lock) -> str:
+    return (
+        f"{layout.results}: a run of the workflow is still going ({lock.holder()}); wait for it, or end it with "
+        "`kill -INT` and its process"
+    )
+
+
+def why_locked(layout: Layout, command: str) -> str:
+    """Why Snakemake finds its own lock taken, which is a plain file that outlives a killed run, and what helps.
+
+    Args:
+        layout: where the results lie.
+        command: the command that this run was started with.
+    """
+    lock = Lock(layout.run_lock())
+    holder = lock.holder()
+    if lock.held():
+        return _still_going(layout, lock)
+    if holder:
+        return (
+            f"an earlier run ({holder}) was killed and left Snakemake's lock; remove it with `{command} --unlock`, then "
+            "start again: what is done is kept"
+        )
+    return (
+        f"another run is about to start, or works on the same models; if none does, remove its lock with `{command} "
+        "--unlock`, then start again: what is done is kept"
+    )
+
+
+class LockExplained(logging.Filter):
+    """Puts what Snakemake says of its lock, in several lines, into one that helps.
+
+    Args:
+        layout: where the results lie.
+        command: the command that this run was started with.
+    """
+
+    def __init__(self, layout: Layout, command: str) -> None:
+        super().__init__()
+        self.layout = layout
+        self.command = command
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, that one with another text."""
+        if "Directory cannot be locked" in str(record.msg):
+            record.msg = f"outctl: {why_locked(self.layout, self.command)}"
+        return True
 
 
 def check_owner(layout: Layout) -> None:
@@ -45,3 +106,18 @@ def check_owner(layout: Layout) -> None:
             f"this job was left in the queue by a run that has ended; the run of {owner['started']} on {owner['host']} "
             "has taken over and needs nothing of it; cancel what is left (Slurm: `squeue --me`, then `scancel JOB`)"
         )
+
+
+def orphans(outputs: Iterable[Path]) -> Iterator[str]:
+    """A line for each output that a job of an earlier run still works on, when a run begins."""
+    for output in outputs:
+        if (writer := writer_of(output)) is not None:
+            yield f"{output}: a job of an earlier run still works on it and is waited for: {writer}"
+
+
+def full_disk(layout: Layout) -> str | None:
+    """A line if the results' disk is full, which jobs whose logs lie there cannot say; None if it is not."""
+    free = shutil.disk_usage(layout.results).free
+    if free >= FULL:
+        return None
+    return f"{layout.results}: the disk is full ({free} bytes are free); make room and start the workflow again"

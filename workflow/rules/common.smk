@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote
 
 from snakemake.settings.types import DeploymentMethod
 
@@ -15,43 +15,47 @@ shell.prefix(f"export PYTHONPATH={quote(SOURCE)}" + "${{PYTHONPATH:+:$PYTHONPATH
 from outctl.config import BASELINE, NAME_PATTERN
 from outctl.config_files import read_config
 from outctl.environments import pinned_versions
-from outctl.errors import OutctlError
+from outctl.errors import ending_in_one_line
 from outctl.models.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
 from outctl.plan import Plan, load_plan
-from outctl.runs import PLAN_VARIABLE, RUN_VARIABLE, announce, check_owner, own
-
-
-def checked(step, *arguments):
-    """What a step returns; a user's mistake ends the workflow with one line."""
-    try:
-        return step(*arguments)
-    except OutctlError as error:
-        raise SystemExit(f"outctl: {error}")
-
+from outctl.runs import (
+    PLAN_VARIABLE,
+    RUN_VARIABLE,
+    LockExplained,
+    announce,
+    begin,
+    check_owner,
+    full_disk,
+    orphans,
+)
 
 if not workflow.configfiles:
-    # Read here first, since Snakemake's own words for a broken file do not name it.
-    checked(read_config, Path("config/config.yaml"))
+    with ending_in_one_line():
+        # Read here first, since Snakemake's own words for a broken file do not name it.
+        read_config(Path("config/config.yaml"))
 
     configfile: "config/config.yaml"
 
 
-if workflow.is_main_process:
-    # With conda, jobs run with the versions that the environments pin, not with those beside Snakemake.
-    pinned = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    PLAN = checked(
-        load_plan,
-        config,
-        [Path(file) for file in workflow.configfiles],
-        pinned_versions(Path(workflow.basedir) / "envs") if pinned else None,
-    )
-    checked(PLAN.inspect)
-    checked(PLAN.write_specs)
-    announce(checked(PLAN.freeze))
-else:
-    # A job on another host follows the plan that it was submitted with, whatever was edited since.
-    PLAN = checked(Plan.thaw, Path(os.environ[PLAN_VARIABLE]))
-    checked(check_owner, PLAN.layout)
+with ending_in_one_line():
+    if workflow.is_main_process:
+        # With conda, jobs run with the versions that the environments pin, not with those beside Snakemake.
+        pinned = (
+            DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+        )
+        PLAN = load_plan(
+            config,
+            [Path(file) for file in workflow.configfiles],
+            pinned_versions(Path(workflow.basedir) / "envs") if pinned else None,
+        )
+        PLAN.inspect()
+        PLAN.write_specs()
+        announce(PLAN.freeze())
+        logger.addFilter(LockExplained(PLAN.layout, join(["snakemake", *sys.argv[1:]])))
+    else:
+        # A job on another host follows the plan that it was submitted with, whatever was edited since.
+        PLAN = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
+        check_owner(PLAN.layout)
 
 LAYOUT = PLAN.layout
 SETTINGS = PLAN.experiment.resources
@@ -70,6 +74,28 @@ wildcard_constraints:
     variant=NAME_PATTERN,
     case=NAME_PATTERN,
     split="train|eval",
+
+
+def start():
+    """What a run does once Snakemake holds its lock."""
+    with ending_in_one_line():
+        begin(LAYOUT)
+        for line in orphans(PLAN.guarded_outputs()):
+            print(f"outctl: {line}", file=sys.stderr)
+
+
+def finish():
+    """What a run does that has made all that it was asked for."""
+    PLAN.remove_outdated_specs()
+    PLAN.remove_checkpoints()
+    if LAYOUT.case_table().is_file():
+        shell("python -m outctl summary --results-dir {LAYOUT.results:q} >&2")
+
+
+def explain_failure():
+    """What a run says that failed, where the jobs' logs may not be able to."""
+    if line := full_disk(LAYOUT):
+        print(f"outctl: {line}", file=sys.stderr)
 
 
 def all_targets():
