@@ -7,13 +7,17 @@ READY_DEV := $(VENV)/.ready-dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check format schema clean
+.PHONY: run test faults check format schema clean
 
 run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
 
 test: $(READY_DEV)
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest
+
+# Every fault, a table of how it went, and the same in docs/reliability.md: half an hour on 2 CPU cores.
+faults: $(READY_DEV)
+	PATH="$(CURDIR)/$(BIN):$$PATH" OUTCTL_FAULT_TABLE=docs/reliability.md python -m pytest -s -m "" tests/workflow/test_faults.py
 
 check: $(READY_DEV)
 	$(BIN)/ruff check .

@@ -32,25 +32,24 @@ class Workspace:
         """The results' directory."""
         return self.folder / "results"
 
-    def snakemake(self, *arguments: str, **changes: Any) -> Run:
-        """Run the workflow with the configuration, of which `changes` replace keys."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment in which Snakemake and its jobs find this Python's programs first."""
+        return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def command(self, *arguments: str, **changes: Any) -> list[str]:
+        """The command that runs the workflow with the configuration, of which `changes` replace keys."""
         file = self.folder / "experiment.yaml"
         file.write_text(yaml.safe_dump(self.config | changes, sort_keys=False))
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            "--snakefile",
-            str(ROOT / "Snakefile"),
-            "--directory",
-            str(self.folder),
-        ]
-        command += ["--configfile", str(file), "--cores", "all", "--resources", "gpu=1", *arguments]
-        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        where = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder), "--configfile", str(file)]
+        return [sys.executable, "-m", "snakemake", *where, "--resources", "gpu=1", "--cores", "all", *arguments]
+
+    def snakemake(self, *arguments: str, **changes: Any) -> Run:
+        """Run the workflow with the configuration, of which `changes` replace keys."""
         result = subprocess.run(
-            command,
+            self.command(*arguments, **changes),
             cwd=self.folder,
-            env=environment,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
