@@ -157,7 +157,15 @@ class Cluster:
             jobs = self.jobs(comment)
             return jobs[-1] if jobs and jobs[-1].state in states else None
 
-        return self._wait(f"a job {comment} that is {' or '.join(states)}", newest, timeout)
+        return self.wait(f"a job {comment} that is {' or '.join(states)}", newest, timeout)
+
+    def drain(self) -> None:
+        """Let the node finish what runs, and start nothing new."""
+        self.run("scontrol", "update", f"NodeName={node_name()}", "State=DRAIN", "Reason=maintenance")
+
+    def resume(self) -> None:
+        """Let the drained node start jobs again."""
+        self.run("scontrol", "update", f"NodeName={node_name()}", "State=RESUME")
 
     def kill(self, daemon: str) -> None:
         """Kill a daemon as a crash would: munged, mariadbd, slurmdbd, slurmctld or slurmd. Jobs go on."""
@@ -177,7 +185,7 @@ class Cluster:
             "slurmd": lambda: self.node_state() in ("idle", "mixed", "allocated"),
         }
         self._launch(daemon, "-D")
-        self._wait(daemon, ready[daemon], 60)
+        self.wait(daemon, ready[daemon], 60)
 
     def node_state(self) -> str:
         """State of the node: idle, mixed, allocated, drained, down and so on; a star says that it does not answer."""
@@ -228,7 +236,7 @@ class Cluster:
         files = {"key": key, "socket": munge_socket(self.directory), "pid": folder / "pid", "seed": folder / "seed"}
         arguments = [f"--{name}{'' if name == 'socket' else '-file'}={file}" for name, file in files.items()]
         self._launch("munged", "--foreground", f"--log-file={folder / 'log'}", *arguments)
-        self._wait("munged", munge_socket(self.directory).is_socket, 20)
+        self.wait("munged", munge_socket(self.directory).is_socket, 20)
 
     def _start_accounting(self) -> None:
         database, socket = self.directory / "database", self.directory / "database.socket"
@@ -247,7 +255,7 @@ class Cluster:
             "--innodb-flush-log-at-trx-commit=0",
         )
         client = ["mariadb", "--no-defaults", f"--socket={socket}", "--user=root"]
-        self._wait("mariadbd", lambda: self._answers(*client, "--execute=SELECT 1"), 60)
+        self.wait("mariadbd", lambda: self._answers(*client, "--execute=SELECT 1"), 60)
         # By which of its names the server knows this machine depends on the machine.
         users = ", ".join(f"{DATABASE_USER}@'{host}'" for host in ("localhost", "127.0.0.1"))
         statements = f"CREATE DATABASE {DATABASE}; CREATE USER {users}; GRANT ALL ON {DATABASE}.* TO {users}"
@@ -277,7 +285,7 @@ class Cluster:
             return False
         return True
 
-    def _wait(self, what: str, look: Callable[[], Result], seconds: float) -> Result:
+    def wait(self, what: str, look: Callable[[], Result], seconds: float = 60) -> Result:
         """What `look` returns as soon as that is true; commands that fail meanwhile are asked again."""
         deadline = time.monotonic() + seconds
         failure = ""

@@ -107,7 +107,8 @@ def slurm_conf(options: Options, directory: Path, ports: Ports) -> str:
         "SlurmUser": user_name(),
         "SlurmdUser": user_name(),
         "AuthType": "auth/munge",
-        "AuthInfo": f"socket={munge_socket(directory)}",
+        # A requeued job waits until its old credential has expired, by default for two minutes.
+        "AuthInfo": f"socket={munge_socket(directory)},cred_expire=5",
         "StateSaveLocation": directory / "slurmctld",
         "SlurmdSpoolDir": directory / "slurmd",
         "SlurmctldPidFile": directory / "slurmctld.pid",
@@ -129,6 +130,8 @@ def slurm_conf(options: Options, directory: Path, ports: Ports) -> str:
         "SlurmdTimeout": 30,
         "KillWait": options.kill_wait,
         "MinJobAge": options.min_job_age,
+        # As on clusters where a job is queued again only if it was submitted so.
+        "JobRequeue": 0,
     }
     if options.over_memory_kill:
         settings["JobAcctGatherParams"] = "OverMemoryKill"

@@ -1,29 +1,90 @@
 """Throw-away clusters that the tests share, and a line on whether Slurm runs here."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 from slurm.availability import started
 from slurm.cluster import Cluster, why_not
 from slurm.configuration import Options, Partition
 from slurm.packages import slurm_version
+from slurm.submission import Submission
+from slurm.training import frozen_training
+from workspace import Workspace
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A cluster without accounting, whose partition `urgent` requeues jobs of the others; `brief` ends them after a minute."""
-    partitions = (Partition("main"), Partition("brief", max_time="1"), Partition("urgent", priority=10))
-    cluster = started(Options(partitions=partitions, preemption=True, over_memory_kill=True))
+    """A cluster without accounting, whose partition `urgent` requeues jobs of the other."""
+    partitions = (Partition("main"), Partition("urgent", priority=10))
+    cluster = started(Options(partitions=partitions, preemption=True))
     yield cluster
     cluster.stop()
 
 
 @pytest.fixture(scope="session")
 def accounting_cluster() -> Iterator[Cluster]:
-    """A cluster with an accounting database."""
-    cluster = started(Options(accounting=True))
+    """A cluster with an accounting database, which ends jobs that take more memory than they asked for, and in its
+    partition `brief` those that take more than a minute.
+    """
+    partitions = (Partition("main"), Partition("brief", max_time="1"))
+    cluster = started(Options(accounting=True, partitions=partitions, over_memory_kill=True))
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_workspace(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Callable[..., Path]) -> Workspace:
+    """A working directory with an experiment on a tiny model, in which nothing has run."""
+    folder = tmp_path_factory.mktemp("tiny").resolve()
+    source = {"kind": "local", "path": str(tiny_model_dir())}
+    registry = {"models": {"tiny": {"source": source, "chat": True, "parameters": 30_000}}}
+    (folder / "models.yaml").write_text(yaml.safe_dump(registry))
+    recipe = {"cases": {"given": 64}, "batch_size": 4, "held_out_samples": 2, "measure_every": 120}
+    config = {
+        "models": ["tiny"],
+        "registry": "models.yaml",
+        "models_dir": "models",
+        "cases": {"given": {"kind": "given_words", "train_samples": 64, "eval_samples": 4}},
+        "adapters": {"tuned": recipe | {"steps": 240, "log_every": 20, "checkpoint_every": 40}},
+        "resources": {"threads": 1},
+    }
+    return Workspace(folder, config)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cluster: Cluster, tiny_workspace: Workspace) -> Iterator[Submission]:
+    """The tiny experiment, run without Slurm's jobs; started in the background."""
+    with Submission(cluster, tiny_workspace, "--executor=local", "--cores=2") as submission:
+        yield submission
+
+
+@pytest.fixture(scope="session")
+def overrun(
+    undisturbed: Submission, accounting_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Submission]:
+    """Part of the tiny experiment in the background: a training that does not get to its end within the partition's time,
+    and an evaluation that runs out of memory first, and is then cancelled by hand.
+    """
+    original = undisturbed.workspace
+    folder = tmp_path_factory.mktemp("overrun").resolve()
+    shutil.copy(original.folder / "models.yaml", folder)
+    resources = {
+        "finetune": {"slurm_partition": "brief", "runtime": 1},
+        "evaluate": {"mem_mb": "300 if attempt == 1 else 3000"},
+    }
+    targets = ("results/adapters/tiny/tuned/provenance.json", "results/evaluations/tiny/baseline/given.jsonl")
+    with Submission(
+        accounting_cluster,
+        Workspace(folder, original.config),
+        *targets,
+        profile={"set-resources": resources},
+    ) as submission:
+        frozen_training(submission)
+        accounting_cluster.run("scancel", submission.wait_for_job("evaluate", "RUNNING", number=2).id)
+        yield submission
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

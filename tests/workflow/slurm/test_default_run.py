@@ -1,0 +1,125 @@
+"""The whole workflow on a cluster, with real weights: every job gets what it needs, and nothing else."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from slurm.cluster import Cluster, Job
+from slurm.submission import Submission
+from workspace import Workspace
+
+GPU_RULES = {"finetune": 1, "evaluate": 2}
+CPU_RULES = {"make_samples": 2, "aggregate_model": 1}
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[socket.socket]:
+    """Where everything that asks for something on the network is sent; nobody answers there."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def finished(
+    cluster: Cluster, proxy: socket.socket, tmp_path_factory: pytest.TempPathFactory, real_model_dir: Path
+) -> Submission:
+    """The run after its end."""
+    folder = tmp_path_factory.mktemp("default").resolve()
+    source = {"kind": "local", "path": str(real_model_dir)}
+    registry = {"models": {"small": {"source": source, "chat": True, "parameters": 134515008}}}
+    (folder / "models.yaml").write_text(yaml.safe_dump(registry))
+    config = {
+        "models": ["small"],
+        "registry": "models.yaml",
+        "models_dir": "models",
+        "cases": {"given": {"kind": "given_words", "train_samples": 24, "eval_samples": 4}},
+        "adapters": {
+            "tuned": {"cases": {"given": 24}, "steps": 2, "batch_size": 2, "held_out_samples": 2, "log_every": 1}
+        },
+        "resources": {"threads": 1},
+    }
+    address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+    proxies = {"http_proxy": address, "https_proxy": address, "no_proxy": ""}
+    with Submission(cluster, Workspace(folder, config), environment=proxies) as submission:
+        submission.finish()
+    return submission
+
+
+def scheduler(submission: Submission, path: str) -> dict[str, Any]:
+    """What a provenance file below the working directory says of the job that wrote it."""
+    provenance = json.loads((submission.workspace.folder / path).read_text())
+    scheduler: dict[str, Any] = provenance["environment"]["scheduler"]
+    return scheduler
+
+
+def job_of(submission: Submission, path: str) -> Job:
+    """The job that wrote a provenance file."""
+    (job,) = [job for job in submission.jobs() if job.id == scheduler(submission, path)["job_id"]]
+    return job
+
+
+def test_a_run_goes_from_the_models_name_to_tables_and_figures(finished: Submission) -> None:
+    table = pd.read_csv(finished.workspace.results / "output_control_simple_metrics.csv")
+    rows = set(zip(table["model"], table["variant"], table["case_type"], strict=True))
+    assert {("small", "baseline", "given"), ("small", "tuned", "given")} <= rows
+    for name in ("output_control_combined_results.json", "figures/calibration.svg", "figures/tvd.svg"):
+        assert (finished.workspace.results / name).stat().st_size > 0
+    assert "Baseline against adapter" in finished.output.read_text()
+
+
+def test_one_job_does_the_work_of_each_step(finished: Submission) -> None:
+    counts = {rule: len(finished.jobs(f"{rule}_wildcards")) for rule in GPU_RULES | CPU_RULES}
+    assert counts == GPU_RULES | CPU_RULES
+    assert [job.state for job in finished.jobs()] == ["COMPLETED"] * sum(counts.values())
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("results/adapters/small/tuned/provenance.json", "finetune"),
+        ("results/evaluations/small/baseline/given.provenance.json", "evaluate"),
+        ("results/evaluations/small/tuned/given.provenance.json", "evaluate"),
+    ],
+)
+def test_jobs_that_compute_with_a_model_hold_one_gpu_and_see_it(finished: Submission, path: str, rule: str) -> None:
+    job = job_of(finished, path)
+    assert job.comment.startswith(f"rule_{rule}_")
+    assert job.gpus == "gpu:h200:1"
+    assert scheduler(finished, path)["gpus"] in ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("results/samples/given/train.provenance.json", "make_samples"),
+        ("results/output_control_results_small.provenance.json", "aggregate_model"),
+    ],
+)
+def test_other_jobs_hold_no_gpu_and_see_none(finished: Submission, path: str, rule: str) -> None:
+    job = job_of(finished, path)
+    assert job.comment.startswith(f"rule_{rule}_")
+    assert job.gpus is None
+    assert scheduler(finished, path)["gpus"] is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models/small/provenance.json",
+        "results/output_control_combined_results.provenance.json",
+        "results/figures/figures.provenance.json",
+    ],
+)
+def test_models_are_fetched_and_results_combined_where_snakemake_runs(finished: Submission, path: str) -> None:
+    assert scheduler(finished, path) == {"job_id": None, "gpus": None, "host": socket.gethostname()}
+
+
+def test_no_job_asks_for_anything_on_the_network(finished: Submission, proxy: socket.socket) -> None:
+    proxy.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        proxy.accept()
