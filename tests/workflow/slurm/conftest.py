@@ -1,6 +1,7 @@
 """Throw-away clusters that the tests share, and a line on whether Slurm runs here."""
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,6 +85,37 @@ def overrun(
     ) as submission:
         frozen_training(submission)
         accounting_cluster.run("scancel", submission.wait_for_job("evaluate", "RUNNING", number=2).id)
+        yield submission
+
+
+@pytest.fixture(scope="session")
+def proxy() -> Iterator[socket.socket]:
+    """Where everything that asks for something on the network is sent; nobody answers there."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def whole_run(
+    accounting_cluster: Cluster, proxy: socket.socket, tmp_path_factory: pytest.TempPathFactory, real_model_dir: Path
+) -> Iterator[Submission]:
+    """A small experiment on real weights, with the profile as it is, in the background."""
+    folder = tmp_path_factory.mktemp("whole").resolve()
+    source = {"kind": "local", "path": str(real_model_dir)}
+    registry = {"models": {"small": {"source": source, "chat": True, "parameters": 134515008}}}
+    (folder / "models.yaml").write_text(yaml.safe_dump(registry))
+    recipe = {"cases": {"given": 24}, "steps": 2, "batch_size": 2, "held_out_samples": 2, "log_every": 1}
+    config = {
+        "models": ["small"],
+        "registry": "models.yaml",
+        "models_dir": "models",
+        "cases": {"given": {"kind": "given_words", "train_samples": 24, "eval_samples": 4}},
+        "adapters": {"tuned": recipe},
+        "resources": {"threads": 1},
+    }
+    address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+    proxies = {"http_proxy": address, "https_proxy": address, "no_proxy": ""}
+    with Submission(accounting_cluster, Workspace(folder, config), environment=proxies) as submission:
         yield submission
 
 

@@ -17,7 +17,7 @@ from workspace import ROOT, Run, Workspace
 
 Result = TypeVar("Result")
 
-QUICK = ("--slurm-init-seconds-before-status-checks=3", "--latency-wait=10")
+QUICK = ("--slurm-init-seconds-before-status-checks=5", "--latency-wait=10")
 """Shorter waits than the profile's: the cluster's file system is this machine's."""
 LIMIT = 300
 """Seconds after which a run counts as hanging."""

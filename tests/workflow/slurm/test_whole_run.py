@@ -2,52 +2,22 @@
 
 import json
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
-from slurm.cluster import Cluster, Job
+from slurm.cluster import Job
 from slurm.submission import Submission
-from workspace import Workspace
 
 GPU_RULES = {"finetune": 1, "evaluate": 2}
 CPU_RULES = {"make_samples": 2, "aggregate_model": 1}
 
 
 @pytest.fixture(scope="module")
-def proxy() -> Iterator[socket.socket]:
-    """Where everything that asks for something on the network is sent; nobody answers there."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening
-
-
-@pytest.fixture(scope="module")
-def finished(
-    cluster: Cluster, proxy: socket.socket, tmp_path_factory: pytest.TempPathFactory, real_model_dir: Path
-) -> Submission:
+def finished(whole_run: Submission) -> Submission:
     """The run after its end."""
-    folder = tmp_path_factory.mktemp("default").resolve()
-    source = {"kind": "local", "path": str(real_model_dir)}
-    registry = {"models": {"small": {"source": source, "chat": True, "parameters": 134515008}}}
-    (folder / "models.yaml").write_text(yaml.safe_dump(registry))
-    config = {
-        "models": ["small"],
-        "registry": "models.yaml",
-        "models_dir": "models",
-        "cases": {"given": {"kind": "given_words", "train_samples": 24, "eval_samples": 4}},
-        "adapters": {
-            "tuned": {"cases": {"given": 24}, "steps": 2, "batch_size": 2, "held_out_samples": 2, "log_every": 1}
-        },
-        "resources": {"threads": 1},
-    }
-    address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
-    proxies = {"http_proxy": address, "https_proxy": address, "no_proxy": ""}
-    with Submission(cluster, Workspace(folder, config), environment=proxies) as submission:
-        submission.finish()
-    return submission
+    whole_run.finish()
+    return whole_run
 
 
 def scheduler(submission: Submission, path: str) -> dict[str, Any]:
