@@ -24,6 +24,9 @@ rule evaluate:
     threads: SETTINGS.threads
     resources:
         gpu=SETTINGS.gpu,
+        # What a profile can limit, however it asks for GPUs, and whether or not evaluations share a job.
+        gpu_jobs=SETTINGS.gpu,
+        in_turn=1,
         gpu_mem_mb=gpu_memory(training=False),
         mem_mb=host_memory(training=False),
         runtime=runtime(lambda wildcards: PLAN.evaluation_tokens(wildcards.case)),

@@ -23,6 +23,8 @@ rule finetune:
     threads: SETTINGS.threads
     resources:
         gpu=SETTINGS.gpu,
+        # What a profile can limit, however it asks for GPUs.
+        gpu_jobs=SETTINGS.gpu,
         gpu_mem_mb=gpu_memory(training=True),
         mem_mb=host_memory(training=True),
         runtime=runtime(lambda wildcards: PLAN.training_tokens(wildcards.adapter)),
