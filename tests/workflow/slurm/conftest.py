@@ -66,14 +66,17 @@ def undisturbed(cluster: Cluster, tiny_workspace: Workspace) -> Iterator[Submiss
 def overrun(
     undisturbed: Submission, accounting_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Submission]:
-    """Part of the tiny experiment in the background: a training that does not get to its end within the partition's time,
+    """Part of the tiny experiment in the background: a training that does not get to its end within its first partition's time,
     and an evaluation that runs out of memory first, and is then cancelled by hand.
     """
     original = undisturbed.workspace
     folder = tmp_path_factory.mktemp("overrun").resolve()
     shutil.copy(original.folder / "models.yaml", folder)
     resources = {
-        "finetune": {"slurm_partition": "brief", "runtime": 1},
+        "finetune": {
+            "slurm_partition": "'brief' if attempt == 1 else 'main'",
+            "runtime": "1 if attempt == 1 else 10",
+        },
         "evaluate": {"mem_mb": "300 if attempt == 1 else 3000"},
     }
     targets = ("results/adapters/tiny/tuned/provenance.json", "results/evaluations/tiny/baseline/given.jsonl")

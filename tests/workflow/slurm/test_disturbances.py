@@ -41,9 +41,13 @@ def disturbed(
     cluster: Cluster,
     undisturbed: Submission,
     overrun: Submission,
+    whole_run: Submission,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Disturbed:
-    """The tiny experiment once more from its training on, disturbed at three of its checkpoints."""
+    """The tiny experiment once more from its training on.
+
+    All runs wait most of their time: those that other modules look at go on in the background meanwhile.
+    """
     undisturbed.finish()
     workspace = Workspace(tmp_path_factory.mktemp("disturbed").resolve(), undisturbed.workspace.config)
     shutil.copytree(undisturbed.workspace.folder, workspace.folder, dirs_exist_ok=True)
