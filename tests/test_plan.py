@@ -192,9 +192,26 @@ def test_addition_makes_its_own_jobs_and_leaves_the_others_but_for_the_tables(ke
 def test_code_package_versions_and_upstream_jobs_count(job):
     spec = plan_of(FILES).spec(*job)
     assert spec.code == fingerprint(STAGES[job[0]])
-    assert spec.packages == {name: installed_version(name).partition("+")[0] for name in PACKAGES[job[0]]}
+    assert spec.packages == {name: installed_version(name).partition("+")[0] for name in spec.packages}
     for field, value in (("code", "0" * 64), ("packages", {"torch": "0"}), ("upstream", {"a": "0"}), ("stage", "none")):
         assert spec.model_copy(update={field: value}).hash != spec.hash
+
+
+@pytest.mark.parametrize(
+    ("job", "precision", "unused"),
+    [
+        (("fetch-model", "a"), "auto", {"gguf", "safetensors", "torch"}),
+        (("finetune", "a", "one"), "auto", {"bitsandbytes"}),
+        (("finetune", "a", "one"), "nf4", set()),
+        (("evaluate", "a", "one", "own"), "float32", {"bitsandbytes"}),
+        (("evaluate", "a", BASELINE, "own"), "nf4", {"peft"}),
+        (("make-samples", "own", "eval"), "auto", set()),
+        (("figures",), "auto", set()),
+    ],
+)
+def test_packages_that_a_job_does_without_do_not_count(job, precision, unused):
+    plan = plan_of(changed("models.yaml", "models.a.precision", precision))
+    assert set(plan.spec(*job).packages) == set(PACKAGES[job[0]]) - unused
 
 
 def test_upstream_jobs_are_those_whose_outputs_are_read():

@@ -256,25 +256,29 @@ def why(
         Optional[str],  # noqa: UP045
         typer.Argument(help="An output, or a step such as evaluate/MODEL/VARIANT/CASE; every stale step without it."),
     ] = None,
+    environments: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Directory of the environments, where Snakemake makes them; what is installed here without it."
+        ),
+    ] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Say why a step is stale, that is, why the next run makes it again.
 
     Example: [bold]outctl why results/output_control_results.csv[/bold]
     """
+    from outctl.environments import pinned_versions
     from outctl.staleness import explain, job_of, stale_jobs
 
-    plan = _plan(config)
+    plan = load_plan(read_yaml(config), [config], pinned_versions(environments) if environments else None)
     plan.inspect()
-    found = explain(plan, job_of(plan, target)) if target else dict(stale_jobs(plan))
+    found = explain(plan, job_of(plan, target)) if target else stale_jobs(plan)
     if not found:
         print(f"{target or 'everything'} is up to date")
     for job, lines in found.items():
-        name = "/".join(job)
-        for line in lines:
-            print(f"{name}: {line}")
-        if not lines:
-            print(f"{name}: it reads what stale steps make")
+        for line in lines or ["it reads what stale steps make"]:
+            print(f"{'/'.join(job)}: {line}")
 
 
 @app.command(rich_help_panel=PERSON)

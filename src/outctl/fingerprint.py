@@ -1,14 +1,16 @@
 """Fingerprints of code: what a job runs, down to the definitions it can reach, without comments and docstrings.
 
 Beginning with all of a stage's module, every name that a definition uses is followed to its definition, within the
-module and through imports from this package. The syntax trees of all that is reached are hashed. So an edit changes the
-fingerprint of exactly the stages that can run the edited definition, and a comment, a docstring or white space of none.
+module and through imports from this package. The syntax trees of all that is reached are hashed, and with them what the
+modules do when they are imported, those too that are imported for something else. So an edit changes the fingerprint of
+exactly the stages that can run the edited definition, and a comment, a docstring or white space of none.
 """
 
 import ast
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = "outctl"
 ROOT = Path(__file__).parent
@@ -21,6 +23,16 @@ class _WithoutDocstrings(ast.NodeTransformer):
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return None
         return self.generic_visit(node)
+
+
+def _written(value: Any) -> str:
+    """A syntax tree as text. Fields that are empty are left out: which ones there are differs from Python to Python."""
+    if isinstance(value, ast.AST):
+        fields = [(name, field) for name, field in ast.iter_fields(value) if field is not None and field != []]
+        return f"{type(value).__name__}({', '.join(f'{name}={_written(field)}' for name, field in fields)})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    return repr(value)
 
 
 class _Module:
@@ -38,7 +50,7 @@ class _Module:
                     self.definitions.setdefault(statement.name, []).append(statement)
                 case ast.Import() | ast.ImportFrom():
                     self.imports.update(_imported(statement))
-                case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)) if name != "_":
                     self.definitions.setdefault(name, []).append(statement)
                 case _:
                     self.effects.append(statement)
@@ -104,11 +116,13 @@ class _Reach:
     def _effects(self, module: str) -> None:
         if (module, "") in self.reached:
             return
-        self._follow(module, "", _module(module).effects)
-        # Importing a module runs the packages around it first.
-        parent = module.rpartition(".")[0]
-        if parent and _path(parent):
+        known = _module(module)
+        self._follow(module, "", known.effects)
+        # Importing a module runs the packages around it, and what it imports, whatever for.
+        if parent := module.rpartition(".")[0]:
             self._effects(parent)
+        for imported, name in known.imports.values():
+            self._effects(f"{imported}.{name}" if name and _path(f"{imported}.{name}") else imported)
 
     def _follow(self, module: str, key: str, statements: list[ast.stmt]) -> None:
         self.reached[module, key] = statements
@@ -130,7 +144,7 @@ def code_of(stage_module: str) -> dict[str, str]:
     for (module, name), statements in sorted(reach.reached.items()):
         for statement in statements:
             digest = digests.setdefault(module, hashlib.sha256())
-            digest.update(f"{name}:{ast.dump(statement)}\n".encode())
+            digest.update(f"{name}:{_written(statement)}\n".encode())
     return {module: digest.hexdigest()[:16] for module, digest in digests.items()}
 
 

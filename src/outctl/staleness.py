@@ -1,18 +1,20 @@
 """Why a step is stale, in words: what its outputs were made from, against what they would be made from now."""
 
-from collections.abc import Iterator
+from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from outctl.config import BASELINE
 from outctl.errors import OutctlError
 from outctl.files import read_json
 from outctl.fingerprint import code_of, fingerprint
 from outctl.layout import Layout
 from outctl.plan import Job, Plan
-from outctl.provenance import package_versions, read_provenance
+from outctl.provenance import package_versions
 from outctl.specs import STAGES, Spec
+
+CUT_OFF = Path(".snakemake/incomplete")
+"""Where Snakemake keeps a file for every output of a job that runs, named after the output in base64."""
 
 
 def check_unchanged(spec: Spec) -> None:
@@ -25,11 +27,10 @@ def check_unchanged(spec: Spec) -> None:
         raise OutctlError(
             f"the code of {spec.stage} was edited after the workflow was started; start the workflow again"
         )
-    installed = package_versions(spec.stage)
-    for package, version in spec.packages.items():
-        if installed.get(package) != version:
+    for package, version in package_versions(spec.packages).items():
+        if version != spec.packages[package]:
             raise OutctlError(
-                f"this job runs with {package} {installed.get(package)}, and the workflow was started for {version}; "
+                f"this job runs with {package} {version}, and the workflow was started for {spec.packages[package]}; "
                 "install the versions of constraints.txt in both environments, or start the workflow again"
             )
 
@@ -46,7 +47,11 @@ def job_of(plan: Plan, target: str) -> Job:
         return named
     path = Path(target).resolve()
     for job in jobs:
-        if any(path == file.resolve() for file in plan.outputs(*job)):
+        outputs = plan.outputs(*job)
+        if any(path == file.resolve() for file in outputs):
+            return job
+        # Some jobs write a whole directory.
+        if outputs[-1].name == "provenance.json" and outputs[-1].parent.resolve() in (path, path.parent):
             return job
     raise OutctlError(
         f"{target}: no output of this experiment and no step of it; name a file below {plan.layout.results} or a step such "
@@ -54,20 +59,20 @@ def job_of(plan: Plan, target: str) -> Job:
     )
 
 
-def reasons(plan: Plan, job: Job) -> list[str]:
-    """Why a job of its own is stale, a line each; empty if nothing of its own is. Jobs upstream are not looked at."""
-    missing = [file for file in plan.outputs(*job) if not file.is_file()]
-    if missing:
-        return [f"{missing[0]} is missing" + (f", and {len(missing) - 1} more files" if missing[1:] else "")]
-    path = plan.layout.provenance(*job)
-    try:
-        before = Spec.model_validate(read_provenance(path)["spec"])
-    except (OutctlError, KeyError, ValidationError):
-        return [f"{path} is not what was written there"]
-    now = plan.spec(*job)
-    if before.hash == now.hash:
-        return ["its outputs were changed since they were written"] if before.repair != now.repair else []
-    return [*_changed_settings(before, now), *_changed_code(plan.layout, before, now), *_changed_packages(before, now)]
+def stale_jobs(plan: Plan) -> dict[Job, list[str]]:
+    """Every stale job with the reasons of its own, a line each; none for one that is stale only because jobs upstream are.
+
+    Args:
+        plan: the plan, which has been inspected.
+    """
+    cut_off = _cut_off()
+    stale: dict[Job, list[str]] = {}
+    for job in plan.jobs():
+        upstream = {name: tuple(name.split("/")) in stale for name in plan.spec(*job).upstream}
+        lines = _reasons(plan, job, {name for name, is_stale in upstream.items() if is_stale}, cut_off)
+        if lines or any(upstream.values()):
+            stale[job] = lines
+    return stale
 
 
 def explain(plan: Plan, job: Job) -> dict[Job, list[str]]:
@@ -75,42 +80,110 @@ def explain(plan: Plan, job: Job) -> dict[Job, list[str]]:
 
     The job's own reasons may be none, where it is stale only because of others; nothing at all if it is up to date.
     """
-    found = {job: reasons(plan, job)}
-    for name in plan.spec(*job).upstream:
-        for upstream, lines in explain(plan, tuple(name.split("/"))).items():
-            if lines:
-                found.setdefault(upstream, lines)
-    return found if any(found.values()) else {}
+    stale = stale_jobs(plan)
+    if job not in stale:
+        return {}
+    found = {job: stale[job]}
+    nearest = [job]
+    for reader in nearest:
+        for name in plan.spec(*reader).upstream:
+            upstream = tuple(name.split("/"))
+            if upstream in stale and upstream not in nearest:
+                nearest.append(upstream)
+                if stale[upstream]:
+                    found[upstream] = stale[upstream]
+    return found
 
 
-def stale_jobs(plan: Plan) -> Iterator[tuple[Job, list[str]]]:
-    """Every stale job with its own reasons; none for one that is stale only because jobs upstream are."""
-    stale: set[Job] = set()
-    for job in plan.jobs():
-        lines = reasons(plan, job)
-        if lines or any(tuple(name.split("/")) in stale for name in plan.spec(*job).upstream):
-            stale.add(job)
-            yield job, lines
+def _cut_off() -> set[str]:
+    """Outputs of jobs that were running when Snakemake was killed."""
+    files = [file.relative_to(CUT_OFF).parts for file in CUT_OFF.rglob("*") if file.is_file()]
+    # Names that are too long for a file are cut into directories, whose names begin with @.
+    encoded = ["".join(part.removeprefix("@") for part in parts) for parts in files]
+    return {urlsafe_b64decode(name).decode() for name in encoded if name != "migration_underway"}
 
 
-def _flat(value: Any, key: str = "") -> dict[str, Any]:
+def _reasons(plan: Plan, job: Job, stale: set[str], cut_off: set[str]) -> list[str]:
+    """Reasons of a job's own; `stale` are the jobs upstream that are stale, which are no reasons of its own."""
+    outputs, found = plan.outputs(*job), plan.found[job]
+    missing = [file for file in outputs if not file.is_file()]
+    lines = (
+        [f"{missing[0]}{f' and {len(missing) - 1} more files are' if missing[1:] else ' is'} missing"]
+        if missing
+        else []
+    )
+    if cut_off.intersection(map(str, outputs)) and not missing:
+        lines.append("it was being made when the workflow was killed")
+    if found is None:
+        return lines
+    lines += [
+        f"{file} {'was changed since it was written' if file.is_file() else 'is missing'}"
+        for file in found.changed
+        if file not in missing
+    ]
+    before, now = found.spec, plan.spec(*job)
+    if before is None:
+        return lines or ["it was made by another version of this program"]
+    if found.spec_hash != now.hash:
+        lines += _changed_settings(job, before, now)
+        lines += _changed_code(plan.layout, before, now)
+        lines += _changed_packages(before, now)
+    for name, spec_hash in now.upstream.items():
+        again = before.upstream.get(name) != spec_hash or before.repaired.get(name) != now.repaired.get(name)
+        if again and name in before.upstream and name not in stale:
+            lines.append(f"{name} was made again since")
+    return lines
+
+
+def _flat(value: Any, key: str) -> dict[str, Any]:
     if isinstance(value, dict):
-        return {name: leaf for part in value for name, leaf in _flat(value[part], f"{key}.{part}".strip(".")).items()}
+        return {name: leaf for part in value for name, leaf in _flat(value[part], f"{key}.{part}").items()}
     return {key: value}
 
 
+def _by_key(job: Job, spec: Spec) -> dict[str, Any]:
+    """A specification's settings by the keys under which the configuration and the registry have them."""
+    settings = spec.settings
+    match job:
+        case "fetch-model", model:
+            return _flat(settings["source"], f"models.{model}.source")
+        case "make-samples", case, split:
+            own = settings["case"] | {
+                "train_samples": None,
+                "eval_samples": None,
+                f"{split}_samples": settings["count"],
+            }
+            template = {f"{key} of the template of cases.{case}": text for key, text in settings["template"].items()}
+            return _flat(own, f"cases.{case}") | template | {"seed": settings["seed"]}
+        case "finetune", model, adapter:
+            return _flat(settings["recipe"], f"adapters.{adapter}") | _flat(settings["loading"], f"models.{model}")
+        case "evaluate", model, _, _:
+            return _flat(settings["evaluation"], "evaluation") | _flat(settings["loading"], f"models.{model}")
+    lists = {
+        "models": settings["models"],
+        "adapters": [variant for variant in settings["variants"] if variant != BASELINE],
+        "cases": settings["cases"],
+    }
+    return lists | _flat(settings.get("statistics", {}), "statistics") | {"seed": settings.get("seed")}
+
+
 def _short(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if value is None:
+        return "not set"
+    text = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+    return repr(text if len(text) <= 60 else f"{text[:57]}...") if isinstance(value, str) else text
 
 
-def _changed_settings(before: Spec, now: Spec) -> list[str]:
-    old, new = _flat(before.settings), _flat(now.settings)
-    return [
+def _changed_settings(job: Job, before: Spec, now: Spec) -> list[str]:
+    old, new = _by_key(job, before), _by_key(job, now)
+    lines = [
         f"{key} was {_short(old.get(key))} and is {_short(new.get(key))}"
-        for key in sorted(old.keys() | new.keys())
+        for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key)
     ]
+    if not lines and before.settings.get("contents") != now.settings.get("contents"):
+        lines = [f"{now.settings['source']['path']} holds other files than it did"]
+    return lines
 
 
 def _changed_code(layout: Layout, before: Spec, now: Spec) -> list[str]:
@@ -128,7 +201,7 @@ def _changed_code(layout: Layout, before: Spec, now: Spec) -> list[str]:
 def _changed_packages(before: Spec, now: Spec) -> list[str]:
     old, new = before.packages, now.packages
     return [
-        f"package {name} was {old.get(name)} and is {new.get(name)}"
+        f"package {name} was {old.get(name, 'of no matter')} and is {new.get(name, 'of no matter')}"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]
