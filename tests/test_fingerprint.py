@@ -1,13 +1,14 @@
 import ast
 import importlib.util
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from outctl import fingerprint as fingerprints
-from outctl.specs import STAGES
+from outctl.specs import PACKAGES, STAGES
 
 SOURCE = fingerprints.ROOT
 
@@ -285,3 +286,46 @@ def test_internal_imports_resolve_and_have_the_form_that_fingerprints_follow(mod
                 known = bound_names(MODULES[node.module])
                 for alias in node.names:
                     assert alias.name in known or f"{node.module}.{alias.name}" in MODULES
+
+
+INDIRECT = {
+    "fetch-model": {"gguf", "safetensors", "tokenizers"},
+    "finetune": {"accelerate", "bitsandbytes", "tokenizers"},
+    "evaluate": {"accelerate", "bitsandbytes", "tokenizers"},
+}
+"""Packages that a stage uses only through others."""
+WITHOUT_EFFECT = {"filelock", "huggingface_hub", "pydantic", "typing_extensions"}
+"""Packages that stages import, and whose versions change no result: they check, lock or copy."""
+ASIDE = {"finetune": {"numpy"}, "evaluate": {"numpy"}}
+"""Packages whose versions change nothing that these stages train or measure: numpy counts tokens, in whole numbers, and fits
+a slope for the log of a training."""
+
+
+def third_party(module: str) -> set[str]:
+    """Packages of others that the code of a stage uses."""
+    reach = fingerprints._Reach()
+    reach.module(module)
+    found = set()
+    for (place, _), statements in reach.reached.items():
+        nodes = [node for statement in statements for node in ast.walk(statement)]
+        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        at_the_top = [node for node in ast.parse(MODULES[place].read_text()).body if used & bound_by(node)]
+        for node in [*nodes, *at_the_top]:
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add((node.module or "").partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"outctl"}
+
+
+def bound_by(node: ast.AST) -> set[str]:
+    if not isinstance(node, (ast.Import, ast.ImportFrom)):
+        return set()
+    return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_packages_of_a_stage_are_those_that_its_code_uses(stage):
+    forget()
+    expected = set(PACKAGES[stage]) - INDIRECT.get(stage, set())
+    assert third_party(STAGES[stage]) - WITHOUT_EFFECT - ASIDE.get(stage, set()) == expected

@@ -128,7 +128,8 @@ class _Reach:
         self.reached[module, key] = statements
         for statement in statements:
             for node in ast.walk(statement):
-                if isinstance(node, ast.Name):
+                # What a function or a class body gives a value to is a name of its own.
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                     self.name(module, node.id)
                 elif isinstance(node, (ast.Import, ast.ImportFrom)):
                     for target in _imported(node).values():

@@ -31,9 +31,12 @@ STAGES = {
 PACKAGES = {
     "fetch-model": ("gguf", "safetensors", "tokenizers", "torch", "transformers"),
     "make-samples": ("jinja2", "simplemma", "wordfreq"),
-    "finetune": ("accelerate", "bitsandbytes", "peft", "tokenizers", "torch", "transformers"),
-    "evaluate": ("accelerate", "bitsandbytes", "peft", "simplemma", "tokenizers", "torch", "transformers", "wordfreq"),
-    "aggregate-model": ("numpy", "scipy"),
+    "finetune": ("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch", "transformers"),
+    "evaluate": (
+        *("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch", "transformers"),
+        *("simplemma", "wordfreq"),
+    ),
+    "aggregate-model": ("numpy", "scipy", "simplemma", "torch", "wordfreq"),
     "aggregate": ("pandas",),
     "figures": ("matplotlib",),
 }
