@@ -73,7 +73,9 @@ class Submission:
     def __enter__(self) -> "Submission":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is ClusterError:
+            print(self.report())
         if self._process.poll() is None:
             # Snakemake and what it runs here; its jobs have to be cancelled apart.
             os.killpg(self._process.pid, signal.SIGKILL)
