@@ -7,7 +7,7 @@ READY_DEV := $(VENV)/.ready-dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test faults check format schema clean
+.PHONY: run test staleness faults check format schema clean
 
 run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
@@ -34,6 +34,10 @@ format: $(READY_DEV)
 # The JSON schemas of the configuration, from the classes that check it.
 schema: $(READY)
 	$(BIN)/python -m outctl.schemas workflow/schemas
+
+# What reruns after which change, printed and written into the documentation; fails where a step is missed or needless.
+staleness: $(READY_DEV)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --quiet --durations=0 --durations-min=60 tests/workflow/test_staleness.py --staleness-table docs/reliability.md
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, set PYTHON=..." if sys.version_info < (3, 11) else 0)'

