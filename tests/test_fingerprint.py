@@ -297,9 +297,9 @@ INDIRECT = {
 """Packages that a stage uses only through others."""
 WITHOUT_EFFECT = {"filelock", "huggingface_hub", "pydantic", "typing_extensions"}
 """Packages that stages import, and whose versions change no result: they check, lock or copy."""
-ASIDE = {"finetune": {"numpy"}, "evaluate": {"numpy"}}
+ASIDE = {"finetune": {"numpy", "safetensors"}, "evaluate": {"numpy", "safetensors"}}
 """Packages whose versions change nothing that these stages train or measure: numpy counts tokens, in whole numbers, and fits
-a slope for the log of a training."""
+a slope for the log of a training; safetensors reads the bytes that are there."""
 
 
 def third_party(module: str) -> set[str]:
