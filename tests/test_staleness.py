@@ -252,6 +252,23 @@ def test_what_was_made_again_with_other_settings_makes_stale_those_who_have_read
     assert found["evaluate", "a", "one", "own"] == ["finetune/a/one was made again since"]
 
 
+def test_a_step_that_reads_others_than_it_did_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Plan._parts
+
+    def edited(plan: Plan, stage: str, names: tuple[str, ...]) -> Any:
+        settings, upstream = parts(plan, stage, names)
+        return settings, [("make-samples", "own", "eval")] if stage == "finetune" else upstream
+
+    monkeypatch.setattr(Plan, "_parts", edited)
+    found = stale_jobs(plan_of())
+    assert found["finetune", "b", "one"] == [
+        "it reads make-samples/own/eval now",
+        "it reads fetch-model/b no more",
+        "it reads make-samples/given/train no more",
+    ]
+    assert found["evaluate", "b", "one", "own"] == []
+
+
 def test_an_explanation_holds_the_job_and_the_nearest_causes_first() -> None:
     plan = plan_of(changed("adapters.one.rank", 4, changed("statistics.confidence", 0.9)))
     found = explain(plan, ("aggregate-model", "b"))

@@ -132,6 +132,12 @@ def _reasons(plan: Plan, job: Job, stale: set[str], cut_off: set[str]) -> list[s
         again = before.upstream.get(name) != spec_hash or before.repaired.get(name) != now.repaired.get(name)
         if again and name in before.upstream and name not in stale:
             lines.append(f"{name} was made again since")
+    if found.spec_hash != now.hash and not lines:
+        # Settings say it where there are some; what is left is an edit of the plan itself.
+        lines += [f"it reads {name} now" for name in now.upstream if name not in before.upstream]
+        lines += [f"it reads {name} no more" for name in before.upstream if name not in now.upstream]
+        if not lines and not stale:
+            lines = ["its specification is written otherwise"]
     return lines
 
 
