@@ -4,7 +4,7 @@ import os
 import string
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,18 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+import yaml
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from command_line import ByHand
 from outctl.config import LocalSource
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import LoadedModel, load_model
 from outctl.models.prepare import prepare_model
+from outctl.plan import load_plan
 from outctl.specs import FetchSettings, Spec
+from outctl.tasks.make import make_samples
 
 # Tiny models gain nothing from threads, which wait for each other on a busy machine.
 torch.set_num_threads(1)
@@ -202,3 +206,49 @@ def real_model(real_model_dir: Path) -> LoadedModel:
     loaded = load_model(real_model_dir, "float32", chat=True)
     enable_trees(loaded.model)
     return loaded
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty file system of 24 MB in memory, to fill or to write-protect; skips where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a file system takes root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def by_hand(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., ByHand]:
+    """Make such a directory.
+
+    Args of the fixture's value:
+        recipe: changes to the adapter's recipe.
+        config: further keys of the experiment.
+    """
+
+    def make(recipe: dict[str, Any] | None = None, **config: Any) -> ByHand:
+        source = {"kind": "local", "path": str(tiny_model_dir().parent / "original")}
+        entry = {"source": source, "chat": True, "parameters": 30_000, "precision": "float32"}
+        steps = {"steps": 60, "batch_size": 4, "held_out_samples": 2, "log_every": 2, "checkpoint_every": 10}
+        experiment = {
+            "models": ["tiny"],
+            "cases": {"given": {"kind": "given_words", "train_samples": 32, "eval_samples": 12}},
+            "adapters": {"tuned": {"cases": {"given": 32}} | steps | (recipe or {})},
+        }
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config" / "models.yaml").write_text(yaml.safe_dump({"models": {"tiny": entry}}))
+        file = tmp_path / "config" / "config.yaml"
+        file.write_text(yaml.safe_dump(experiment | config))
+        monkeypatch.chdir(tmp_path)
+        plan = load_plan(yaml.safe_load(file.read_text()), [file])
+        prepare_model(plan.spec("fetch-model", "tiny"), "tiny", plan.layout.model("tiny"))
+        for case, split in plan.sample_files():
+            make_samples(plan.spec("make-samples", case, split), plan.layout.samples(case, split))
+        return ByHand(tmp_path, plan)
+
+    return make

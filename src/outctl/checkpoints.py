@@ -1,5 +1,6 @@
 """Long jobs that may be cut off at any moment: what is done is kept, and a request to stop is heard."""
 
+import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -40,8 +41,12 @@ class Stop:
 
 
 def end_at_once(number: int, frame: FrameType | None) -> None:
-    """Signal handler: end with one line and a failure; what is being written half is taken away on the way out."""
-    raise SystemExit("outctl: asked to stop; what is done is kept, and the next start goes on from there")
+    """Signal handler: end with one line and a failure.
+
+    Raised as an exception, the request might be caught by whatever is running, or printed with all that is.
+    """
+    os.write(2, b"outctl: asked to stop; what is done is kept, and the next start goes on from there\n")
+    os._exit(1)
 
 
 def stopped(done: str) -> OutctlError:

@@ -112,14 +112,11 @@ def _beside(output: Path) -> Path:
 
 
 @contextmanager
-def only_writer(output: Path) -> Iterator[bool]:
-    """Be the only one that works on an output: wait for others, and say whom for.
+def only_writer(output: Path) -> Iterator[None]:
+    """Be the only one that works on an output: wait for others, who may make it meanwhile, and say whom for.
 
     A run of the workflow that was killed leaves jobs behind, which go on; the next run's must not write beside them.
     What writers that were killed left half-written is removed.
-
-    Yields:
-        Whether it had to wait, so that the other one may have made the output meanwhile.
     """
     lock = Lock(_beside(output))
     told: float | None = None
@@ -132,7 +129,7 @@ def only_writer(output: Path) -> Iterator[bool]:
         for leftover in output.parent.glob(f".{output.name}.????????.*"):
             if leftover.suffix in (".tmp", ".old"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        yield told is not None
+        yield
     finally:
         lock.release()
 

@@ -1,6 +1,10 @@
 """Training, on tiny models of real architectures and on the embedded one in 4 bits."""
 
 import json
+import re
+import shutil
+import signal
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from command_line import ByHand
 from outctl.config import AdapterRecipe
 from outctl.divergences import kl
 from outctl.errors import OutctlError
@@ -106,31 +111,70 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_other_ones(
     assert content["a"] != content["c"]
 
 
-def test_an_interrupted_training_goes_on_from_its_checkpoint_to_the_same_bytes(
-    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+COMPARED = ("adapter_model.safetensors", "adapter_config.json", "training.jsonl")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_bytes(
+    by_hand: Callable[..., ByHand], number: int
 ) -> None:
-    from outctl.finetune.train import DistributionTrainer
+    # Several epochs, gathered gradients, dropout and a moving learning rate: all of their states are resumed.
+    recipe = {"steps": 150, "dropout": 0.2, "accumulation": 2, "schedule": "linear", "measure_every": 14}
+    experiment = by_hand(recipe)
+    command = ("finetune", "tiny", "tuned")
+    assert experiment.run(*command, "--output", "whole", "--checkpoints", "elsewhere")[0] == 0
+    checkpoints, adapter = experiment.plan.layout.checkpoints(), experiment.plan.layout.adapter("tiny", "tuned")
+    for cut in range(2):
+        known = set(checkpoints.glob("*/checkpoint-*/seal.json"))
+        process = experiment.start(*command)
+        while not set(checkpoints.glob("*/checkpoint-*/seal.json")) - known and process.poll() is None:
+            time.sleep(0.01)
+        assert process.poll() is None, process.communicate()
+        process.send_signal(number)
+        _, error = process.communicate()
+        assert not adapter.exists()
+        if number == signal.SIGTERM:
+            assert process.returncode == 1
+            assert re.fullmatch(
+                r"outctl: asked to stop after \d+ of 150 steps; what is done is kept, and the next start goes on from "
+                r"there\n",
+                error,
+            ), cut
+    steps = [int(path.name.split("-")[1]) for path in checkpoints.glob("*/checkpoint-*")]
+    assert 20 <= max(steps) < 150
+    code, out, error = experiment.run(*command)
+    assert code == 0, error
+    # The first line of the log is that of the first steps after a checkpoint.
+    assert out.count("'loss'") < 75 - min(steps) / 2 + 1
+    for name in COMPARED:
+        assert (adapter / name).read_bytes() == (experiment.folder / "whole" / name).read_bytes(), name
+    assert not list(checkpoints.glob("*/checkpoint-*"))
 
-    model, samples = tiny_model_dir("llama"), given_samples(16)
-    spec = spec_for({"given": 16}, steps=12, checkpoint_every=4, log_every=2)
-    whole = train(tmp_path, model, samples, spec, "whole")
-    compute, calls = DistributionTrainer.compute_loss, []
 
-    def interrupted(self: DistributionTrainer, *arguments: Any, **options: Any) -> Any:
-        calls.append(self.state.global_step)
-        if len(calls) == 8:
-            raise KeyboardInterrupt
-        return compute(self, *arguments, **options)
+def test_of_two_trainings_at_once_the_second_waits_and_trains_nothing(by_hand: Callable[..., ByHand]) -> None:
+    experiment = by_hand({"steps": 150})
+    checkpoints = experiment.plan.layout.checkpoints()
+    first, out = experiment.two_at_once(
+        "finetune", "tiny", "tuned", begun=lambda: list(checkpoints.glob("*/checkpoint-*"))
+    )
+    adapter = experiment.plan.layout.adapter("tiny", "tuned")
+    waiting, made = out.splitlines()
+    assert waiting.startswith(f"{adapter}: another job works on it; waiting for process {first} on ")
+    assert made.startswith(f"{adapter}: finished by another start, taken from ")
 
-    monkeypatch.setattr(DistributionTrainer, "compute_loss", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, model, samples, spec, "resumed")
-    assert not (tmp_path / "resumed").exists()
-    resumed = train(tmp_path, model, samples, spec, "resumed")
-    assert calls[8] == 4, "the second run begins at the checkpoint"
-    for name in ("adapter_model.safetensors", "training.jsonl"):
-        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
-    assert not any((tmp_path / "checkpoints").rglob("checkpoint-*"))
+
+def test_what_was_finished_is_taken_over_when_its_output_was_deleted(by_hand: Callable[..., ByHand]) -> None:
+    experiment = by_hand({"steps": 4})
+    command = ("finetune", "tiny", "tuned")
+    assert experiment.run(*command)[0] == 0
+    adapter = experiment.plan.layout.adapter("tiny", "tuned")
+    before = {file.name: file.read_bytes() for file in adapter.iterdir()}
+    shutil.rmtree(adapter)
+    code, out, _ = experiment.run(*command)
+    assert code == 0
+    assert out.startswith(f"{adapter}: finished by another start, taken from ")
+    assert "loss" not in out
+    assert {file.name: file.read_bytes() for file in adapter.iterdir()} == before
 
 
 def test_the_models_own_words_are_trained_by_rank(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:

@@ -232,32 +232,32 @@ def edit_configuration(scene: Scene) -> None:
 
 
 FAULTS = (
-    Fault("kill -9 of a job", kill_job, 4),
-    Fault("SIGTERM to a job", stop_job, 3),
+    Fault("kill -9 of a job", kill_job, 3),
+    Fault("SIGTERM to a job", stop_job, 2),
     Fault("time-out: SIGTERM, then kill -9 of a job", time_out, 2),
     Fault("kill -9 of Snakemake, started again at once", kill_snakemake, 3),
     Fault("kill -9 of Snakemake, started again later", kill_snakemake_for_long, 2),
-    Fault("kill -9 of Snakemake and its jobs", kill_both, 4),
-    Fault("SIGTERM to Snakemake", stop_snakemake, 2),
+    Fault("kill -9 of Snakemake and its jobs", kill_both, 3),
+    Fault("SIGTERM to Snakemake", stop_snakemake),
     Fault("SIGINT to Snakemake", interrupt_snakemake, 2),
     Fault("Ctrl-C", interrupt_terminal, 2),
     Fault("disk full", fill_disk, 3),
     Fault("truncated weights of the model", truncated("models/*/*.safetensors")),
     Fault("truncated adapter", truncated("results/adapters/*/*/*.safetensors")),
     Fault("truncated records", truncated("results/evaluations/*/*/given.jsonl")),
-    Fault("truncated provenance", truncated("results/**/*provenance.json"), 2),
+    Fault("truncated provenance", truncated("results/**/*provenance.json")),
     Fault("truncated samples", truncated("results/samples/*/*[a-z].jsonl")),
     Fault("truncated table", truncated("results/*.csv")),
     Fault("truncated specification", truncated("results/specs/*/**/*@*.json")),
     Fault("kill -9 of both, truncated checkpoint", truncate_checkpoint, 2),
     Fault("kill -9 of both, truncated part of an evaluation", truncate_part),
-    Fault("a second start", second_start, 2),
+    Fault("a second start", second_start),
     Fault("a second start with other settings", second_start_of_other_settings),
     Fault("a second start after `--unlock`", unlocked_second_start),
     Fault("a dry run with other settings meanwhile", dry_run_of_other_settings),
     Fault("configuration edited meanwhile", edit_configuration),
 )
-"""Every fault; together they are tried more than forty times."""
+"""Every fault; together they are tried some forty times."""
 
 QUICK = {("kill -9 of Snakemake, started again at once", 0), ("kill -9 of Snakemake and its jobs", 0), ("disk full", 0)}
 """What is tried in every run of the tests, by name and number."""

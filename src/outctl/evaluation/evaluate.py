@@ -62,14 +62,11 @@ def evaluate_case(
     if questions[0].case != settings.case_name:
         raise OutctlError(f"{samples}: samples of {questions[0].case}, not of {settings.case_name}")
     folder = checkpoints / spec.hash[:16]
-    with only_writer(output) as waited, only_writer(folder):
-        if waited and is_made(beside(output), spec):
-            print(f"{output}: made meanwhile by the other job")
-            return
+    with only_writer(output), only_writer(folder):
         # The workflow deletes an output that was finished after the workflow itself was killed, so it is kept here too.
         finished = folder / "finished" / output.name
         if is_made(beside(finished), spec):
-            print(f"{output}: finished by an earlier start, taken from {finished}")
+            print(f"{output}: finished by another start, taken from {finished}")
         else:
             loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat, adapter)
             enable_trees(loaded.model)

@@ -67,14 +67,11 @@ def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: 
             "ask for more samples, keep back fewer, or lower the batch size"
         )
     folder = checkpoints / spec.hash[:16]
-    with only_writer(output) as waited, only_writer(folder):
-        if waited and is_made(output / "provenance.json", spec):
-            print(f"{output}: made meanwhile by the other job")
-            return
+    with only_writer(output), only_writer(folder):
         # The workflow deletes an output that was finished after the workflow itself was killed, so it is kept here too.
         finished = folder / "finished"
         if is_made(finished / "provenance.json", spec):
-            print(f"{output}: finished by an earlier start, taken from {finished}")
+            print(f"{output}: finished by another start, taken from {finished}")
         else:
             _train(spec, settings, model_dir, to_train, held_out, finished, folder)
         copy_directory(finished, output)

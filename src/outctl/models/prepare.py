@@ -27,9 +27,9 @@ def prepare_model(spec: Spec, name: str, output: Path) -> None:
         OutctlError: the model is out of reach, pickled, incomplete, or its tokenizer does not keep text as it is.
     """
     settings = spec.settings_as(FetchSettings)
-    with only_writer(output) as waited:
-        if waited and is_made(output / "provenance.json", spec):
-            print(f"{output}: made meanwhile by the other job")
+    with only_writer(output):
+        if is_made(output / "provenance.json", spec):
+            print(f"{output}: prepared by another start")
             return
         with opened(settings.source, name) as original, whole_directory(output) as target:
             if original.is_file():

@@ -1,0 +1,56 @@
+"""The command line in real processes, on an experiment with a tiny model."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from outctl.plan import Plan
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """A working directory for the command line, with an experiment whose model and samples are made."""
+
+    folder: Path
+    plan: Plan
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a command."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "outctl", *arguments],
+            cwd=self.folder,
+            # Tiny models gain nothing from threads, which wait for each other on a busy machine.
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, output and errors of a command."""
+        process = self.start(*arguments)
+        out, err = process.communicate()
+        return process.returncode, out, err
+
+    def two_at_once(self, *arguments: str, begun: Callable[[], object]) -> tuple[int, str]:
+        """Start a command twice; once the first has `begun` its work, it is held until the second has printed a line.
+
+        Returns:
+            The first one's process, and what the second printed.
+        """
+        first = self.start(*arguments)
+        while not begun() and first.poll() is None:
+            time.sleep(0.005)
+        first.send_signal(signal.SIGSTOP)
+        second = self.start(*arguments)
+        assert second.stdout is not None
+        line = second.stdout.readline()
+        first.send_signal(signal.SIGCONT)
+        out, err = second.communicate()
+        assert (first.wait(), second.returncode) == (0, 0), err
+        return first.pid, line + out

@@ -1,0 +1,129 @@
+"""Evaluations that are cut off: the command line as it is, on a tiny model, with real signals."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import ByHand
+from outctl.evaluation import evaluate
+from outctl.evaluation.records import read_records
+from outctl.layout import beside
+from outctl.provenance import check_outputs
+
+MakeByHand = Callable[..., ByHand]
+COMMAND = ("evaluate", "tiny", "baseline", "given")
+WHOLE = ("--output", "whole.jsonl", "--checkpoints", "elsewhere")
+
+
+@pytest.fixture
+def experiment(by_hand: MakeByHand) -> ByHand:
+    """An evaluation of a hundred parts."""
+    samples = {"given": {"kind": "given_words", "train_samples": 32, "eval_samples": 200}}
+    return by_hand(cases=samples, evaluation={"checkpoint_every": 2})
+
+
+def parts(experiment: ByHand) -> list[Path]:
+    return sorted(experiment.plan.layout.checkpoints().glob("*/parts/records-*.jsonl"))
+
+
+def cut_off(experiment: ByHand, number: int) -> "subprocess.Popen[str]":
+    """Start an evaluation and give it a signal once some of its parts are kept."""
+    process = experiment.start(*COMMAND)
+    while len(parts(experiment)) < 5 and process.poll() is None:
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()
+    process.send_signal(number)
+    return process
+
+
+def evaluate_again(experiment: ByHand, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Evaluate in this process, and give the samples that are really measured."""
+    measure, asked = evaluate.measure, []
+
+    def watched(loaded: Any, samples: Any, *arguments: Any) -> Any:
+        asked.extend(sample.sample_id for sample in samples)
+        return measure(loaded, samples, *arguments)
+
+    monkeypatch.setattr(evaluate, "measure", watched)
+    layout = experiment.plan.layout
+    spec = experiment.plan.spec("evaluate", "tiny", "baseline", "given")
+    output = layout.records("tiny", "baseline", "given")
+    evaluate.evaluate_case(
+        spec, layout.model("tiny"), layout.samples("given", "eval"), None, output, layout.checkpoints()
+    )
+    return asked
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_evaluation_that_was_cut_off_measures_only_what_is_missing_and_ends_in_the_same_bytes(
+    experiment: ByHand, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    assert experiment.run(*COMMAND, *WHOLE)[0] == 0
+    process = cut_off(experiment, number)
+    _, error = process.communicate()
+    output = experiment.plan.layout.records("tiny", "baseline", "given")
+    assert not output.exists()
+    kept = [record.sample_id for part in parts(experiment) for record in read_records(part)]
+    assert 10 <= len(kept) < 200
+    if number == signal.SIGTERM:
+        assert process.returncode == 1
+        assert error == (
+            f"outctl: asked to stop after {len(kept)} of 200 samples; what is done is kept, and the next start goes on "
+            "from there\n"
+        )
+    measured = evaluate_again(experiment, monkeypatch)
+    whole = experiment.folder / "whole.jsonl"
+    assert sorted(measured + kept) == sorted(record.sample_id for record in read_records(whole))
+    assert output.read_bytes() == whole.read_bytes()
+    check_outputs(beside(output), experiment.plan.spec("evaluate", "tiny", "baseline", "given").hash)
+
+
+def test_a_part_that_was_truncated_is_measured_again(experiment: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = cut_off(experiment, signal.SIGKILL)
+    process.wait()
+    broken, emptied, *_ = parts(experiment)
+    lost = [record.sample_id for part in (broken, emptied) for record in read_records(part)]
+    kept = [record.sample_id for part in parts(experiment) for record in read_records(part)]
+    broken.write_bytes(broken.read_bytes()[:-20])
+    emptied.write_bytes(b"")
+    measured = evaluate_again(experiment, monkeypatch)
+    assert set(lost) <= set(measured)
+    assert len(measured) == 200 - len(kept) + len(lost)
+    assert len(read_records(experiment.plan.layout.records("tiny", "baseline", "given"))) == 200
+
+
+def test_of_two_evaluations_at_once_the_second_waits_and_measures_nothing(experiment: ByHand) -> None:
+    first, out = experiment.two_at_once(*COMMAND, begun=lambda: parts(experiment))
+    output = experiment.plan.layout.records("tiny", "baseline", "given")
+    waiting, made = out.splitlines()
+    assert waiting.startswith(f"{output}: another job works on it; waiting for process {first} on ")
+    assert made.startswith(f"{output}: finished by another start, taken from ")
+
+
+def test_what_was_finished_is_taken_over_when_its_output_was_deleted(
+    experiment: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(evaluate_again(experiment, monkeypatch)) == 200
+    output = experiment.plan.layout.records("tiny", "baseline", "given")
+    before = output.read_bytes(), beside(output).read_bytes()
+    output.unlink()
+    beside(output).unlink()
+    assert evaluate_again(experiment, monkeypatch) == []
+    assert (output.read_bytes(), beside(output).read_bytes()) == before
+
+
+def test_a_request_to_stop_while_the_model_is_loaded_is_one_line(experiment: ByHand) -> None:
+    process = experiment.start(*COMMAND)
+    lock = experiment.plan.layout.records("tiny", "baseline", "given").parent / ".given.jsonl.lock"
+    while not lock.exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.terminate()
+    _, error = process.communicate()
+    assert process.returncode == 1
+    assert error.startswith("outctl: asked to stop")
+    assert error.count("\n") == 1
