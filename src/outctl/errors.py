@@ -32,7 +32,11 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0].strip() or type(error).__name__
 
 
-FULL = ("os error 28", "os error 122", "No space left on device", "Disk quota exceeded")
+FULL = (
+    *("os error 28", "os error 122", "No space left on device", "Disk quota exceeded"),
+    # torch's, where its file is not as long as what it has written.
+    *("PytorchStreamWriter failed writing", "unexpected pos"),
+)
 """How libraries say in words that a disk is full, or that its quota is used up."""
 
 

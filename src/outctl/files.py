@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from outctl.errors import OutctlError
+from outctl.errors import OutctlError, of_the_machine
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -31,7 +31,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutctlError(f"{path}: cannot be written: {error.strerror or error}") from None
+        error.filename = error.filename or str(path)
+        raise OutctlError(of_the_machine(error) or f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
@@ -64,8 +65,11 @@ def _replace(path: Path, content: bytes, durable: bool) -> None:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            # An open file's errors do not say which file it is.
+            error.filename = str(path)
         raise
     if durable:
         synchronise(path.parent)

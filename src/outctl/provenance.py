@@ -214,6 +214,26 @@ def check_upstream(spec: Spec, job: str, path: Path, whole: bool = True) -> None
 OUTDATED = "made from other settings or code than the current ones; run the workflow again"
 
 
+CHANGED = "missing or not as it was written; start the workflow again, which makes it anew"
+
+
+def check_sizes(path: Path) -> dict[str, Any]:
+    """Make sure that outputs are there and as long as they were, which shows what was cut off and takes no time.
+
+    Args:
+        path: their provenance file.
+
+    Raises:
+        OutctlError: an output is missing or has another size.
+    """
+    content = read_provenance(path)
+    for name, expected in content["outputs"].items():
+        file = path.parent / name
+        if not file.is_file() or file.stat().st_size != expected["bytes"]:
+            raise OutctlError(f"{file}: {CHANGED}")
+    return content
+
+
 def check_outputs(path: Path, spec_hash: str | None = None) -> dict[str, Any]:
     """Make sure that outputs are whole, and that they belong to the current specification.
 
@@ -230,7 +250,7 @@ def check_outputs(path: Path, spec_hash: str | None = None) -> dict[str, Any]:
     for name, expected in content["outputs"].items():
         file = path.parent / name
         if not file.is_file() or sha256_of(file) != expected["sha256"]:
-            raise OutctlError(f"{file}: missing or not as it was written; delete it and run the workflow again")
+            raise OutctlError(f"{file}: {CHANGED}")
     return content
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -76,4 +77,31 @@ def test_code_of_a_repository_is_never_run(tmp_path: Path, tiny_model_dir: TinyM
     config = json.loads((directory / "config.json").read_text())
     config["auto_map"] = {"AutoModelForCausalLM": "trap.Model", "AutoConfig": "trap.Config"}
     (directory / "config.json").write_text(json.dumps(config))
+    provenance = json.loads((directory / "provenance.json").read_text())
+    provenance["outputs"]["config.json"]["bytes"] = (directory / "config.json").stat().st_size
+    (directory / "provenance.json").write_text(json.dumps(provenance))
     assert load_model(directory, "float32", True).model.config.model_type == "llama"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_truncated_file_of_a_model_is_named_in_one_line(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], name: str
+) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_model_dir("llama"), directory)
+    os.truncate(directory / name, 100)
+    with pytest.raises(OutctlError) as refused:
+        load_model(directory, "float32", chat=True)
+    assert str(refused.value) == (
+        f"{directory / name}: missing or not as it was written; start the workflow again, which makes it anew"
+    )
+
+
+def test_weights_that_are_none_are_refused_in_one_line(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_model_dir("llama"), directory)
+    weights = directory / "model.safetensors"
+    weights.write_bytes(bytes(weights.stat().st_size))
+    with pytest.raises(OutctlError, match=r"model: the model cannot be loaded: .+") as refused:
+        load_model(directory, "float32", chat=True)
+    assert "\n" not in str(refused.value)

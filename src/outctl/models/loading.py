@@ -17,7 +17,7 @@ from transformers import (
 
 from outctl.config import Precision
 from outctl.errors import OutctlError, first_line
-from outctl.provenance import read_provenance
+from outctl.provenance import check_sizes
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
     """
     if not (directory / "provenance.json").is_file():
         raise OutctlError(f"{directory}: not a prepared model; run `outctl fetch-model` for it first")
-    weights_hash = str(read_provenance(directory / "provenance.json")["weights_hash"])
+    weights_hash = str(check_sizes(directory / "provenance.json")["weights_hash"])
     if adapter is not None:
         check_adapter(adapter, weights_hash, directory)
     dtype = compute_dtype() if precision in ("auto", "nf4") else getattr(torch, precision)
@@ -141,7 +141,7 @@ def check_adapter(adapter: Path, weights_hash: str, directory: Path) -> None:
     """
     if not (adapter / "adapter_config.json").is_file():
         raise OutctlError(f"{adapter}: no adapter there (adapter_config.json is missing)")
-    trained_on = read_provenance(adapter / "provenance.json").get("base_weights_hash")
+    trained_on = check_sizes(adapter / "provenance.json").get("base_weights_hash")
     if trained_on != weights_hash:
         raise OutctlError(
             f"{adapter}: trained on the weights of another model than {directory} "
