@@ -48,7 +48,7 @@ class Options:
     memory_mb: int = 32000
     partitions: tuple[Partition, ...] = (Partition("main"),)
     preemption: bool = False
-    min_job_age: int = 300
+    min_job_age: int = 3600
     over_memory_kill: bool = False
     kill_wait: int = 5
 
