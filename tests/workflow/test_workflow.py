@@ -8,13 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 from workspace import ROOT, Run, Workspace
 
 Finished = tuple[Workspace, Run]
-
-EVALUATIONS_AND_TABLES = {"evaluate": 4, "aggregate_model": 1, "aggregate": 1, "figures": 1}
-TABLES = {"aggregate_model": 1, "aggregate": 1, "figures": 1}
 
 
 def changed(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -70,40 +66,6 @@ def test_the_same_weights_in_4_bits_make_their_own_jobs_stale_and_no_others(fini
     assert jobs == {"fetch_model": 1, "finetune": 1, "evaluate": 4, "aggregate_model": 1, "aggregate": 1, "figures": 1}
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "jobs"),
-    [
-        ("cases.own.eval_samples", 3, {"make_samples": 1, "evaluate": 2} | TABLES),
-        ("cases.given.train_samples", 30, {"make_samples": 1, "finetune": 1, "evaluate": 2} | TABLES),
-        ("cases.own.tolerance", 0.2, {"make_samples": 1, "evaluate": 2} | TABLES),
-        ("cases.given.tolerance", 0.2, {"make_samples": 1, "evaluate": 2} | TABLES),
-        ("adapters.tuned.learning_rate", 0.002, {"finetune": 1, "evaluate": 2} | TABLES),
-        ("evaluation.tokens_per_pass", 512, EVALUATIONS_AND_TABLES),
-        ("statistics.bootstrap_samples", 500, TABLES),
-        ("seed", 1, {"make_samples": 3, "finetune": 1} | EVALUATIONS_AND_TABLES),
-        ("resources.threads", 2, {}),
-        ("resources.gpu", 0, {}),
-    ],
-)
-def test_a_changed_key_makes_just_what_depends_on_it_stale(
-    finished: Finished, key: str, value: Any, jobs: dict[str, int]
-) -> None:
-    workspace, _ = finished
-    assert workspace.stale(**changed(workspace.config, key, value)) == jobs
-
-
-def test_new_weights_in_a_local_directory_make_all_of_its_model_stale(finished: Finished) -> None:
-    workspace, _ = finished
-    file = Path(yaml.safe_load((workspace.folder / "models.yaml").read_text())["models"]["small"]["source"]["path"])
-    extra = file / "extra.txt"
-    extra.write_text("new")
-    try:
-        assert workspace.stale() == {"fetch_model": 1, "finetune": 1} | EVALUATIONS_AND_TABLES
-    finally:
-        extra.unlink()
-    assert workspace.stale() == {}
-
-
 def test_samples_of_other_settings_are_refused_by_a_job(finished: Finished) -> None:
     workspace, _ = finished
     (file,) = (workspace.results / "specs" / "evaluate" / "small" / "baseline").glob("own@*.json")
@@ -124,20 +86,6 @@ def test_samples_of_other_settings_are_refused_by_a_job(finished: Finished) -> N
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert "results/samples/own: made from other settings or code than the current ones" in result.stderr
-
-
-def test_a_changed_template_makes_its_case_stale_and_a_comment_in_it_does_not(finished: Finished) -> None:
-    workspace, _ = finished
-    file = workspace.folder / "asking.yaml"
-    before = file.read_text()
-    try:
-        file.write_text("# a comment\n" + before)
-        assert workspace.stale() == {}
-        file.write_text(before.replace("or", "and"))
-        assert workspace.stale() == {"make_samples": 1, "evaluate": 2} | TABLES
-    finally:
-        file.write_text(before)
-    assert workspace.stale() == {}
 
 
 def test_a_deleted_output_is_made_again(finished: Finished) -> None:
