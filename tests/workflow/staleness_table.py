@@ -45,6 +45,8 @@ CONFIG: dict[str, Any] = {
         "one": {"cases": {"given": 12}, "steps": 2, "batch_size": 2, "held_out_samples": 2, "rank": 48},
         "two": {"cases": {"given": 8, "own": 4}, "steps": 2, "batch_size": 2, "held_out_samples": 2},
     },
+    # Two jobs at a time.
+    "resources": {"threads": 1},
 }
 """The finished experiment."""
 ICL: dict[str, Any] = {"kind": "icl_random_words", "eval_samples": 2}
@@ -206,7 +208,7 @@ EXPERIMENT = [
         ("Statistics.bootstrap_samples",),
     ),
     Row("`resources.gpu`", NONE, key("resources.gpu", 0), ("Resources.gpu",)),
-    Row("`resources.threads`", NONE, key("resources.threads", 1), ("Resources.threads",)),
+    Row("`resources.threads`", NONE, key("resources.threads", 2), ("Resources.threads",)),
     Row("`resources.max_runtime`", NONE, key("resources.max_runtime", 60), ("Resources.max_runtime",)),
     Row(
         "a default is written out, and the keys are reordered",
