@@ -347,7 +347,7 @@ MODELS = [
 CODE = {
     "outctl": {None: stages(*AFTER)},
     "outctl.__main__": {None: NONE},
-    "outctl.checkpoints": {"only_writer": stages("finetune", "evaluate"), "seal": AFTER["finetune"]},
+    "outctl.checkpoints": {"stopped": stages("finetune", "evaluate"), "seal": AFTER["finetune"]},
     "outctl.checksums": {"Checksums.of": NONE},
     "outctl.cli": {"evaluate": NONE, None: NONE},
     "outctl.config": {
@@ -358,7 +358,7 @@ CODE = {
     "outctl.config_files": {"validate": NONE, None: AFTER["make-samples"]},
     "outctl.divergences": {"tvd": stages("finetune", "evaluate")},
     "outctl.environments": {"pinned_versions": NONE},
-    "outctl.errors": {"of_the_machine": NONE, "first_line": stages("fetch-model")},
+    "outctl.errors": {"ending_in_one_line": NONE, "first_line": stages("fetch-model", "make-samples")},
     "outctl.evaluation": {None: stages("finetune", "evaluate")},
     "outctl.evaluation.evaluate": {"measure": AFTER["evaluate"]},
     "outctl.evaluation.records": {"read_records": AFTER["evaluate"]},
@@ -382,6 +382,7 @@ CODE = {
     "outctl.inference.word_forms": {"surface_forms": stages("finetune", "evaluate")},
     "outctl.inference.word_probabilities": {"answer_questions": AFTER["evaluate"]},
     "outctl.layout": {"Layout.figure": TABLES, "beside": stages("make-samples")},
+    "outctl.locks": {"only_writer": AFTER["fetch-model"], "writer_of": NONE},
     "outctl.models": {None: AFTER["fetch-model"]},
     "outctl.models.estimates": {"runtime_minutes": NONE},
     "outctl.models.loading": {"load_model": stages("finetune", "evaluate"), "keep_differentiable": AFTER["finetune"]},
@@ -400,6 +401,7 @@ CODE = {
     "outctl.schemas": {"write_schemas": NONE},
     "outctl.specs": {"Spec.write": stages(*AFTER), "read_spec": NONE},
     "outctl.staleness": {"explain": NONE},
+    "outctl.strict_yaml": {"load_strictly": NONE, None: AFTER["make-samples"]},
     "outctl.tasks": {None: AFTER["make-samples"]},
     "outctl.tasks.cases": {"draw_samples": AFTER["make-samples"]},
     "outctl.tasks.make": {"make_samples": AFTER["make-samples"]},
