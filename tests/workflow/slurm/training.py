@@ -11,7 +11,7 @@ from slurm.submission import Submission
 
 def newest_checkpoint(submission: Submission) -> int:
     """Step of the newest checkpoint that is whole; 0 while there is none."""
-    files = submission.workspace.results.glob("checkpoints/**/checkpoint-*/trainer_state.json")
+    files = submission.workspace.results.glob("checkpoints/**/checkpoint-*/seal.json")
     return max((int(file.parent.name.rpartition("-")[2]) for file in files), default=0)
 
 
