@@ -15,9 +15,10 @@ run: $(READY)
 test: $(READY_DEV)
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest
 
-# Every fault, a table of how it went, and the same in docs/reliability.md: half an hour on 2 CPU cores.
+# Every fault, a table of how it went, and the same in docs/reliability.md: three quarters of an hour on 2 CPU cores.
 faults: $(READY_DEV)
-	PATH="$(CURDIR)/$(BIN):$$PATH" OUTCTL_FAULT_TABLE=docs/reliability.md python -m pytest -s -m "" tests/workflow/test_faults.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" OUTCTL_FAULT_TABLE=docs/reliability.md python -m pytest -s \
+		-m "" tests/workflow/test_faults.py tests/workflow/slurm/test_slurm_faults.py
 
 check: $(READY_DEV)
 	$(BIN)/ruff check .

@@ -7,8 +7,8 @@ import shlex
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import psutil
 from workspace import Run, Workspace
@@ -48,17 +48,23 @@ def contents(workspace: Workspace) -> dict[str, bytes]:
 
 
 class Start:
-    """A start of the workflow that is under way."""
+    """A start of the workflow that is under way.
 
-    def __init__(self, workspace: Workspace, *arguments: str, **changes: Any) -> None:
+    Args:
+        workspace: the working directory.
+        arguments: further arguments of Snakemake.
+        environment: changes to the environment.
+    """
+
+    def __init__(self, workspace: Workspace, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self.output = workspace.folder / f"output-{time.monotonic_ns()}.txt"
         self.began = time.monotonic()
         with self.output.open("wb") as stream:
             # In a session of its own, so that Ctrl-C can be given to it and all its jobs, and to nothing else.
             self.process = subprocess.Popen(
-                workspace.command(*arguments, **changes),
+                workspace.command(*arguments),
                 cwd=workspace.folder,
-                env=workspace.environment,
+                env=workspace.environment | environment,
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
@@ -119,6 +125,8 @@ class Scene:
         workspace: the working directory.
         reference: the undisturbed run.
         draw: the source of everything that is drawn.
+        arguments: further arguments of every start.
+        environment: changes to the environment of every start.
         moment: when the fault struck and what ran then.
         typed: what a user had to type afterwards.
         starts: how often the workflow was started afterwards.
@@ -129,11 +137,17 @@ class Scene:
     workspace: Workspace
     reference: Reference
     draw: random.Random
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
     moment: str = "after the end"
     typed: list[str] = field(default_factory=list)
     starts: int = 0
     said: list[str] = field(default_factory=list)
     done: bool = False
+
+    def start(self) -> Start:
+        """Start the workflow."""
+        return Start(self.workspace, self.arguments, self.environment)
 
     def running(self, stage: str = "") -> Start:
         """Start the workflow and let it run up to a random moment.
@@ -142,7 +156,7 @@ class Scene:
             stage: what must be running at that moment, or as soon as possible after it; `outctl` is any job.
         """
         while True:
-            start = Start(self.workspace)
+            start = self.start()
             moment = self.draw.uniform(0, self.reference.seconds)
             while start.going and not (start.seconds >= moment and stage in start.doing()):
                 time.sleep(0.05)
@@ -185,7 +199,7 @@ class Scene:
         while self.starts < MOST_STARTS:
             self.starts += 1
             self.typed.append("the same command")
-            run = self.ended(Start(self.workspace))
+            run = self.ended(self.start())
             if run.code == 0:
                 return
             for command in re.findall(r"^outctl: .*`(snakemake [^`]*)`", run.output, re.MULTILINE):
@@ -193,7 +207,7 @@ class Scene:
                 subprocess.run(
                     shlex.split(command),
                     cwd=self.workspace.folder,
-                    env=self.workspace.environment,
+                    env=self.workspace.environment | self.environment,
                     check=True,
                     capture_output=True,
                 )
