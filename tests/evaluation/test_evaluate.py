@@ -86,10 +86,11 @@ def test_an_evaluation_that_was_cut_off_measures_only_what_is_missing_and_ends_i
 def test_a_part_that_was_truncated_is_measured_again(experiment: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
     process = cut_off(experiment, signal.SIGKILL)
     process.wait()
-    broken, emptied, *_ = parts(experiment)
-    lost = [record.sample_id for part in (broken, emptied) for record in read_records(part)]
+    broken, shortened, emptied, *_ = parts(experiment)
+    lost = [record.sample_id for part in (broken, shortened, emptied) for record in read_records(part)]
     kept = [record.sample_id for part in parts(experiment) for record in read_records(part)]
     broken.write_bytes(broken.read_bytes()[:-20])
+    shortened.write_bytes(shortened.read_bytes().splitlines(keepends=True)[0])
     emptied.write_bytes(b"")
     measured = evaluate_again(experiment, monkeypatch)
     assert set(lost) <= set(measured)
