@@ -112,7 +112,11 @@ def whole_run(
         "models": ["small"],
         "registry": "models.yaml",
         "models_dir": "models",
-        "cases": {"given": {"kind": "given_words", "train_samples": 24, "eval_samples": 4}},
+        "cases": {
+            "given": {"kind": "given_words", "train_samples": 24, "eval_samples": 4},
+            "random": {"kind": "random_words", "eval_samples": 2},
+            "icl": {"kind": "icl_random_words", "eval_samples": 2},
+        },
         "adapters": {"tuned": recipe},
         "resources": {"threads": 1},
     }

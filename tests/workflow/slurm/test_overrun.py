@@ -27,8 +27,10 @@ def test_an_evaluation_out_of_memory_comes_back_with_more_and_again_after_it_was
     # The kill of a step is a failure of its job, where no cgroup tells the reason.
     assert [job.state for job in jobs] == ["FAILED", "CANCELLED", "COMPLETED"]
     assert [job.fields["MinMemoryNode"] for job in jobs] == ["300M", "3000M", "3000M"]
-    logs = finished.workspace.results / "logs" / "slurm" / "rule_evaluate"
-    assert ["exceeded memory limit" in next(logs.rglob(f"{job.id}.log")).read_text() for job in jobs] == [
+    # A job of several steps, here of one, has a folder of its own.
+    logs = finished.workspace.results / "logs" / "slurm"
+    (folder,) = logs.glob("group_evaluate*")
+    assert ["exceeded memory limit" in next(folder.rglob(f"{job.id}.log")).read_text() for job in jobs] == [
         True,
         False,
         False,

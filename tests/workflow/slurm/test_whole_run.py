@@ -9,8 +9,14 @@ import pytest
 from slurm.cluster import Job
 from slurm.submission import Submission
 
-GPU_RULES = {"finetune": 1, "evaluate": 2}
-CPU_RULES = {"make_samples": 2, "aggregate_model": 1}
+JOBS = {
+    "finetune_wildcards": 1,
+    "make_samples_wildcards": 4,
+    "aggregate_model_wildcards": 1,
+    # All cases of a model and variant in one.
+    "evaluate-small-baseline": 1,
+    "evaluate-small-tuned": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,24 +42,31 @@ def job_of(submission: Submission, path: str) -> Job:
 def test_a_run_goes_from_the_models_name_to_tables_and_figures(finished: Submission) -> None:
     table = pd.read_csv(finished.workspace.results / "output_control_simple_metrics.csv")
     rows = set(zip(table["model"], table["variant"], table["case_type"], strict=True))
-    assert {("small", "baseline", "given"), ("small", "tuned", "given")} <= rows
+    assert {
+        ("small", variant, case) for variant in ("baseline", "tuned") for case in ("given", "random", "icl")
+    } <= rows
     for name in ("output_control_combined_results.json", "figures/calibration.svg", "figures/tvd.svg"):
         assert (finished.workspace.results / name).stat().st_size > 0
     assert "Baseline against adapter" in finished.output.read_text()
 
 
-def test_one_job_does_the_work_of_each_step(finished: Submission) -> None:
-    counts = {rule: len(finished.jobs(f"{rule}_wildcards")) for rule in GPU_RULES | CPU_RULES}
-    assert counts == GPU_RULES | CPU_RULES
-    assert [job.state for job in finished.jobs()] == ["COMPLETED"] * sum(counts.values())
+def test_one_job_does_the_work_of_each_step_and_one_that_of_a_models_evaluations(finished: Submission) -> None:
+    assert {name: len(finished.jobs(name)) for name in JOBS} == JOBS
+    assert [job.state for job in finished.jobs()] == ["COMPLETED"] * sum(JOBS.values())
+
+
+def test_evaluations_that_share_a_job_take_turns_on_one_gpu(finished: Submission) -> None:
+    paths = [f"results/evaluations/small/tuned/{case}.provenance.json" for case in ("given", "random", "icl")]
+    assert len({scheduler(finished, path)["job_id"] for path in paths}) == 1
+    assert len({scheduler(finished, path)["gpus"] for path in paths}) == 1
 
 
 @pytest.mark.parametrize(
     ("path", "rule"),
     [
         ("results/adapters/small/tuned/provenance.json", "finetune"),
-        ("results/evaluations/small/baseline/given.provenance.json", "evaluate"),
-        ("results/evaluations/small/tuned/given.provenance.json", "evaluate"),
+        ("results/evaluations/small/baseline/given.provenance.json", "evaluate-small-baseline"),
+        ("results/evaluations/small/tuned/given.provenance.json", "evaluate-small-tuned"),
     ],
 )
 def test_jobs_that_compute_with_a_model_hold_one_gpu_and_see_it(finished: Submission, path: str, rule: str) -> None:
