@@ -397,7 +397,7 @@ CODE = {
     "outctl.results.figures": {"calibration": AFTER["figures"]},
     "outctl.results.model_results": {"aggregate_model": TABLES},
     "outctl.results.summary": {"summarise": TABLES},
-    "outctl.runs": {"own": NONE},
+    "outctl.runs": {"begin": NONE},
     "outctl.schemas": {"write_schemas": NONE},
     "outctl.specs": {"Spec.write": stages(*AFTER), "read_spec": NONE},
     "outctl.staleness": {"explain": NONE},
