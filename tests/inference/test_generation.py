@@ -14,9 +14,12 @@ from plain_inference import plain_logits
 from scipy.stats import chisquare
 from transformers import PreTrainedTokenizerBase
 
+from outctl.config import LocalSource
 from outctl.inference.generation import generate
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.models.loading import LoadedModel, load_model
+from outctl.models.prepare import prepare_model
+from outctl.specs import FetchSettings, Spec
 from outctl.tasks.samples import Message
 
 TinyModel = Callable[..., LoadedModel]
@@ -125,9 +128,13 @@ def test_settings_that_come_with_a_model_do_not_change_its_answers(
     tiny_model_dir: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    directory = shutil.copytree(tiny_model_dir(), tmp_path / "model")
-    settings = json.loads((directory / "generation_config.json").read_text()) | setting
-    (directory / "generation_config.json").write_text(json.dumps(settings))
+    original = shutil.copytree(tiny_model_dir().parent / "original", tmp_path / "original")
+    own = json.loads((original / "generation_config.json").read_text()) | setting
+    (original / "generation_config.json").write_text(json.dumps(own))
+    directory = tmp_path / "model"
+    fetch = FetchSettings(source=LocalSource(kind="local", path=str(original))).model_dump(mode="json")
+    prepare_model(Spec(stage="fetch-model", settings=fetch, upstream={}, code="0", packages={}), "tiny", directory)
+    assert json.loads((directory / "generation_config.json").read_text()) == own
     prompts = ask(tiny_model(), *CONTENTS)
     expected, found = (
         generate(loaded.model, loaded.tokenizer, prompts, 12, temperature)
