@@ -81,6 +81,8 @@ def test_samples_of_other_settings_are_refused_by_a_job(finished: Finished) -> N
         "results/samples/own/eval.jsonl",
         "--output",
         "unmade.jsonl",
+        "--checkpoints",
+        "checkpoints",
     ]
     result = subprocess.run(command, cwd=workspace.folder, capture_output=True, text=True, check=False)
     assert result.returncode == 1
