@@ -303,8 +303,9 @@ class AdapterRecipe(Section):
 class Evaluation(Section):
     """How models are asked."""
 
-    tokens_per_pass: int = Field(default=1024, ge=16, le=1_000_000_000)
-    """Largest number of distinct tokens in a forward pass; memory grows with it, answers do not depend on it."""
+    tokens_per_pass: int | None = Field(default=None, ge=16, le=1_000_000_000)
+    """Largest number of distinct tokens in a forward pass; by default as many as fit into memory. A pass that does not fit
+    is cut in two, and answers do not depend on it."""
     checkpoint_every: int = Field(default=100, ge=1)
     """Samples between two checkpoints, from which an interrupted evaluation goes on."""
     top_tokens: int = Field(default=20, ge=18, le=100)

@@ -43,13 +43,13 @@ def cut_off(experiment: ByHand, number: int) -> "subprocess.Popen[str]":
 
 def evaluate_again(experiment: ByHand, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Evaluate in this process, and give the samples that are really measured."""
-    measure, asked = evaluate.measure, []
+    measure, asked = evaluate.CaseQuestions.measure, []
 
-    def watched(loaded: Any, samples: Any, *arguments: Any) -> Any:
-        asked.extend(sample.sample_id for sample in samples)
-        return measure(loaded, samples, *arguments)
+    def watched(questions: evaluate.CaseQuestions, numbers: Any, *arguments: Any) -> Any:
+        asked.extend(questions.samples[number].sample_id for number in numbers)
+        return measure(questions, numbers, *arguments)
 
-    monkeypatch.setattr(evaluate, "measure", watched)
+    monkeypatch.setattr(evaluate.CaseQuestions, "measure", watched)
     layout = experiment.plan.layout
     spec = experiment.plan.spec("evaluate", "tiny", "baseline", "given")
     output = layout.records("tiny", "baseline", "given")

@@ -202,9 +202,8 @@ def gradients(loaded: LoadedModel) -> torch.Tensor:
         loaded.model, AdapterRecipe(cases={"given": 1}, steps=1, layers=[0], target_modules=["q_proj"])
     )
     items = encode_samples(loaded.tokenizer, given_samples(4), chat=True)
-    batch = build_batch(adapted, loaded.tokenizer, items, 1024)
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = logits_at(adapted, batch.words.inputs, batch.words.nodes)
+    batch = build_batch(adapted, loaded.tokenizer, items)
+    logits = logits_at(adapted, batch.inputs, batch.words.nodes)
     continuations = word_continuations(loaded.tokenizer, logits.shape[-1])
     kl(word_log_probabilities(logits, batch.words, continuations), batch.target).mean().backward()
     (found,) = [

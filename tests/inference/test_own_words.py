@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from plain_inference import all_answers
 
-from outctl.inference.own_words import fold, own_words
+from outctl.inference.own_words import answer_freely, fold, own_words
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.inference.word_forms import token_texts
 from outctl.inference.word_probabilities import answer_questions, word_questions
@@ -109,6 +109,34 @@ def test_prompts_do_not_influence_each_other(tokens_per_pass: int, pocket_model:
     for found in (together, backwards):
         assert [own.words for own in found] == [own.words for own in alone]
         assert [own.unresolved for own in found] == pytest.approx([own.unresolved for own in alone], abs=1e-5)
+
+
+def test_a_prompt_that_another_one_goes_on_with_keeps_its_words(pocket_model: Callable[..., LoadedModel]) -> None:
+    loaded = pocket_model(5, initializer_range=0.6)
+    (prompt,) = ask(loaded, "or")
+    longer = prompt.tokens + prompt.tokens[-3:]
+    prompts = [prompt.tokens, longer, prompt.tokens, longer[:-1], longer]
+    together = own_words(loaded.model, loaded.tokenizer, prompts)
+    for tokens, found in zip(prompts, together, strict=True):
+        (alone,) = own_words(loaded.model, loaded.tokenizer, [tokens])
+        assert found.words == alone.words
+        assert found.unresolved == pytest.approx(alone.unresolved, abs=1e-5)
+
+
+@pytest.mark.parametrize("tokens_per_pass", [16, 4096])
+def test_words_and_their_exact_probabilities_in_one_go(
+    tokens_per_pass: int, pocket_model: Callable[..., LoadedModel]
+) -> None:
+    loaded = pocket_model(5, initializer_range=0.6)
+    prompts = ask(loaded, "or", "ark", "ark as", "to mark a kansas", "m")
+    found = list(answer_freely(loaded.model, loaded.tokenizer, prompts, tokens_per_pass, top=3))
+    words = own_words(loaded.model, loaded.tokenizer, [prompt.tokens for prompt in prompts])
+    assert [own.words for own, _ in found] == [own.words for own in words]
+    questions = word_questions(loaded.tokenizer, prompts, [own.words for own in words])
+    expected = answer_questions(loaded.model, loaded.tokenizer, questions, top=3)
+    for (_, answer), other in zip(found, expected, strict=True):
+        assert answer.log_probabilities == pytest.approx(other.log_probabilities, abs=2e-5)
+        assert [token for token, _ in answer.top_tokens] == [token for token, _ in other.top_tokens]
 
 
 def test_no_other_word_of_the_embedded_model_is_likelier(real_model: LoadedModel) -> None:

@@ -1,6 +1,5 @@
 """Token trees against the set of prefixes that they stand for."""
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,9 +44,8 @@ def test_insertion_below_a_node_is_insertion_of_the_whole_sequence() -> None:
 def test_empty_tree_and_empty_sequence() -> None:
     tree = TokenTree()
     assert tree.insert([]) == []
-    assert tree.missing([]) == 0
+    assert tree.trunk() == 0
     assert len(tree) == 0
-    assert tree.ancestor_mask().shape == (0, 0)
 
 
 @given(SEQUENCES)
@@ -63,23 +61,29 @@ def test_one_node_for_each_distinct_prefix(sequences: list[list[int]]) -> None:
     assert all(parent < node for node, parent in enumerate(tree.parents))
 
 
-@given(SEQUENCES, st.lists(st.integers(0, 2), max_size=6))
-def test_missing_is_what_insertion_adds(sequences: list[list[int]], further: list[int]) -> None:
+@given(SEQUENCES, SEQUENCES)
+def test_a_copy_grows_apart(sequences: list[list[int]], further: list[list[int]]) -> None:
     tree = TokenTree()
     for sequence in sequences:
         tree.insert(sequence)
-    size, missing = len(tree), tree.missing(further)
-    assert len(tree) == size
-    tree.insert(further)
-    assert len(tree) == size + missing
-    assert tree.missing(further) == 0
+    before = [spelled(tree, node) for node in range(len(tree))]
+    twin = tree.copy()
+    for sequence in further:
+        twin.insert(sequence)
+    assert [spelled(tree, node) for node in range(len(tree))] == before
+    assert [spelled(twin, node) for node in range(len(tree))] == before
+    assert {spelled(twin, node) for node in range(len(twin))} == prefixes(sequences + further)
 
 
 @given(SEQUENCES)
-def test_mask_marks_exactly_the_prefixes_of_each_node(sequences: list[list[int]]) -> None:
+def test_the_trunk_is_what_all_nodes_descend_from(sequences: list[list[int]]) -> None:
     tree = TokenTree()
     for sequence in sequences:
         tree.insert(sequence)
     texts = [spelled(tree, node) for node in range(len(tree))]
-    expected = np.array([[row[: len(column)] == column for column in texts] for row in texts])
-    assert np.array_equal(tree.ancestor_mask(), expected)
+    expected = 0
+    while expected < len(tree) and all(
+        texts[expected] == text[: expected + 1] or text == texts[expected][: len(text)] for text in texts
+    ):
+        expected += 1
+    assert tree.trunk() == expected

@@ -1,6 +1,7 @@
 """Attention in blocks against attention with the whole ancestor mask."""
 
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -14,17 +15,27 @@ HEADS, WIDTH = 4, 8
 LAYER = torch.nn.Module()
 
 
-@pytest.fixture(scope="module")
-def tree() -> TokenTree:
-    """A bush of 75 nodes: a trunk, boughs of several lengths, and a second root."""
+@pytest.fixture(scope="module", params=["one root", "two roots"])
+def tree(request: pytest.FixtureRequest) -> TokenTree:
+    """A bush of 75 nodes: a trunk and boughs of several lengths; and, where there are two roots, so no trunk at all."""
     random = Random(3)
     tree = TokenTree()
     (*_, trunk) = tree.insert(range(20))
     ends = [trunk]
     while len(tree) < 70:
         ends.append(tree.insert([random.randrange(50) for _ in range(random.randint(1, 9))], random.choice(ends))[-1])
-    tree.insert([99] * (75 - len(tree)))
+    tree.insert([99] * (75 - len(tree)), after=trunk if request.param == "one root" else -1)
+    assert tree.trunk() == (20 if request.param == "one root" else 0)
     return tree
+
+
+def ancestor_mask(tree: TokenTree) -> Tensor:
+    """(N, N) booleans: entry [i, j] says that node j is node i or an ancestor of it."""
+    mask = torch.eye(len(tree), dtype=torch.bool)
+    for node, parent in enumerate(tree.parents):
+        if parent >= 0:
+            mask[node] |= mask[parent]
+    return mask
 
 
 def dense_attention(query: Tensor, key: Tensor, value: Tensor, ancestors: Tensor, scaling: float) -> Tensor:
@@ -45,11 +56,20 @@ def random_inputs(size: int, groups: int, dtype: torch.dtype) -> list[Tensor]:
 
 def in_blocks(tree: TokenTree, tensors: list[Tensor], scaling: float | None = None) -> Tensor:
     inputs = tree_inputs(tree, tensors[0].dtype)
-    output, weights = tree_attention(
-        LAYER, *tensors, inputs["attention_mask"], tree_keys=inputs["tree_keys"], scaling=scaling
-    )
+    output, weights = attention(tensors, inputs, scaling)
     assert weights is None
     return output
+
+
+def attention(tensors: list[Tensor], inputs: dict[str, Any], scaling: float | None = None) -> tuple[Tensor, None]:
+    return tree_attention(
+        LAYER,
+        *tensors,
+        inputs["attention_mask"],
+        tree_keys=inputs["tree_keys"],
+        tree_trunk=inputs["tree_trunk"],
+        scaling=scaling,
+    )
 
 
 @pytest.mark.parametrize("block", [1, 3, 25, 32, 75, 1000])
@@ -61,12 +81,26 @@ def test_blocks_equal_dense_attention_forward_and_backward(
     monkeypatch.setattr(module, "BLOCK", block)
     tensors = random_inputs(len(tree), groups, dtype)
     found = in_blocks(tree, tensors, scaling=0.4)
-    expected = dense_attention(*tensors, torch.from_numpy(tree.ancestor_mask()), scaling=0.4)
+    expected = dense_attention(*tensors, ancestor_mask(tree), scaling=0.4)
     assert found.shape == (1, len(tree), HEADS, WIDTH)
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
     upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=dtype)
     gradients = torch.autograd.grad(found, tensors, upstream)
     torch.testing.assert_close(gradients, torch.autograd.grad(expected, tensors, upstream), atol=10 * tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("block", [1, 25, 32])
+@pytest.mark.parametrize("known", [20, 33, 74])
+def test_new_nodes_attend_to_those_in_a_cache(
+    tree: TokenTree, block: int, known: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", block)
+    query, key, value = random_inputs(len(tree), 2, torch.float64)
+    inputs = tree_inputs(tree, torch.float64, known)
+    assert inputs["input_ids"].tolist() == [tree.tokens[known:]]
+    found, _ = attention([query[:, :, known:], key, value], inputs, scaling=0.4)
+    expected = dense_attention(query, key, value, ancestor_mask(tree), scaling=0.4)
+    torch.testing.assert_close(found, expected[:, known:], atol=1e-12, rtol=0)
 
 
 def test_scores_are_scaled_by_the_root_of_the_width_unless_told(tree: TokenTree) -> None:
@@ -98,12 +132,16 @@ def test_layout_reads_back_as_the_ancestor_mask(tree: TokenTree, block: int, mon
     assert inputs["position_ids"].tolist() == [tree.depths]
     seen = torch.zeros(len(tree), len(tree), dtype=torch.bool)
     allowed = inputs["attention_mask"] == 0
+    trunk = inputs["tree_trunk"]
+    assert trunk == tree.trunk()
+    seen[:trunk, :trunk] = torch.ones(trunk, trunk, dtype=torch.bool).tril()
+    seen[trunk:, :trunk] = True
     for number, keys in enumerate(inputs["tree_keys"]):
-        for row in range(min(block, len(tree) - number * block)):
+        for row in range(min(block, len(tree) - trunk - number * block)):
             chosen = keys[allowed[number, 0, row]]
             assert len(chosen) == len(chosen.unique())
-            seen[number * block + row, chosen] = True
-    assert torch.equal(seen, torch.from_numpy(tree.ancestor_mask()))
+            seen[trunk + number * block + row, chosen] = True
+    assert torch.equal(seen, ancestor_mask(tree))
 
 
 def test_blocks_are_narrower_than_the_tree_where_branches_share_little(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +157,7 @@ def test_mask_of_a_wider_type_than_the_queries_gives_no_nan(tree: TokenTree) -> 
     tensors = random_inputs(len(tree), 2, torch.float32)
     inputs = tree_inputs(tree, torch.float32)
     narrow = [tensor.detach().bfloat16().requires_grad_() for tensor in tensors]
-    found, _ = tree_attention(LAYER, *narrow, inputs["attention_mask"], tree_keys=inputs["tree_keys"])
+    found, _ = attention(narrow, inputs)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), in_blocks(tree, tensors).detach(), atol=0.05, rtol=0)
     gradients = torch.autograd.grad(found.float().square().sum(), narrow)

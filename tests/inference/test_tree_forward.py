@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from outctl.errors import OutctlError
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.tree_attention import tree_inputs
-from outctl.inference.tree_forward import check_length, enable_trees, logits_at
+from outctl.inference.tree_forward import CachedTree, enable_trees, logits_at
 from outctl.models.loading import LoadedModel
 
 TinyModel = Callable[..., LoadedModel]
@@ -53,6 +53,27 @@ def test_every_node_has_the_logits_of_its_sequence_alone(
         torch.testing.assert_close(found[path], expected, atol=1e-5, rtol=1e-5)
         # The same model still does plain passes, which generation needs.
         torch.testing.assert_close(plain_logits(model, tokens), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral"])
+def test_a_tree_that_grows_pass_by_pass_gives_the_same_logits(architecture: str, tiny_model: TinyModel) -> None:
+    model = tiny_model(architecture).model
+    stem, tails = [3] * 12, [[5, 6, 7], [5, 8], [9] * 40]
+    cached = CachedTree(model, stem)
+    for half in (slice(0, 1), slice(1, None)):
+        grown = cached.copy()
+        for tail in tails:
+            grown.tree.insert(stem + tail[:1])
+        grown.compute()
+        for _ in range(2):
+            # What grew from a copy leaves the tree that it was copied from alone.
+            again = grown.copy()
+            ends = [again.tree.insert(stem + tail)[-1] for tail in tails[half]]
+            for tail, logits in zip(tails[half], again.logits_at(ends), strict=True):
+                with torch.no_grad():
+                    expected = plain_logits(model, stem + tail)[-1]
+                torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+    assert len(cached.tree) == 12
 
 
 def test_every_node_has_the_logits_of_its_sequence_alone_with_an_adapter(tiny_model_dir: Callable[..., Path]) -> None:
@@ -109,7 +130,7 @@ def test_architectures_without_tree_attention_are_refused(architecture: str) -> 
 
 def test_attention_window_shorter_than_the_trial_is_refused(tiny_model_dir: Callable[..., Path]) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir("mistral", sliding_window=8), dtype=torch.float32)
-    with pytest.raises(OutctlError, match="models of type 'mistral' do not keep the branches of a token tree apart"):
+    with pytest.raises(OutctlError, match="a prompt of 40 tokens exceeds the model's sliding_window of 8"):
         enable_trees(model)
 
 
@@ -128,14 +149,20 @@ def test_sequences_longer_than_the_model_attends_to_are_refused(
 ) -> None:
     model = tiny_model(architecture, **options).model
     fitting, _ = tree_of([[7] * limit, [8] * (limit - 1)])
-    check_length(model, torch.tensor([fitting.depths]))
+    with torch.no_grad():
+        logits_at(model, tree_inputs(fitting, torch.float32), torch.tensor([0]))
     beyond, _ = tree_of([[7] * (limit + 1), [8]])
-    with pytest.raises(OutctlError, match=f"a prompt of {limit + 1} tokens exceeds the model's {name} of {limit}"):
-        check_length(model, torch.tensor([beyond.depths]))
+    message = f"a prompt of {limit + 1} tokens exceeds the model's {name} of {limit}"
+    with pytest.raises(OutctlError, match=message):
+        logits_at(model, tree_inputs(beyond, torch.float32), torch.tensor([0]))
+    cached = CachedTree(model, [7] * (limit - 1))
+    cached.tree.insert([7] * (limit + 1))
+    with pytest.raises(OutctlError, match=message):
+        cached.compute()
 
 
 def test_a_sequence_as_long_as_the_window_is_attended_to_whole(tiny_model: TinyModel) -> None:
-    """At the length that `check_length` still lets pass, the window must not have cut anything yet."""
+    """At the length that is not refused yet, the window must not have cut anything yet."""
     model = tiny_model("mistral").model
     one, other = [5] + [9] * 63, [6] + [9] * 63
     tree, paths = tree_of([one, other])

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from outctl.divergences import other_mass
 from outctl.inference.prompts import Prompt, build_prompts, encode
 from outctl.inference.token_tree import TokenTree
+from outctl.inference.tree_attention import tree_inputs
 from outctl.inference.tree_forward import logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import (
@@ -214,18 +215,19 @@ def test_logits_are_computed_where_they_are_needed_and_nowhere_else(tiny_model: 
     hook = loaded.model.register_forward_hook(lambda *call: shapes.append(tuple(call[2].logits.shape)))
     measure(loaded, word_questions(loaded.tokenizer, prompts, [["ark", "atom"], ["ark"]]))
     hook.remove()
-    assert shapes == [(1, (1 + 5 + 8) + (1 + 5), len(loaded.tokenizer))]
+    # What the prompts begin with goes first, and needs none.
+    assert shapes == [(1, 0, len(loaded.tokenizer)), (1, (1 + 5 + 8) + (1 + 5), len(loaded.tokenizer))]
 
 
 @pytest.mark.parametrize("tokens", [1, 40, 90, 4096])
 def test_passes_keep_to_the_size_asked_for(tokens: int, mixed_questions: list[WordQuestion]) -> None:
-    runs = [list(run) for run in split_by_size(mixed_questions, tokens)]
+    runs = [list(run) for run in split_by_size(mixed_questions, tokens, TokenTree())]
     assert [question for run in runs for question in run] == mixed_questions
     for run, following in zip(runs, [*runs[1:], []], strict=True):
         assert run
         assert len(run) == 1 or tree_size(run) <= tokens
-        assert not following or tree_size([*run, following[0]]) > tokens - 20
-    assert list(split_by_size([], tokens)) == []
+        assert not following or tree_size([*run, following[0]]) > tokens
+    assert list(split_by_size([], tokens, TokenTree())) == []
 
 
 def tree_size(questions: Sequence[WordQuestion]) -> int:
@@ -241,9 +243,10 @@ def test_gradient_equals_that_of_a_plain_loop(tiny_model: TinyModel) -> None:
     model, tokenizer = loaded.model, loaded.tokenizer
     prompts, words = ask(loaded, "Say", "Say ark: 70%"), [["ark", "arkansas", "come"], ["atom"]]
     weights = torch.tensor([[0.5, 0.2, 0.3], [1.0, 0.0, 0.0]])
-    batch = lay_out(word_questions(tokenizer, prompts, words), torch.float32)
-    logits = logits_at(model, batch.inputs, batch.nodes)
-    log_p = word_log_probabilities(logits, batch, word_continuations(tokenizer, logits.shape[-1]))
+    tree = TokenTree()
+    layout = lay_out(word_questions(tokenizer, prompts, words), tree)
+    logits = logits_at(model, tree_inputs(tree, torch.float32), layout.nodes)
+    log_p = word_log_probabilities(logits, layout, word_continuations(tokenizer, logits.shape[-1]))
     assert torch.isneginf(log_p[1, 1:]).all()
     loss = (weights * log_p.masked_fill(log_p.isneginf(), 0.0)).sum()
     plain = sum(
@@ -260,7 +263,7 @@ def test_gradient_equals_that_of_a_plain_loop(tiny_model: TinyModel) -> None:
 
 def small_batch(loaded: LoadedModel, words: Sequence[Sequence[str]]) -> Any:
     prompts = ask(loaded, *("Say" for _ in words))
-    return lay_out(word_questions(loaded.tokenizer, prompts, words), torch.float32)
+    return lay_out(word_questions(loaded.tokenizer, prompts, words), TokenTree())
 
 
 def test_padding_and_impossible_words_pass_no_nan_gradient(tiny_model: TinyModel) -> None:

@@ -2,21 +2,21 @@
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from outctl.checkpoints import Stop, stopped
+from outctl.config import Evaluation
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records, write_records
 from outctl.evaluation.scoring import score
 from outctl.files import copy_file
-from outctl.inference.own_words import OwnWords, own_words
+from outctl.inference.own_words import OwnWords, answer_freely
 from outctl.inference.prompts import build_prompts
-from outctl.inference.tree_forward import enable_trees
+from outctl.inference.tree_forward import CachedTree, enable_trees
 from outctl.inference.word_forms import token_texts
-from outctl.inference.word_probabilities import answer_questions, word_questions
+from outctl.inference.word_probabilities import WordAnswer, answer_questions, common_beginning, word_questions
 from outctl.layout import beside
 from outctl.locks import only_writer
 from outctl.models.loading import LoadedModel, load_model
@@ -92,19 +92,19 @@ def _measure_in_parts(
     size = settings.evaluation.checkpoint_every
     stop = Stop()
     records: list[Record] = []
+    asked: CaseQuestions | None = None
     for start in range(0, len(samples), size):
         part = samples[start : start + size]
         kept = folder / f"records-{start}.jsonl"
         found = _kept_records(kept, part)
         if not found:
             with stop.listening():
-                found = measure(
-                    loaded,
-                    part,
+                asked = asked or CaseQuestions(loaded, samples)
+                found = asked.measure(
+                    range(start, start + len(part)),
                     settings.model,
                     settings.variant,
-                    settings.evaluation.tokens_per_pass,
-                    settings.evaluation.top_tokens,
+                    settings.evaluation,
                     partial(_report, progress, start, len(samples)),
                 )
                 write_records(kept, found)
@@ -128,57 +128,91 @@ def _kept_records(file: Path, samples: Sequence[Sample]) -> list[Record]:
     return records if [record.sample_id for record in records] == [sample.sample_id for sample in samples] else []
 
 
-def measure(
-    loaded: LoadedModel,
-    samples: Sequence[Sample],
-    model: str,
-    variant: str,
-    tokens_per_pass: int,
-    top_tokens: int,
-    progress: Progress | None = None,
-) -> list[Record]:
-    """Ask a loaded model every sample and score what it answers.
+class CaseQuestions:
+    """The samples of a case, put to a loaded model: what all prompts begin with is computed once.
 
     Args:
         loaded: the model, which `enable_trees` has seen.
         samples: the questions.
-        model: name of the model, for the records.
-        variant: name of the variant, for the records.
-        tokens_per_pass: largest number of distinct tokens in a forward pass.
-        top_tokens: how many of the likeliest first tokens a record holds.
-        progress: called as samples are done.
-
-    Returns:
-        One record a sample, in their order.
     """
-    prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
-    free = [number for number, sample in enumerate(samples) if sample.words is None]
-    found: dict[int, OwnWords] = {}
-    if free:
-        tokens = [prompts[number].tokens for number in free]
-        found = dict(zip(free, own_words(loaded.model, loaded.tokenizer, tokens, tokens_per_pass), strict=True))
-    words = [sample.words or found[number].words for number, sample in enumerate(samples)]
-    for sample, own in zip(samples, words, strict=True):
-        if len(own) < len(sample.target):
-            raise OutctlError(
-                f"{model} {variant}: answers {sample.sample_id} with fewer than {len(sample.target)} words"
-            )
-    questions = word_questions(loaded.tokenizer, prompts, words)
-    answers = answer_questions(loaded.model, loaded.tokenizer, questions, tokens_per_pass, top_tokens)
-    texts: Any = None
-    records = []
-    for number, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
-        if texts is None:
-            texts = token_texts(loaded.tokenizer, loaded.model.get_input_embeddings().weight.shape[0])
-        top = [
-            (texts[token] or str(loaded.tokenizer.convert_ids_to_tokens(token)), probability)
+
+    def __init__(self, loaded: LoadedModel, samples: Sequence[Sample]) -> None:
+        self.loaded = loaded
+        self.samples = samples
+        self.prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
+        self.beginning = CachedTree(loaded.model, common_beginning([prompt.tokens for prompt in self.prompts]))
+
+    def measure(
+        self, numbers: Sequence[int], model: str, variant: str, evaluation: Evaluation, progress: Progress | None = None
+    ) -> list[Record]:
+        """Ask some of the samples and score what the model answers.
+
+        Args:
+            numbers: which samples.
+            model: name of the model, for the records.
+            variant: name of the variant, for the records.
+            evaluation: how models are asked.
+            progress: called as samples are done.
+
+        Returns:
+            One record a sample, in their order.
+
+        Raises:
+            OutctlError: the model answers a sample with fewer words than it asks for.
+        """
+        free = [number for number in numbers if self.samples[number].words is None]
+        given = [number for number in numbers if self.samples[number].words is not None]
+        records: dict[int, Record] = {}
+        for number, (own, answer) in zip(free, self._answers_of_its_own(free, evaluation), strict=True):
+            sample = self.samples[number]
+            if len(own.words) < len(sample.target):
+                raise OutctlError(
+                    f"{model} {variant}: answers {sample.sample_id} with fewer than {len(sample.target)} words"
+                )
+            records[number] = self._scored(number, model, variant, own.words, answer, own.unresolved)
+            if progress:
+                progress(len(records), len(numbers))
+        for number, answer in zip(given, self._answers(given, evaluation), strict=True):
+            words = self.samples[number].words or []
+            records[number] = self._scored(number, model, variant, words, answer, None)
+            if progress:
+                progress(len(records), len(numbers))
+        return [records[number] for number in numbers]
+
+    def _answers(self, numbers: Sequence[int], evaluation: Evaluation) -> Iterator[WordAnswer]:
+        words = [self.samples[number].words or [] for number in numbers]
+        questions = word_questions(self.loaded.tokenizer, [self.prompts[number] for number in numbers], words)
+        return answer_questions(
+            self.loaded.model,
+            self.loaded.tokenizer,
+            questions,
+            evaluation.tokens_per_pass,
+            evaluation.top_tokens,
+            self.beginning,
+        )
+
+    def _answers_of_its_own(
+        self, numbers: Sequence[int], evaluation: Evaluation
+    ) -> Iterator[tuple[OwnWords, WordAnswer]]:
+        return answer_freely(
+            self.loaded.model,
+            self.loaded.tokenizer,
+            [self.prompts[number] for number in numbers],
+            evaluation.tokens_per_pass,
+            top=evaluation.top_tokens,
+            trunk=self.beginning,
+        )
+
+    def _scored(
+        self, number: int, model: str, variant: str, words: Sequence[str], answer: WordAnswer, unresolved: float | None
+    ) -> Record:
+        tokenizer = self.loaded.tokenizer
+        texts = token_texts(tokenizer, self.loaded.model.get_input_embeddings().weight.shape[0])
+        top: list[tuple[str, float]] = [
+            (texts[token] or str(tokenizer.convert_ids_to_tokens(token)), probability)
             for token, probability in answer.top_tokens
         ]
-        unresolved = found[number].unresolved if number in found else None
-        records.append(score(sample, model, variant, words[number], answer.log_probabilities, top, unresolved))
-        if progress:
-            progress(number + 1, len(samples))
-    return records
+        return score(self.samples[number], model, variant, list(words), answer.log_probabilities, top, unresolved)
 
 
 def ask_words(loaded: LoadedModel, prompt: str, words: Sequence[str]) -> dict[str, float]:
@@ -194,5 +228,5 @@ def ask_words(loaded: LoadedModel, prompt: str, words: Sequence[str]) -> dict[st
     """
     prompts = build_prompts(loaded.tokenizer, [[Message(role="user", content=prompt)]], loaded.chat)
     questions = word_questions(loaded.tokenizer, prompts, [list(words)])
-    (answer,) = answer_questions(loaded.model, loaded.tokenizer, questions, tokens_per_pass=1024)
+    (answer,) = answer_questions(loaded.model, loaded.tokenizer, questions)
     return {word: math.exp(value) for word, value in zip(words, answer.log_probabilities, strict=True)}

@@ -11,7 +11,10 @@ from transformers import PreTrainedTokenizerBase
 from outctl.errors import OutctlError
 from outctl.inference.own_words import own_words
 from outctl.inference.prompts import Prompt, build_prompts
-from outctl.inference.word_probabilities import WordBatch, WordQuestion, lay_out, word_questions
+from outctl.inference.token_tree import TokenTree
+from outctl.inference.tree_attention import tree_inputs
+from outctl.inference.tree_forward import on_device
+from outctl.inference.word_probabilities import WordLayout, WordQuestion, lay_out, word_questions
 from outctl.tasks.samples import Sample
 
 
@@ -65,26 +68,25 @@ class TrainingBatch:
     """B samples laid out for one forward pass.
 
     Attributes:
-        words: the layout.
+        inputs: arguments of the forward pass; what the prompts share is in it once.
+        words: where the words' probabilities stand in its logits.
         target: (B, K) shares, padded with 0.
         by_rank: (B,) booleans: samples whose words the model picked.
     """
 
-    words: WordBatch
+    inputs: dict[str, Any]
+    words: WordLayout
     target: Tensor
     by_rank: Tensor
 
 
-def build_batch(
-    model: Any, tokenizer: PreTrainedTokenizerBase, items: Sequence[TrainingItem], tokens_per_pass: int
-) -> TrainingBatch:
+def build_batch(model: Any, tokenizer: PreTrainedTokenizerBase, items: Sequence[TrainingItem]) -> TrainingBatch:
     """Lay out a batch; where the model picks the words, ask it now which they are.
 
     Args:
         model: the model as it is at this step.
         tokenizer: its tokenizer.
         items: B samples.
-        tokens_per_pass: largest number of distinct tokens in a forward pass of the search for the model's own words.
 
     Raises:
         OutctlError: the model answers with fewer words than are asked for.
@@ -94,7 +96,7 @@ def build_batch(
     if free:
         prompts = [items[number].prompt for number in free]
         most = max(len(items[number].target) for number in free)
-        found = own_words(model, tokenizer, [prompt.tokens for prompt in prompts], tokens_per_pass, most)
+        found = own_words(model, tokenizer, [prompt.tokens for prompt in prompts], count=most)
         picked = [own.words[: len(items[number].target)] for number, own in zip(free, found, strict=True)]
         for number, question in zip(free, word_questions(tokenizer, prompts, picked), strict=True):
             if len(question.forms) < len(items[number].target):
@@ -106,5 +108,11 @@ def build_batch(
         row[: len(item.target)] = torch.tensor(item.target)
     by_rank = torch.zeros(len(items), dtype=torch.bool)
     by_rank[free] = True
-    batch = lay_out([question for question in questions if question is not None], model.dtype)
-    return TrainingBatch(batch.to(model.device), target.to(model.device), by_rank.to(model.device))
+    tree = TokenTree()
+    words = lay_out([question for question in questions if question is not None], tree)
+    return TrainingBatch(
+        on_device(tree_inputs(tree, model.dtype), model.device),
+        words.to(model.device),
+        target.to(model.device),
+        by_rank.to(model.device),
+    )

@@ -4,13 +4,11 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 from transformers import (
     PreTrainedTokenizerBase,
@@ -30,12 +28,13 @@ from outctl.evaluation.statistics import control_slope
 from outctl.files import copy_directory, whole_directory, write_jsonl
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES, distribution_loss, match_ranked
-from outctl.inference.tree_forward import check_length, enable_trees, logits_at
+from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
 from outctl.layout import beside
 from outctl.locks import only_writer
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model
+from outctl.models.lora import compute_in_input_type
 from outctl.provenance import check_upstream, is_made, write_provenance
 from outctl.specs import FinetuneSettings, Spec
 from outctl.tasks.samples import Sample, read_samples
@@ -100,12 +99,10 @@ def _train(
         encode_samples(loaded.tokenizer, to_train, loaded.chat),
         encode_samples(loaded.tokenizer, held_out, loaded.chat),
         folder,
-        mixed_precision=loaded.description["compute_dtype"] == "bfloat16",
         callbacks=[_Checkpoints(stop, recipe.log_every)],
     )
     checkpoint = newest_sealed(folder, "checkpoint-*")
-    # Inputs of adapter layers would go to float32 and, under autocast, back again.
-    with stop.listening(), disable_input_dtype_casting(adapted) if trainer.args.bf16 else nullcontext():
+    with stop.listening():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < recipe.steps:
         raise stopped(f"{trainer.state.global_step} of {recipe.steps} steps")
@@ -167,7 +164,9 @@ def add_adapter(model: Any, recipe: AdapterRecipe) -> Any:
         target_modules=list(targets),
         layers_to_transform=recipe.layers,
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    compute_in_input_type(adapted)
+    return adapted
 
 
 def _collate(items: list[TrainingItem]) -> dict[str, list[TrainingItem]]:
@@ -185,7 +184,6 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         items: list[TrainingItem],
         held_out: list[TrainingItem],
         folder: Path,
-        mixed_precision: bool,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         arguments = TrainingArguments(
@@ -199,7 +197,6 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
             weight_decay=recipe.weight_decay,
             max_grad_norm=recipe.max_grad_norm,
             seed=recipe.seed,
-            bf16=mixed_precision,
             use_cpu=not torch.cuda.is_available(),
             logging_steps=recipe.log_every,
             save_steps=recipe.checkpoint_every,
@@ -227,9 +224,8 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
 
     def word_log_p(self, model: Any, items: Sequence[TrainingItem]) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities (B, K) of the words, their targets (B, K), and which rows are compared by rank (B,)."""
-        batch = build_batch(model, self.tokenizer, items, tokens_per_pass=1024)
-        check_length(model, batch.words.inputs["position_ids"])
-        logits = logits_at(model, batch.words.inputs, batch.words.nodes)
+        batch = build_batch(model, self.tokenizer, items)
+        logits = logits_at(model, batch.inputs, batch.words.nodes)
         continuations = word_continuations(self.tokenizer, logits.shape[-1]).to(logits.device)
         return word_log_probabilities(logits, batch.words, continuations), batch.target, batch.by_rank
 
@@ -259,8 +255,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         tvd = mass = 0.0
         size = self.recipe.batch_size
         for start in range(0, len(self.held_out), size):
-            with self.compute_loss_context_manager():
-                log_p, target, by_rank = self.word_log_p(model, self.held_out[start : start + size])
+            log_p, target, by_rank = self.word_log_p(model, self.held_out[start : start + size])
             log_p, target = match_ranked(log_p, target, by_rank)
             tvd += divergences.tvd(log_p, target).sum().item()
             mass += log_p.exp().sum().item()

@@ -5,7 +5,7 @@ word could overtake the best finished ones. Finished words are then measured exa
 given words are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,10 +14,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from outctl.inference.passes import halving, tokens_that_fit
+from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.tree_attention import tree_inputs
-from outctl.inference.tree_forward import check_length, logits_at
+from outctl.inference.tree_forward import CachedTree
 from outctl.inference.word_forms import surface_forms, token_texts, word_continuations
+from outctl.inference.word_probabilities import (
+    WordAnswer,
+    answer_below,
+    common_beginning,
+    word_questions,
+)
 
 WIDTH = 8
 """Unfinished words of a prompt that are extended in one pass."""
@@ -47,9 +54,9 @@ def fold(text: str) -> str:
 
 @dataclass
 class _Search:
-    """State of one prompt: finished words, and unfinished ones as token sequences behind the prompt."""
+    """State of one prompt: the tree node it ends at, finished words, and unfinished ones as token sequences behind it."""
 
-    prompt: tuple[int, ...]
+    prompt_end: int
     finished: dict[str, float] = field(default_factory=dict)
     unfinished: dict[tuple[int, ...], float] = field(default_factory=dict)
     dropped: float = 0.0
@@ -92,7 +99,7 @@ def own_words(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[tuple[int, ...]],
-    tokens_per_pass: int,
+    tokens_per_pass: int | None = None,
     count: int = 2,
 ) -> list[OwnWords]:
     """The `count` likeliest whole words behind each prompt.
@@ -101,41 +108,109 @@ def own_words(
         model: a causal language model that `enable_trees` has seen, with or without a PEFT adapter.
         tokenizer: its tokenizer.
         prompts: token ids of each prompt.
-        tokens_per_pass: largest number of distinct tokens in a forward pass.
+        tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
         count: how many words to find.
     """
-    searches = [_Search(tuple(prompt), unfinished={(): 1.0}) for prompt in prompts]
+    beginning = CachedTree(model, common_beginning(prompts))
+    found: list[OwnWords] = []
+    for run in _runs(prompts, tokens_per_pass or tokens_that_fit(model), beginning.tree):
+        found += halving(run, lambda part: _search(_begun(beginning, part), tokenizer, part, count))
+    return found
+
+
+@torch.inference_mode()
+def answer_freely(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    tokens_per_pass: int | None = None,
+    count: int = 2,
+    top: int = 0,
+    trunk: CachedTree | None = None,
+) -> Iterator[tuple[OwnWords, WordAnswer]]:
+    """The `count` likeliest whole words behind each prompt, and their exact probabilities.
+
+    Args:
+        model: a causal language model that `enable_trees` has seen, with or without a PEFT adapter.
+        tokenizer: its tokenizer.
+        prompts: what the model is shown.
+        tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
+        count: how many words to find.
+        top: how many of the likeliest first tokens to report, with their probabilities.
+        trunk: a beginning of all prompts; what they have in common if None.
+
+    Yields:
+        Words and answer of each prompt, in their order.
+    """
+    beginning = trunk or CachedTree(model, common_beginning([prompt.tokens for prompt in prompts]))
+
+    def answer(part: Sequence[Prompt]) -> list[tuple[OwnWords, WordAnswer]]:
+        tokens = [prompt.tokens for prompt in part]
+        # The prompts are computed once; the search and the measurement both go on from there.
+        begun = _begun(beginning, tokens)
+        found = _search(begun, tokenizer, tokens, count)
+        questions = word_questions(tokenizer, part, [own.words for own in found])
+        return list(zip(found, answer_below(begun, tokenizer, questions, top), strict=True))
+
+    done = 0
+    for run in _runs([prompt.tokens for prompt in prompts], tokens_per_pass or tokens_that_fit(model), beginning.tree):
+        yield from halving(prompts[done : done + len(run)], answer)
+        done += len(run)
+
+
+def _runs(prompts: Sequence[tuple[int, ...]], tokens: int, trunk: TokenTree) -> Iterator[Sequence[tuple[int, ...]]]:
+    """Cut prompts into runs of at most so many new nodes, and in no round more unfinished words than that.
+
+    No prompt of a run goes on with another one: where a prompt ends, its tree is still to be computed.
+    """
+    start = 0
+    tree, ends = trunk.copy(), set[int]()
+    for index, prompt in enumerate(prompts):
+        size = len(tree)
+        path = tree.insert(prompt)
+        within = path[-1] < size and path[-1] not in ends
+        full = len(tree) - len(trunk) > tokens or (index - start + 1) * WIDTH > tokens
+        if index > start and (full or within or not ends.isdisjoint(path[:-1])):
+            yield prompts[start:index]
+            start = index
+            tree, ends = trunk.copy(), set()
+            path = tree.insert(prompt)
+        ends.add(path[-1])
+    if start < len(prompts):
+        yield prompts[start:]
+
+
+def _begun(beginning: CachedTree, prompts: Sequence[tuple[int, ...]]) -> CachedTree:
+    """A tree of all prompts, each without its last token, so that the logits behind it can still be asked for."""
+    begun = beginning.copy()
+    for prompt in prompts:
+        begun.tree.insert(prompt[:-1])
+    begun.compute()
+    return begun
+
+
+def _search(
+    begun: CachedTree, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[tuple[int, ...]], count: int
+) -> list[OwnWords]:
+    """The likeliest words behind prompts that are begun in a tree; the tree stays as it is."""
+    branches = begun.copy()
+    searches = [_Search(branches.tree.insert(prompt)[-1], unfinished={(): 1.0}) for prompt in prompts]
     for _ in range(ROUNDS + 1):
-        open_searches = [search for search in searches if not search.done(count)]
-        if not open_searches:
+        unsure = [search for search in searches if not search.done(count)]
+        if not unsure:
             break
-        for run in _runs(open_searches, tokens_per_pass):
-            _extend(model, tokenizer, run)
+        _extend(branches, tokenizer, unsure)
     return [OwnWords(search.likeliest(count), search.dropped + sum(search.unfinished.values())) for search in searches]
 
 
-def _runs(searches: Sequence[_Search], tokens_per_pass: int) -> list[list[_Search]]:
-    """Cut searches into runs whose trees stay near `tokens_per_pass` nodes."""
-    runs: list[list[_Search]] = [[]]
-    tree = TokenTree()
-    for search in searches:
-        width = min(WIDTH, len(search.unfinished)) * (1 + max(map(len, search.unfinished)))
-        if runs[-1] and len(tree) + tree.missing(search.prompt) + width > tokens_per_pass:
-            runs.append([])
-            tree = TokenTree()
-        tree.insert(search.prompt)
-        runs[-1].append(search)
-    return runs
-
-
-def _extend(model: Any, tokenizer: PreTrainedTokenizerBase, searches: Sequence[_Search]) -> None:
+def _extend(branches: CachedTree, tokenizer: PreTrainedTokenizerBase, searches: Sequence[_Search]) -> None:
     """Extend the likeliest unfinished words of each search by one token."""
-    tree = TokenTree()
     chosen = [(search, tokens, mass) for search in searches for tokens, mass in search.take()]
-    nodes = [tree.insert(search.prompt + tokens)[-1] for search, tokens, _ in chosen]
-    inputs = {name: tensor.to(model.device) for name, tensor in tree_inputs(tree, model.dtype).items()}
-    check_length(model, inputs["position_ids"])
-    probabilities = logits_at(model, inputs, torch.tensor(nodes, device=model.device)).softmax(-1)
+    nodes = [
+        branches.tree.insert(tokens, search.prompt_end)[-1] if tokens else search.prompt_end
+        for search, tokens, _ in chosen
+    ]
+    probabilities = branches.logits_at(nodes).softmax(-1)
     size = probabilities.shape[-1]
     continuations = word_continuations(tokenizer, size).to(probabilities.device)
     starts = word_starts(tokenizer, size).to(probabilities.device)

@@ -8,14 +8,11 @@ All prompts of a case begin alike, and all surface forms of a sample's words fol
                      `- "mint" - "moss" - <end of prompt> - ...
 
 each node is one token, and it attends to its ancestors alone. The tree is laid out as one row; node i has its depth as
-its position and row i of the attention mask marks its ancestors and itself. A row has no padding, and the answer for a
-node depends on its path only.
+its position. A row has no padding, and the answer for a node depends on its path only.
 """
 
 from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
+from typing import Self
 
 
 class TokenTree:
@@ -52,22 +49,16 @@ class TokenTree:
             node = child
         return path
 
-    def missing(self, tokens: Sequence[int]) -> int:
-        """How many nodes `insert(tokens)` would add."""
-        node = -1
-        for known, token in enumerate(tokens):
-            child = self._children.get((node, token))
-            if child is None:
-                return len(tokens) - known
-            node = child
-        return 0
+    def copy(self) -> Self:
+        """The same tree, to grow apart from this one."""
+        twin = type(self)()
+        twin.tokens, twin.parents, twin.depths = self.tokens.copy(), self.parents.copy(), self.depths.copy()
+        twin._children = self._children.copy()
+        return twin
 
-    def ancestor_mask(self) -> npt.NDArray[np.bool_]:
-        """(N, N) booleans: entry [i, j] says that node j is node i or an ancestor of it."""
-        size = len(self.tokens)
-        mask = np.zeros((size, size), dtype=np.bool_)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                mask[node] = mask[parent]
-            mask[node, node] = True
-        return mask
+    def trunk(self) -> int:
+        """How many of the first nodes are a chain that all other nodes descend from."""
+        chain = 0
+        while chain < len(self) and self.parents[chain] == chain - 1:
+            chain += 1
+        return min((parent + 1 for parent in self.parents[chain:]), default=chain)

@@ -1,19 +1,23 @@
-"""Attention over a token tree, block by block, so that its cost follows what nodes attend to and not the tree's size.
+"""Attention over a token tree, in blocks, so that its cost follows what nodes attend to and not the tree's size.
 
-The N nodes of a tree are cut into blocks of consecutive nodes. A block attends to the union of its nodes' ancestors:
-the shared beginning and a little more, far fewer than N. With blocks of M nodes and unions of at most U nodes the cost
-is N U instead of N². Any cut gives the same answer; only the speed depends on it.
+The tree's leading chain, which all other nodes descend from, is its *trunk*: the beginning that all prompts share. Each
+node attends to the whole trunk, one matrix product for all of them, and to its ancestors beyond it. For those, nodes are
+cut into blocks of consecutive nodes; a block attends to the union of its nodes' ancestors, far fewer than the tree has.
+With blocks of M nodes, a trunk of T and unions of at most U nodes, the cost of N nodes is N (T + U) instead of N². Any
+cut gives the same answer; only the speed depends on it.
 
-The function is registered with transformers under the name `TREE_ATTENTION` and takes part in every architecture that
-asks transformers' attention interface. Without a layout it is plain `sdpa` attention.
+Keys and values of the first nodes may lie in a cache. The function is registered with transformers under the name
+`TREE_ATTENTION` and takes part in every architecture that asks transformers' attention interface. Without a tree it is
+plain `sdpa` attention.
 """
 
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -25,39 +29,51 @@ BLOCK = 32
 """Nodes in a block: long enough for efficient matrix products, short enough to keep unions small."""
 
 
-def tree_inputs(tree: TokenTree, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The arguments of a forward pass over the N nodes of a tree, in one row.
+def tree_inputs(tree: TokenTree, dtype: torch.dtype, known: int = 0) -> dict[str, Any]:
+    """The arguments of a forward pass over the N nodes of a tree that are new, in one row.
 
     Args:
-        tree: at least one node.
+        tree: at least one new node.
         dtype: type of the mask, the model's compute type.
+        known: how many of the tree's first nodes have their keys and values in a cache; if any, at least the trunk's.
 
     Returns:
-        `input_ids` and `position_ids` (1, N); `tree_keys` (C, U), the nodes that each of the C blocks attends to, padded
-        with 0; and `attention_mask` (C, 1, M, U), 0 where a block's node attends to a key and the lowest number of
-        `dtype` elsewhere.
+        `input_ids` and `position_ids` (1, N); `tree_trunk`, the number T of trunk nodes; `tree_keys` (C, U), the nodes
+        beyond the trunk that each of the C blocks attends to, padded with 0; and `attention_mask` (C, 1, M, U), 0 where a
+        block's node attends to a key and the lowest number of `dtype` elsewhere. C is 0 if all new nodes are the trunk's.
     """
-    size = len(tree)
-    blocks = -(-size // BLOCK)
-    length = min(size, BLOCK)
-    ancestors = np.zeros((blocks * length, size), dtype=np.bool_)
-    ancestors[:size] = tree.ancestor_mask()
-    # Queries that only fill the last block up attend to node 0: a row of nothing would be NaN.
-    ancestors[size:, 0] = True
-    by_block = ancestors.reshape(blocks, length, size)
-    unions = [np.flatnonzero(block.any(0)) for block in by_block]
-    keys = np.zeros((blocks, max(map(len, unions))), dtype=np.int64)
-    allowed = np.zeros((blocks, 1, length, keys.shape[1]), dtype=np.bool_)
-    for number, union in enumerate(unions):
+    trunk = min(tree.trunk(), known) if known else tree.trunk()
+    ancestors = _ancestors_beyond(tree, trunk, max(trunk, known))
+    size = len(ancestors)
+    length = max(1, min(size, BLOCK))
+    blocks = [ancestors[start : start + length] for start in range(0, size, length)]
+    unions = [np.unique(block[block >= 0]) for block in blocks]
+    keys = np.zeros((len(blocks), max(map(len, unions), default=0)), dtype=np.int64)
+    allowed = np.zeros((len(blocks), 1, length, keys.shape[1]), dtype=np.bool_)
+    for number, (block, union) in enumerate(zip(blocks, unions, strict=True)):
         keys[number, : len(union)] = union
-        allowed[number, 0, :, : len(union)] = by_block[number][:, union]
+        rows, columns = np.nonzero(block >= 0)
+        allowed[number, 0, rows, np.searchsorted(union, block[rows, columns])] = True
+        # Queries that only fill the last block up attend to one key: a row of nothing would be NaN.
+        allowed[number, 0, len(block) :, 0] = True
     mask = torch.zeros(allowed.shape, dtype=dtype)
     return {
-        "input_ids": torch.tensor([tree.tokens]),
-        "position_ids": torch.tensor([tree.depths]),
+        "input_ids": torch.tensor([tree.tokens[known:]]),
+        "position_ids": torch.tensor([tree.depths[known:]]),
         "attention_mask": mask.masked_fill_(~torch.from_numpy(allowed), torch.finfo(dtype).min),
         "tree_keys": torch.from_numpy(keys),
+        "tree_trunk": trunk,
     }
+
+
+def _ancestors_beyond(tree: TokenTree, trunk: int, first: int) -> npt.NDArray[np.int64]:
+    """(N - first, L): each node from `first` on and its ancestors that are not the trunk's, padded with -1."""
+    parents = np.array([*tree.parents, -1])
+    columns = [np.arange(first, len(tree))]
+    while len(columns[-1]) and (columns[-1] >= 0).any():
+        above = parents[columns[-1]]
+        columns.append(np.where(above >= trunk, above, -1))
+    return np.stack(columns, 1)
 
 
 def tree_attention(
@@ -67,18 +83,20 @@ def tree_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     tree_keys: Tensor | None = None,
+    tree_trunk: int = 0,
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of the tree's nodes; the signature is that of transformers' attention interface.
+    """Attention of the tree's new nodes; the signature is that of transformers' attention interface.
 
     Args:
         module: the attention layer.
-        query: (1, H, N, D).
-        key: (1, G, N, D), where each of the G key heads serves H / G query heads.
-        value: (1, G, N, D).
+        query: (1, H, N, D) of the new nodes.
+        key: (1, G, K, D) of all nodes, where each of the G key heads serves H / G query heads.
+        value: (1, G, K, D).
         attention_mask: (C, 1, M, U) additive mask of `tree_inputs`.
-        tree_keys: (C, U) keys of each block; None asks for plain attention.
+        tree_keys: (C, U) keys of each block beyond the trunk; None asks for plain attention.
+        tree_trunk: number of trunk nodes.
         scaling: factor of the scores, 1 / sqrt(D) if None.
         kwargs: options that plain attention takes.
 
@@ -88,21 +106,54 @@ def tree_attention(
     if tree_keys is None or attention_mask is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return output, None
-    heads, size, width = query.shape[1:]
-    groups = key.shape[1]
-    blocks, _, length, _ = attention_mask.shape
-    # Query heads that share a key head are laid along the query axis, so keys and values are never repeated.
-    padded = torch.nn.functional.pad(query[0], (0, 0, 0, blocks * length - size))
-    queries = padded.view(groups, heads // groups, blocks, length, width).permute(2, 0, 1, 3, 4)
-    gathered = scaled_dot_product_attention(
-        queries.reshape(blocks, groups, -1, width),
-        key[0][:, tree_keys].transpose(0, 1),
-        value[0][:, tree_keys].transpose(0, 1),
-        attn_mask=attention_mask.to(query.dtype).tile(1, 1, heads // groups, 1),
-        scale=scaling,
-    )
-    by_node = gathered.view(blocks, heads, length, width).transpose(1, 2).reshape(1, blocks * length, heads, width)
-    return by_node[:, :size], None
+    # New nodes are either the whole trunk and what follows it, or nodes beyond it.
+    new_trunk = tree_trunk if key.shape[2] == query.shape[2] else 0
+    parts = []
+    if new_trunk:
+        on_trunk = scaled_dot_product_attention(
+            query[:, :, :new_trunk],
+            key[:, :, :new_trunk],
+            value[:, :, :new_trunk],
+            is_causal=True,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        parts.append(on_trunk.transpose(1, 2))
+    if len(tree_keys):
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        beyond = query[0, :, new_trunk:] * scale
+        parts.append(_beyond_trunk(beyond, key[0], value[0], attention_mask, tree_keys, tree_trunk)[None])
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1), None
+
+
+def _beyond_trunk(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, keys: Tensor, trunk: int) -> Tensor:
+    """Attention of nodes beyond the trunk: (N, H, D) from scaled queries (H, N, D), keys and values (G, K, D).
+
+    Written out, since fused kernels with a mask are slower on CPUs than matrix products and one softmax, and have no
+    form in which some keys are shared by all blocks.
+    """
+    heads, size, width = query.shape
+    groups = key.shape[0]
+    blocks, _, length, reach = mask.shape
+    # Rows run over (block, query head of the group, node), so that scores on trunk and block stand side by side.
+    padded = pad(query, (0, 0, 0, blocks * length - size)).reshape(groups, heads // groups, blocks, length, width)
+    rows = padded.transpose(1, 2).reshape(groups, -1, width)
+    chosen = keys.flatten()
+    key_blocks = key.index_select(1, chosen).reshape(groups * blocks, reach, width)
+    value_blocks = value.index_select(1, chosen).reshape(groups * blocks, reach, width)
+    scores = rows.reshape(groups * blocks, -1, width) @ key_blocks.transpose(1, 2)
+    by_node = scores.view(groups, blocks, -1, length, reach)
+    by_node += mask.view(blocks, 1, length, reach).to(scores.dtype)
+    scores = by_node.view(groups, -1, reach)
+    if not trunk:
+        weights = scores.softmax(-1).to(value.dtype).view(groups * blocks, -1, reach)
+        mixed = (weights @ value_blocks).view(groups, -1, width)
+    else:
+        weights = torch.cat([rows @ key[:, :trunk].transpose(1, 2), scores], -1).softmax(-1).to(value.dtype)
+        of_block = weights[..., trunk:].reshape(groups * blocks, -1, reach)
+        mixed = weights[..., :trunk] @ value[:, :trunk] + (of_block @ value_blocks).view(groups, -1, width)
+    by_head = mixed.view(groups, blocks, heads // groups, length, width).permute(1, 3, 0, 2, 4)
+    return by_head.reshape(blocks * length, heads, width)[:size]
 
 
 AttentionInterface.register(TREE_ATTENTION, tree_attention)

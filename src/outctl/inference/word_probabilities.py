@@ -6,7 +6,8 @@ The probability of a word is summed over its surface forms. A form of tokens f_1
 
 where the last factor is the mass of all next tokens that do not make a longer word of it, so that *ark* collects
 nothing of *arkansas*. Each form is taken in the one tokenisation that the tokenizer gives it behind the prompt. Prompts
-and forms of a batch stand in one token tree, so a batch costs one forward pass.
+and forms of a batch stand in one token tree, so a batch costs one forward pass; what all prompts begin with is computed
+once, in a pass of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,10 +18,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.tree_attention import tree_inputs
-from outctl.inference.tree_forward import check_length, logits_at
+from outctl.inference.tree_forward import CachedTree
 from outctl.inference.word_forms import form_tokens, word_continuations
 
 
@@ -40,11 +41,10 @@ def word_questions(
 
 
 @dataclass(frozen=True)
-class WordBatch:
-    """B questions laid out for one forward pass that yields logits (P, V) at the P nodes that matter.
+class WordLayout:
+    """Where the probabilities of B questions' words stand in the logits (P, V) at the P nodes of a tree that matter.
 
     Attributes:
-        inputs: arguments of the forward pass over N nodes.
         nodes: (P,) the nodes whose logits are needed.
         prompt_rows: (B,) row of the logits that follows each prompt.
         step_rows, step_tokens, step_forms: (S,) one entry a token of a form: the row that predicts it, its id, its form.
@@ -52,7 +52,6 @@ class WordBatch:
         word_forms: (B, K, L) the forms of each word, padded with F.
     """
 
-    inputs: dict[str, Tensor]
     nodes: Tensor
     prompt_rows: Tensor
     step_rows: Tensor
@@ -62,19 +61,17 @@ class WordBatch:
     word_forms: Tensor
 
     def to(self, device: torch.device | str) -> Self:
-        """The same batch on another device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, inputs={name: value.to(device) for name, value in self.inputs.items()}, **moved)
+        """The same layout on another device."""
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
 
 
-def lay_out(questions: Sequence[WordQuestion], dtype: torch.dtype) -> WordBatch:
-    """Build the tree of a batch of questions and the indices that read word probabilities from its logits.
+def lay_out(questions: Sequence[WordQuestion], tree: TokenTree) -> WordLayout:
+    """Add a batch of questions to a tree, and find the indices that read word probabilities from its logits.
 
     Args:
         questions: B questions; all prompts and forms must be non-empty.
-        dtype: type of the attention mask, the model's compute type.
+        tree: the tree; it may hold beginnings of the prompts already.
     """
-    tree = TokenTree()
     rows: dict[int, int] = {}
 
     def row_of(node: int) -> int:
@@ -104,8 +101,7 @@ def lay_out(questions: Sequence[WordQuestion], dtype: torch.dtype) -> WordBatch:
         for k, numbers in enumerate(own):
             word_forms[i, k, : len(numbers)] = torch.tensor(numbers)
     step_table = torch.tensor(steps, dtype=torch.long).reshape(-1, 3)
-    return WordBatch(
-        inputs=tree_inputs(tree, dtype),
+    return WordLayout(
         nodes=torch.tensor(list(rows), dtype=torch.long),
         prompt_rows=torch.tensor(prompt_rows, dtype=torch.long),
         step_rows=step_table[:, 0],
@@ -116,12 +112,12 @@ def lay_out(questions: Sequence[WordQuestion], dtype: torch.dtype) -> WordBatch:
     )
 
 
-def word_log_probabilities(logits: Tensor, batch: WordBatch, continuations: Tensor) -> Tensor:
+def word_log_probabilities(logits: Tensor, layout: WordLayout, continuations: Tensor) -> Tensor:
     """Log-probabilities (B, K) that the answer is each word, padded with -inf; differentiable in the logits.
 
     Args:
         logits: (P, V) float32 logits at the batch's nodes.
-        batch: the layout that the logits belong to.
+        layout: the layout that the logits belong to.
         continuations: (V,) booleans: tokens that make a longer word of a word they follow.
     """
     # One exponential serves the normalisation and the mass of the ends; (P, V) is most of the memory of a step.
@@ -130,11 +126,11 @@ def word_log_probabilities(logits: Tensor, batch: WordBatch, continuations: Tens
     # Under autocast this product would sum 10^5 terms in 16 bits.
     with torch.autocast(logits.device.type, enabled=False):
         sums = (shifted.exp() @ all_and_ends.T).clamp_min(torch.finfo(shifted.dtype).tiny).log()
-    steps = shifted[batch.step_rows, batch.step_tokens] - sums[batch.step_rows, 0]
-    ends = sums[batch.end_rows, 1] - sums[batch.end_rows, 0]
-    forms = ends.index_add(0, batch.step_forms, steps)
+    steps = shifted[layout.step_rows, layout.step_tokens] - sums[layout.step_rows, 0]
+    ends = sums[layout.end_rows, 1] - sums[layout.end_rows, 0]
+    forms = ends.index_add(0, layout.step_forms, steps)
     padded = torch.cat([forms, forms.new_full((1,), -torch.inf)])
-    return _logsumexp_or_nothing(padded[batch.word_forms])
+    return _logsumexp_or_nothing(padded[layout.word_forms])
 
 
 def _logsumexp_or_nothing(values: Tensor) -> Tensor:
@@ -143,19 +139,36 @@ def _logsumexp_or_nothing(values: Tensor) -> Tensor:
     return values.masked_fill(nothing[..., None], 0.0).logsumexp(-1).masked_fill(nothing, -torch.inf)
 
 
-def split_by_size(questions: Sequence[WordQuestion], tokens: int) -> Iterator[Sequence[WordQuestion]]:
-    """Cut questions into runs whose tree has at most `tokens` nodes; a question that is larger alone is a run alone."""
-    tree, start = TokenTree(), 0
+def common_beginning(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The tokens that several prompts begin with, short of the last token of any; none of a single prompt."""
+    if len(prompts) < 2:
+        return ()
+    # The first and the last in order differ at least as early as any other two.
+    first, last = min(prompts), max(prompts)
+    most = min(map(len, prompts)) - 1
+    return first[: next((i for i in range(most) if first[i] != last[i]), most)]
+
+
+def split_by_size(questions: Sequence[WordQuestion], tokens: int, trunk: TokenTree) -> Iterator[Sequence[WordQuestion]]:
+    """Cut questions into runs that add at most `tokens` nodes to a tree; a question that adds more is a run alone."""
+    start = 0
+    tree = trunk.copy()
     for index, question in enumerate(questions):
-        sequences = [question.prompt + form for forms in question.forms for form in forms] or [question.prompt]
-        needed = sum(tree.missing(sequence) for sequence in sequences)
-        if len(tree) and len(tree) + needed > tokens:
+        _insert(tree, question)
+        if len(tree) - len(trunk) > tokens and index > start:
             yield questions[start:index]
-            tree, start = TokenTree(), index
-        for sequence in sequences:
-            tree.insert(sequence)
+            start = index
+            tree = trunk.copy()
+            _insert(tree, question)
     if start < len(questions):
         yield questions[start:]
+
+
+def _insert(tree: TokenTree, question: WordQuestion) -> None:
+    end = tree.insert(question.prompt)[-1]
+    for forms in question.forms:
+        for form in forms:
+            tree.insert(form, after=end)
 
 
 class WordAnswer(NamedTuple):
@@ -170,8 +183,9 @@ def answer_questions(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[WordQuestion],
-    tokens_per_pass: int,
+    tokens_per_pass: int | None = None,
     top: int = 0,
+    trunk: CachedTree | None = None,
 ) -> Iterator[WordAnswer]:
     """Ask a model word questions, many in one pass; the answers do not depend on how they are cut into passes.
 
@@ -179,18 +193,38 @@ def answer_questions(
         model: a causal language model of transformers, with or without a PEFT adapter.
         tokenizer: its tokenizer.
         questions: what to ask.
-        tokens_per_pass: largest number of tree nodes in a forward pass; memory grows with its square.
+        tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
         top: how many of the likeliest first tokens to report, with their probabilities.
+        trunk: a beginning of all prompts; what they have in common if None.
 
     Yields:
         One answer a question, in their order.
     """
-    for run in split_by_size(questions, tokens_per_pass):
-        batch = lay_out(run, model.dtype).to(model.device)
-        check_length(model, batch.inputs["position_ids"])
-        logits = logits_at(model, batch.inputs, batch.nodes)
-        continuations = word_continuations(tokenizer, logits.shape[-1]).to(logits.device)
-        log_p = word_log_probabilities(logits, batch, continuations).double().tolist()
-        values, ids = logits[batch.prompt_rows].softmax(-1).topk(top)
-        for question, row, ids_row, values_row in zip(run, log_p, ids.tolist(), values.tolist(), strict=True):
-            yield WordAnswer(row[: len(question.forms)], list(zip(ids_row, values_row, strict=True)))
+    beginning = trunk or CachedTree(model, common_beginning([question.prompt for question in questions]))
+    for run in split_by_size(questions, tokens_per_pass or tokens_that_fit(model), beginning.tree):
+        yield from halving(run, lambda part: answer_below(beginning, tokenizer, part, top))
+
+
+@torch.inference_mode()
+def answer_below(
+    beginning: CachedTree, tokenizer: PreTrainedTokenizerBase, questions: Sequence[WordQuestion], top: int
+) -> list[WordAnswer]:
+    """Ask questions whose prompts are begun in a tree, in one pass; the tree stays as it is.
+
+    Args:
+        beginning: beginnings of the prompts, of each at least its last token short.
+        tokenizer: the model's tokenizer.
+        questions: what to ask.
+        top: how many of the likeliest first tokens to report.
+    """
+    branches = beginning.copy()
+    layout = lay_out(questions, branches.tree)
+    logits = branches.logits_at(layout.nodes.tolist())
+    layout = layout.to(logits.device)
+    continuations = word_continuations(tokenizer, logits.shape[-1]).to(logits.device)
+    log_p = word_log_probabilities(logits, layout, continuations).double().tolist()
+    values, ids = logits[layout.prompt_rows].softmax(-1).topk(top)
+    return [
+        WordAnswer(row[: len(question.forms)], list(zip(ids_row, values_row, strict=True)))
+        for question, row, ids_row, values_row in zip(questions, log_p, ids.tolist(), values.tolist(), strict=True)
+    ]

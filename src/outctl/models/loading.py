@@ -109,9 +109,10 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
     if adapter is not None:
         from peft import PeftModel
 
+        from outctl.models.lora import compute_in_input_type
+
         loaded = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
-        # An adapter is kept in float32; asked in the model's type it costs no conversions.
-        loaded.to(dtype) if precision != "nf4" else None
+        compute_in_input_type(loaded)
         loaded.eval()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     description = {

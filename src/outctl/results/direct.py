@@ -10,7 +10,7 @@ import torch
 
 from outctl.config import BASELINE
 from outctl.errors import OutctlError
-from outctl.evaluation.evaluate import measure
+from outctl.evaluation.evaluate import CaseQuestions
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import check_adapter, load_model
 from outctl.plan import Plan
@@ -67,13 +67,11 @@ def _measure_cases(
     entry, experiment = plan.registry.models[model], plan.experiment
     loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter)
     enable_trees(loaded.model)
-    evaluation = experiment.evaluation
     rows = []
     for case, questions in samples.items():
         progress = partial(report, f"{model} {variant} {case}")
-        records = measure(
-            loaded, questions, model, variant, evaluation.tokens_per_pass, evaluation.top_tokens, progress
-        )
+        asked = CaseQuestions(loaded, questions)
+        records = asked.measure(range(len(questions)), model, variant, experiment.evaluation, progress)
         rows.append(summarise(model, variant, case, records, experiment.statistics, experiment.seed))
     del loaded
     gc.collect()

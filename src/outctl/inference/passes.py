@@ -1,0 +1,65 @@
+"""How many tokens go through a model at once: as many as its memory takes, and fewer when it runs out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import psutil
+import torch
+
+from outctl.errors import OutctlError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST = {"cpu": 2048, "cuda": 16384}
+"""Tokens of a pass beyond which a device computes no faster."""
+LEAST = 128
+SHARE = 0.5
+"""Part of the free memory that a pass may plan with; what it really takes depends on prompts and words."""
+LOGITS = 0.15
+"""Share of a pass's tokens behind which logits are wanted: forms of words behind short prompts."""
+
+
+def tokens_that_fit(model: Any) -> int:
+    """Tokens for one pass by the free memory of the model's device: a power of two, so that small changes do not matter.
+
+    Counts, for each token and in bytes: the hidden states of a layer and what its products hold, keys and values of all
+    layers, attention weights on 512 keys, and in float32 the logits of those tokens that need them.
+    """
+    config = model.config.get_text_config()
+    hidden, heads, layers = config.hidden_size, config.num_attention_heads, config.num_hidden_layers
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    width = getattr(config, "head_dim", None) or hidden // heads
+    values = 6 * hidden + 3 * inner + 2 * layers * key_heads * width + 3 * heads * 512
+    needed = values * model.dtype.itemsize + LOGITS * 3 * 4 * config.vocab_size
+    on_gpu = model.device.type == "cuda"
+    free = torch.cuda.mem_get_info(model.device)[0] if on_gpu else psutil.virtual_memory().available
+    tokens = LEAST
+    while 2 * tokens * needed <= SHARE * free and tokens < MOST["cuda" if on_gpu else "cpu"]:
+        tokens *= 2
+    return tokens
+
+
+def halving(items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
+    """Results of all items at once, or of both halves one after the other where memory does not suffice.
+
+    Raises:
+        OutctlError: it does not suffice for a single item.
+    """
+    try:
+        return work(items)
+    except RuntimeError as error:
+        if not _out_of_memory(error):
+            raise
+    # Not within `except`: the error holds on to the tensors of the pass that failed.
+    if len(items) == 1:
+        raise OutctlError("memory does not suffice for a single prompt; shorten it, or take a machine with more")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = len(items) // 2
+    return [*halving(items[:middle], work), *halving(items[middle:], work)]
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
