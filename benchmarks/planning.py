@@ -2,8 +2,9 @@
 
 Sweeps of growing numbers of models, each with 5 adapters and 10 cases, are planned by a dry run three times: before anything
 has run, when everything is finished, and after a change of one adapter's recipe. No job is run: a stub writes each job's
-outputs with their provenance, and Snakemake is told that they are finished (`--touch`). Prints a Markdown table, and
-writes the figures as JSON where `--json` says.
+outputs with their provenance, and Snakemake is told that they are finished (`--touch`). With `--only-before` there is one
+dry run a sweep, before anything has run, which is all that sweeps of thousands of jobs leave time for. Prints a Markdown
+table, and writes the figures as JSON where `--json` says.
 """
 
 import argparse
@@ -32,14 +33,14 @@ CASES = 10
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one sweep: jobs, and seconds and peak memory of the dry runs."""
+    """Figures of one sweep: jobs, and seconds and peak memory of the dry runs; None where there was no such run."""
 
     models: int
     jobs: int
     before_s: float
-    finished_s: float
-    changed_s: float
-    changed_jobs: int
+    finished_s: float | None
+    changed_s: float | None
+    changed_jobs: int | None
     peak_mb: float
 
 
@@ -99,6 +100,21 @@ def stale_jobs(printed: str) -> int:
     return next((int(line.split()[1]) for line in printed.splitlines() if line.startswith("total")), 0)
 
 
+def peak_mb() -> float:
+    """Largest memory of a dry run so far; sweeps are planned in order of their size, so it is that of the last one."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def measure_before(models: int) -> Row:
+    """Plan one sweep of which nothing has run."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_sweep(folder, models)
+        before, printed = snakemake(folder, "--dry-run", "--quiet", "rules")
+        # The rule that asks for everything is no job.
+        return Row(models, stale_jobs(printed) - 1, before, None, None, None, peak_mb())
+
+
 def measure(models: int) -> Row:
     """Plan one sweep in its three states."""
     with tempfile.TemporaryDirectory() as name:
@@ -116,30 +132,46 @@ def measure(models: int) -> Row:
         config["adapters"]["adapter-0"]["steps"] = 200
         (folder / "experiment.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
         changed, printed = snakemake(folder, "--dry-run")
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        return Row(models, sum(1 for _ in plan.jobs()), before, finished, changed, stale_jobs(printed), peak)
+        return Row(models, sum(1 for _ in plan.jobs()), before, finished, changed, stale_jobs(printed), peak_mb())
+
+
+def line(row: Row) -> str:
+    """A row of the table."""
+    later = "| | |"
+    if row.finished_s is not None:
+        later = f"| {row.finished_s:.1f} s | {row.changed_s:.1f} s, {row.changed_jobs} jobs |"
+    return (
+        f"| {row.models} | {row.jobs} | {row.before_s:.1f} s {later} {1000 * row.before_s / row.jobs:.1f} "
+        f"| {row.peak_mb:.0f} MB |"
+    )
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", type=int, nargs="+", default=[25, 50, 100, 200], help="sizes of the sweeps")
+    parser.add_argument("--only-before", action="store_true", help="one dry run a sweep, before anything has run")
     parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--publish", action="store_true", help="write results/planning.json and README.md")
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores; {ADAPTERS} adapters, {CASES} cases\n")
-    print("| models | jobs | nothing done yet | everything done | one recipe changed | ms a job | peak memory |")
-    print("|---|---|---|---|---|---|---|")
+    lines = [
+        "| models | jobs | nothing done yet | everything done | one recipe changed | ms a job | peak memory |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines))
     rows = []
-    for models in arguments.models:
-        row = measure(models)
+    for models in sorted(arguments.models):
+        row = measure_before(models) if arguments.only_before else measure(models)
         rows.append(asdict(row))
-        print(
-            f"| {row.models} | {row.jobs} | {row.before_s:.1f} s | {row.finished_s:.1f} s | {row.changed_s:.1f} s, "
-            f"{row.changed_jobs} jobs | {1000 * row.before_s / row.jobs:.1f} | {row.peak_mb:.0f} MB |",
-            flush=True,
-        )
+        lines.append(line(row))
+        print(lines[-1], flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    if arguments.publish:
+        from report import publish
+
+        publish("planning", {"adapters": ADAPTERS, "cases": CASES, "rows": rows}, "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+"""Timed training steps: `DistributionTrainer` as a training runs it, without what comes before and after the steps."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.helpers import disable_input_dtype_casting
+from transformers import (
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from outctl.config import AdapterRecipe
+from outctl.finetune.collation import TrainingItem
+from outctl.finetune.train import DistributionTrainer, add_adapter
+from outctl.inference.prompts import Prompt
+from outctl.inference.word_probabilities import WordQuestion
+
+
+def _recipe(steps: int, batch_size: int) -> AdapterRecipe:
+    """The default recipe (rank 16, all linear layers), which logs, measures and saves nothing between the steps."""
+    never = 1_000_000
+    return AdapterRecipe(
+        cases={"benchmark": batch_size},
+        steps=steps,
+        batch_size=batch_size,
+        log_every=never,
+        measure_every=never,
+        checkpoint_every=never,
+    )
+
+
+def training_items(prompts: Sequence[Prompt], questions: Sequence[WordQuestion]) -> list[TrainingItem]:
+    """One item a question, with shares between 5 and 95 %."""
+    shares = [0.05 + 0.9 * number / max(1, len(prompts) - 1) for number in range(len(prompts))]
+    return [
+        TrainingItem(prompt, question, (share, 1.0 - share))
+        for prompt, question, share in zip(prompts, questions, shares, strict=True)
+    ]
+
+
+def seconds_a_step(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    items: list[TrainingItem],
+    batch_size: int,
+    warm_up: int,
+    steps: int,
+    profiler: Any = None,
+) -> float:
+    """Mean seconds of a step, from one step's beginning to the next one's: batching and optimiser included.
+
+    Args:
+        model: the model; it is given a fresh adapter, and is left without one.
+        tokenizer: its tokenizer.
+        items: what to train on.
+        batch_size: samples in a step.
+        warm_up: steps before the clock starts.
+        steps: steps that are timed.
+        profiler: a profiler to start and stop with the clock.
+    """
+    clock = _Clock(warm_up, steps, profiler)
+    # Samples kept back are measured at the last step, so one more is made that nobody times.
+    recipe = _recipe(warm_up + steps + 1, batch_size)
+    adapted = add_adapter(model, recipe)
+    try:
+        _run(adapted, tokenizer, recipe, items, clock)
+    finally:
+        adapted.unload()
+    return clock.seconds / steps
+
+
+def _run(
+    adapted: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: AdapterRecipe,
+    items: list[TrainingItem],
+    clock: TrainerCallback,
+) -> None:
+    """Train with a callback, as `outctl.finetune.train` does, and write nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = DistributionTrainer(
+            adapted,
+            tokenizer,
+            recipe,
+            items,
+            items[:2],
+            Path(folder),
+            mixed_precision=True,
+            callbacks=[clock],
+        )
+        # It prints a line at the end, amid the table.
+        trainer.remove_callback(PrinterCallback)
+        with disable_input_dtype_casting(adapted) if trainer.args.bf16 else nullcontext():
+            trainer.train()
+
+
+class _Clock(TrainerCallback):  # type: ignore[misc]
+    """Takes the time from the first step behind the warm-up to the one after the last that counts."""
+
+    def __init__(self, warm_up: int, steps: int, profiler: Any) -> None:
+        self.warm_up = warm_up
+        self.steps = steps
+        self.profiler = profiler
+        self.started = self.seconds = 0.0
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step not in (self.warm_up, self.warm_up + self.steps):
+            return
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        if state.global_step == self.warm_up:
+            if self.profiler:
+                self.profiler.start()
+            self.started = time.perf_counter()
+        else:
+            self.seconds = time.perf_counter() - self.started
+            if self.profiler:
+                self.profiler.stop()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        # `Trainer` writes a checkpoint at the last step whatever the recipe says; nobody reads this one.
+        control.should_save = False
+        return control
