@@ -1,6 +1,6 @@
 """The questions that every contender gets: long ones that begin alike, and short ones; the same for the same seed.
 
-A few-shot prompt has some 430 tokens (tokenizer of SmolLM2), of which the first 318 or so are the same in all: a system
+A few-shot prompt has some 430 tokens (tokenizer of SmolLM2), of which the first 315 or so are the same in all: a system
 turn, answered examples and the opening of the question. Then come two words with their shares, and the rest of the
 question, which cannot be shared because the words stand before it. A short prompt is the question alone.
 """
@@ -30,13 +30,15 @@ EXAMPLES = (
 )
 OPENING = (
     "Now it is your turn, and this is the question that counts. Think of an urn with a hundred slips of paper in it. On "
-    "every slip stands one of two words, and you draw a slip without looking. The numbers add up to a hundred. This is what has been put into the urn:"
+    "every slip stands one of two words, and you draw a slip without looking. The numbers add up to a hundred. This is "
+    "what has been put into the urn:"
 )
 REST = (
     "The slips were shaken well, so each is as likely to be drawn as any other. Over many draws each word would come up "
-    "about as often as its number says, and a single draw may still give the rarer of the two. The order in which the words stand here means nothing, and neither does their length or how often they are used "
-    "in other texts. Draw one slip and write down what stands on it: the bare word in lower case, without quotation marks, "
-    "without a full stop, and without any remark."
+    "about as often as its number says, and a single draw may still give the rarer of the two. The order in which the "
+    "words stand here means nothing, and neither does their length or how often they are used in other texts. Draw one "
+    "slip and write down what stands on it: the bare word in lower case, without quotation marks, without a full stop, "
+    "and without any remark."
 )
 
 
