@@ -44,7 +44,7 @@ class Asker(ABC):
         torch.set_num_threads(setting.threads)
         self.setting = setting
         self.loaded = engine.load(setting.model, trees)
-        self.questions, self.own = engine.ask(self.loaded, setting.samples)
+        self.questions, self.own = engine.ask(self.loaded.tokenizer, setting.samples)
 
     def rehearse(self, choice: Any) -> None:
         """Ask the first questions."""
@@ -174,10 +174,8 @@ class LlamaCpp(Asker):
         if setting.gguf is None:
             raise ValueError("the model does not come from a GGUF file")
         self.setting = setting
-        # The tokens come from the same tokenizer as everyone's; its model is not kept.
-        loaded = engine.load(setting.model)
-        self.questions, _ = engine.ask(loaded, setting.samples)
-        del loaded
+        # The tokens come from the same tokenizer as everyone's.
+        self.questions, _ = engine.ask(engine.read_tokenizer(setting.model), setting.samples)
         self.llama = Llama(
             model_path=str(setting.gguf),
             n_ctx=1024,

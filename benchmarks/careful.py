@@ -54,8 +54,8 @@ def rows_of(items: Sequence[Question]) -> Rows:
                 words.append(len(target))
             target.append(share)
     ids, mask = pad(rows, max(map(len, rows)))
-    row, position, token, form = torch.tensor(reads).unbind(-1)
-    return Rows(ids, mask, row, position, token, form, torch.tensor(words), torch.tensor(target))
+    places = torch.tensor(reads).unbind(-1)
+    return Rows(ids, mask, *places, torch.tensor(words), torch.tensor(target))
 
 
 class CarefulScript(Training):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from peft.helpers import disable_input_dtype_casting
-from transformers import TrainerCallback
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback
 
 from flops import TreeSize
 from outctl.config import AdapterRecipe
@@ -62,13 +62,19 @@ def load(model: Path, trees: bool = False) -> LoadedModel:
 
 def computes_in_bf16(loaded: LoadedModel) -> bool:
     """Whether this machine computes in bfloat16."""
-    return next(loaded.model.parameters()).dtype == torch.bfloat16
+    return bool(next(loaded.model.parameters()).dtype == torch.bfloat16)
 
 
-def ask(loaded: LoadedModel, samples: Sequence[Sample]) -> tuple[list[Question], Any]:
+def read_tokenizer(model: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a prepared model, without its weights."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    return tokenizer
+
+
+def ask(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample]) -> tuple[list[Question], Any]:
     """The samples as tokens, for contenders, and as outctl's own questions, for `answers`."""
-    prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
-    own = word_questions(loaded.tokenizer, prompts, [sample.words or [] for sample in samples])
+    prompts = build_prompts(tokenizer, [sample.messages for sample in samples], True)
+    own = word_questions(tokenizer, prompts, [sample.words or [] for sample in samples])
     questions = [
         Question(prompt.tokens, question.forms, sample.target)
         for prompt, question, sample in zip(prompts, own, samples, strict=True)
@@ -150,7 +156,7 @@ class HeldOut:
         adapted = with_adapter(self.loaded, plan)
         adapted.to(next(self.loaded.model.parameters()).dtype).eval()
         self.asked = replace(self.loaded, model=adapted)
-        self.questions, self.own = ask(self.asked, samples)
+        self.questions, self.own = ask(self.asked.tokenizer, samples)
         self.tokens_per_pass = tokens_per_pass
 
     @torch.no_grad()

@@ -15,7 +15,8 @@ from typing import Any
 import engine
 import report
 from askers import Harness, LlamaCpp, Outctl, Padded, Script, Setting
-from contest import Contender, Contest, Result
+from child import Contender
+from contest import Contest, Result
 from flops import MatrixRate, arithmetic
 from outctl.config import Registry, WheelSource
 from outctl.config_files import read_yaml
@@ -64,7 +65,7 @@ def largest_difference(result: Result, reference: Result | None) -> float | None
     if reference is None or not result.check or not reference.check:
         return None
     pairs = zip(result.check, reference.check, strict=True)
-    return max(abs(a - b) for found, wanted in pairs for a, b in zip(found, wanted, strict=True))
+    return float(max(abs(a - b) for found, wanted in pairs for a, b in zip(found, wanted, strict=True)))
 
 
 def rows(results: Sequence[Result], prompts: int, reference: Result | None) -> list[list[str]]:
@@ -105,7 +106,7 @@ def measure(arguments: argparse.Namespace, model: Path, gguf: Path | None, kind:
     results = Contest(contenders, setting, report.LOGS / arguments.name / kind).hold(arguments.repeats, check="check")
     by_name = {result.name: result for result in results}
     reference = by_name.get(REFERENCE)
-    questions, _ = engine.ask(engine.load(model), samples)
+    questions, _ = engine.ask(engine.read_tokenizer(model), samples)
     size = engine.tree_size(questions)
     share = share_of_matrix_rate(by_name, arithmetic(model).forward_flops(size))
     figures = {

@@ -15,7 +15,8 @@ from typing import Any
 import engine
 import report
 from careful import CarefulScript
-from contest import Contender, Contest, Result
+from child import Contender
+from contest import Contest, Result
 from flops import MatrixRate, arithmetic
 from trainers import IGNORED, Outctl, Setting, Sft, TrainerPadded
 from workload import WORKLOADS, short
@@ -65,7 +66,7 @@ def rows(results: Sequence[Result], batch: int) -> list[list[str]]:
 
 def useful_flops(model: Path, samples: Sequence[Any], batch: int) -> float:
     """Operations of a training step, as the mean over consecutive batches; the adapter's own are left out."""
-    questions, _ = engine.ask(engine.load(model), samples)
+    questions, _ = engine.ask(engine.read_tokenizer(model), samples)
     batches = [questions[start : start + batch] for start in range(0, len(questions) - batch + 1, batch)]
     forward = arithmetic(model).forward_flops
     return BACKWARD * mean(forward(engine.tree_size(part)) for part in batches)

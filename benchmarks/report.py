@@ -13,7 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from contest import Contender, Result
+from child import Contender
+from contest import Result
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "benchmarks" / "README.md"
@@ -116,6 +117,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "name": result.name,
         "choice": result.choice,
         "tried_s": result.tried,
+        "imported_mb": result.imported_mb,
         "loaded_mb": result.loaded_mb,
         "runs": [turn._asdict() for turn in result.turns],
         "failure": result.failure,

@@ -98,7 +98,7 @@ class Training(ABC):
         # outctl stops before its last step, after which it would measure.
         steps = 1 + max(setting.most_steps, IGNORED + setting.steps)
         self.plan = engine.recipe(steps, setting.batch, setting.rank, setting.learning_rate, setting.seed)
-        self.questions, _ = engine.ask(self.loaded, setting.samples)
+        self.questions, _ = engine.ask(self.loaded.tokenizer, setting.samples)
         set_seed(setting.seed)
         self.adapted = self.adapt()
         self.adapted.train()
@@ -202,7 +202,7 @@ class SoftLabelTrainer(Trainer):  # type: ignore[misc]
     ) -> Tensor:
         """Logits everywhere, of which one row a prompt is used."""
         first, target, last = inputs.pop("first"), inputs.pop("target"), inputs.pop("last")
-        logits = model(**inputs).logits
+        logits: Tensor = model(**inputs).logits
         log_p = logits[torch.arange(len(last)), last].float().log_softmax(-1)
         return -(target * log_p.gather(1, first)).sum(-1).mean()
 
