@@ -4,13 +4,13 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from random_models import SYLLABLES
 from transformers import PreTrainedTokenizerBase
 
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.tree_forward import enable_trees
 from outctl.inference.word_probabilities import WordQuestion, answer_questions, word_questions
+from random_models import SYLLABLES
 
 LENGTH = 430
 """Tokens of a prompt with a few answered examples."""

@@ -29,12 +29,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
 from asking import Work, ask, make_prompts, make_questions, make_ready
 from gpu_table import HEADER, Row, line, table
 from random_models import CONFIGURATIONS, configuration, make_tokenizer, quantise, random_model
 from report import machine, publish
 from training_steps import seconds_a_step, training_items
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 PRECISIONS = ("bfloat16", "nf4")
 NOMINAL = {"H200": 989e12, "H100 80GB HBM3": 989e12, "H100 PCIe": 756e12, "A100": 312e12}

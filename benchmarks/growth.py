@@ -52,6 +52,7 @@ def measure_here(point: dict[str, int]) -> dict[str, float]:
         and `extra_mb`, by which the answers raised the memory above that of the models alone.
     """
     import torch
+
     from asking import ask, make_prompts, make_questions, make_ready
     from random_models import make_configuration, make_tokenizer, random_model
 

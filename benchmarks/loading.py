@@ -82,7 +82,7 @@ def evaluate_cases(model: Any, tokenizer: Any, cases: int, questions: int) -> No
         texts = [f"Case {case}: {share}% ark, {100 - share}% atom" for share in range(questions)]
         prompts = build_prompts(tokenizer, [[Message(role="user", content=text)] for text in texts], chat=False)
         asked = word_questions(tokenizer, prompts, [["ark", "atom"]] * questions)
-        list(answer_questions(model, tokenizer, asked, tokens_per_pass=1024))
+        list(answer_questions(model, tokenizer, asked))
 
 
 def load_here(
@@ -137,6 +137,7 @@ def answer(request: dict[str, Any]) -> dict[str, float]:
 def write_model(folder: Path) -> None:
     """Write a random Llama of the size of `BILLION`, and its tokenizer, in the layout of the hub."""
     import torch
+
     from random_models import make_configuration, make_tokenizer, random_model
 
     model = random_model(make_configuration("llama", **BILLION), torch.device("cpu"))

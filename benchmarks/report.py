@@ -4,12 +4,18 @@ import json
 import os
 import platform
 import shlex
+import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "snakemake", "lm-eval", "trl", "llama-cpp-python")
+"""Whose versions stand beside the figures."""
+CPU_TYPES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+"""What the processor may compute in."""
 
 
 def machine() -> dict[str, Any]:
@@ -18,23 +24,42 @@ def machine() -> dict[str, Any]:
 
     script = Path(sys.argv[0]).name
     return {
-        "cpu": _processor(),
+        "cpu": _processor("model name") or platform.machine(),
+        "cpu_types": [flag for flag in _processor("flags").split() if flag in CPU_TYPES],
         "cores": os.cpu_count(),
         # What this process may use is what counts where cores are shared out.
-        "cores_used": len(os.sched_getaffinity(0)),
+        "cores_used": cores(),
+        "memory_mb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
-        "torch": metadata.version("torch"),
-        "transformers": metadata.version("transformers"),
+        "versions": {package: version for package in PACKAGES if (version := _version(package))},
+        "commit": _git("rev-parse", "HEAD"),
+        "changed_files": bool(_git("status", "--porcelain", "--", "src", "benchmarks/*.py")),
+        "date": datetime.now(UTC).date().isoformat(),
         "command": f"python benchmarks/{script} {shlex.join(sys.argv[1:])}".strip(),
     }
 
 
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _processor(key: str) -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def _git(*arguments: str) -> str:
+    run = subprocess.run(["git", *arguments], cwd=HERE.parent, capture_output=True, text=True, check=False)
+    return run.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def publish(name: str, result: dict[str, Any], table: str) -> None:
@@ -58,5 +83,6 @@ def publish(name: str, result: dict[str, Any], table: str) -> None:
     file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     where = result["machine"]
     processor = where["gpu"] or f"{where['cpu']}, cores: {where['cores_used']}"
-    line = f"{processor}; torch {where['torch']}, transformers {where['transformers']}; `{where['command']}`"
+    versions = ", ".join(f"{package} {version}" for package, version in where["versions"].items())
+    line = f"{processor}; {versions}; commit {where['commit'][:10]}, {where['date']}; `{where['command']}`"
     readme.write_text(f"{before}{begin}\n{line}\n\n{table.strip()}\n{end}{after}", encoding="utf-8")

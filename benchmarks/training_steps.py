@@ -3,12 +3,10 @@
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft.helpers import disable_input_dtype_casting
 from transformers import (
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -94,13 +92,11 @@ def _run(
             items,
             items[:2],
             Path(folder),
-            mixed_precision=True,
             callbacks=[clock],
         )
         # It prints a line at the end, amid the table.
         trainer.remove_callback(PrinterCallback)
-        with disable_input_dtype_casting(adapted) if trainer.args.bf16 else nullcontext():
-            trainer.train()
+        trainer.train()
 
 
 class _Clock(TrainerCallback):  # type: ignore[misc]
