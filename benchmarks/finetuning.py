@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-import engine
 import comparison
+import engine
 from careful import CarefulScript
 from child import Contender
 from contest import Contest, Result
@@ -166,7 +166,7 @@ def main() -> None:
     comparison.set_threads(arguments.threads)
     if arguments.to_tvd is not None:
         found, text = chase(arguments, model)
-            comparison.publish(arguments, "to_tvd", {"threads": arguments.threads, **found}, text)
+        comparison.publish(arguments, "to_tvd", {"threads": arguments.threads, **found}, text)
         return
     figures: dict[str, Any] = {"threads": arguments.threads, "workloads": {}}
     texts = []
