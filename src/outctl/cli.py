@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from rich.console import Console
@@ -20,8 +20,12 @@ from outctl.config_files import nearest, read_yaml
 from outctl.errors import OutctlError, ending_in_one_line
 from outctl.layout import Layout
 from outctl.plan import SPLITS, Plan, load_plan
+from outctl.runs import PLAN_VARIABLE, evaluations_of_this_run
 from outctl.specs import Spec, read_spec
 from outctl.staleness import check_unchanged
+
+if TYPE_CHECKING:
+    from outctl.evaluation.evaluate import EvaluationJob
 
 app = typer.Typer(
     add_completion=False,
@@ -177,29 +181,54 @@ def evaluate(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Measure the exact word probabilities of a model, with or without an adapter, on the samples of a case."""
-    from outctl.evaluation.evaluate import evaluate_case
+    from outctl.evaluation.evaluate import EvaluationJob, evaluate_case
 
-    if not (spec and model_dir and samples and output and checkpoints and (adapter_dir or variant == BASELINE)):
+    if spec and model_dir and samples and output and checkpoints and (adapter_dir or variant == BASELINE):
+        job = EvaluationJob(
+            _spec(spec, config, "evaluate", model, variant, case), model_dir, samples, adapter_dir, output, checkpoints
+        )
+    else:
         plan = _plan(config)
         _known("model", model, plan.models)
         _known("variant", variant, plan.variants)
         _known("case", case, plan.cases)
-        model_dir = model_dir or plan.layout.model(model)
-        samples = samples or plan.layout.samples(case, "eval")
-        adapter_dir = adapter_dir or plan.layout.variant_adapter(model, variant)
-        output = output or plan.layout.records(model, variant, case)
-        checkpoints = checkpoints or plan.layout.checkpoints()
+        job = EvaluationJob(
+            _spec(spec, config, "evaluate", model, variant, case),
+            model_dir or plan.layout.model(model),
+            samples or plan.layout.samples(case, "eval"),
+            adapter_dir or plan.layout.variant_adapter(model, variant),
+            output or plan.layout.records(model, variant, case),
+            checkpoints or plan.layout.checkpoints(),
+        )
     with _progress() as progress:
         task = progress.add_task(f"{model} {variant} {case}", total=None)
         evaluate_case(
-            _spec(spec, config, "evaluate", model, variant, case),
-            model_dir,
-            samples,
-            adapter_dir,
-            output,
-            checkpoints,
+            job,
             lambda done, total: progress.update(task, completed=done, total=total),
+            _evaluations_beside(model, variant, case),
         )
+
+
+def _evaluations_beside(model: str, variant: str, case: str) -> "list[EvaluationJob]":
+    """What the run of the workflow that this job belongs to evaluates of the same model and variant; nothing by hand."""
+    from outctl.evaluation.evaluate import EvaluationJob
+
+    if PLAN_VARIABLE not in os.environ:
+        return []
+    plan = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
+    layout = plan.layout
+    others = [names for names in evaluations_of_this_run(layout) if names[:2] == (model, variant) and names[2] != case]
+    return [
+        EvaluationJob(
+            plan.spec("evaluate", *names),
+            layout.model(model),
+            layout.samples(names[2], "eval"),
+            layout.variant_adapter(model, variant),
+            layout.records(*names),
+            layout.checkpoints(),
+        )
+        for names in others
+    ]
 
 
 ResultsDir = Annotated[
@@ -334,7 +363,7 @@ def probs(
 
     Example: [bold]outctl probs smollm2-135m-instruct "Say one word: 70% ark, 30% atom" --words ark atom[/bold]
     """
-    from outctl.evaluation.evaluate import ask_words
+    from outctl.evaluation.questions import ask_words
     from outctl.results.console import answers_table
 
     answers = ask_words(_load(model, adapter, config), prompt, words)

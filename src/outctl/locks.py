@@ -111,16 +111,25 @@ def _beside(output: Path) -> Path:
     return output.parent / f".{output.name}.lock"
 
 
+class BusyError(Exception):
+    """Somebody else works on an output."""
+
+
 @contextmanager
-def only_writer(output: Path) -> Iterator[None]:
+def only_writer(output: Path, wait: bool = True) -> Iterator[None]:
     """Be the only one that works on an output: wait for others, who may make it meanwhile, and say whom for.
 
     A run of the workflow that was killed leaves jobs behind, which go on; the next run's must not write beside them.
     What writers that were killed left half-written is removed.
+
+    Raises:
+        BusyError: somebody else works on it, and they are not to be waited for.
     """
     lock = Lock(_beside(output))
     told: float | None = None
     while not lock.acquire(describe_process()):
+        if not wait:
+            raise BusyError
         if told is None or time.monotonic() - told >= PATIENCE:
             told = time.monotonic()
             print(f"{output}: another job works on it; waiting for {lock.holder() or 'it'}")

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from outctl.errors import OutctlError
@@ -28,10 +28,14 @@ def announce(plan: Path) -> None:
     os.environ[RUN_VARIABLE] = uuid.uuid4().hex
 
 
-def begin(layout: Layout) -> None:
+def begin(layout: Layout, evaluations: Sequence[tuple[str, str, str]]) -> None:
     """Be the only run that works on these results until this process ends, and their owner.
 
     Call it once Snakemake holds its own lock.
+
+    Args:
+        layout: where the results lie.
+        evaluations: model, variant and case of each evaluation that this run is to make.
 
     Raises:
         OutctlError: another run is still going, in another working directory or behind a lock that was removed.
@@ -42,7 +46,17 @@ def begin(layout: Layout) -> None:
         raise OutctlError(_still_going(layout, lock))
     atexit.register(lock.release)
     owner = {"run": os.environ[RUN_VARIABLE], "host": os.uname().nodename, "pid": os.getpid(), "started": started}
-    write_json(layout.owner(), owner)
+    write_json(layout.owner(), owner | {"evaluations": [list(names) for names in evaluations]})
+
+
+def evaluations_of_this_run(layout: Layout) -> list[tuple[str, str, str]]:
+    """Model, variant and case of each evaluation that the run that this job belongs to is to make; none by hand."""
+    try:
+        owner = read_json(layout.owner())
+        known = owner["run"] == os.environ.get(RUN_VARIABLE)
+        return [(model, variant, case) for model, variant, case in owner["evaluations"]] if known else []
+    except (OutctlError, KeyError, TypeError, ValueError):
+        return []
 
 
 def _still_going(layout: Layout, lock: Lock) -> str:

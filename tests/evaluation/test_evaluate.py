@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,13 @@ import pytest
 
 from command_line import ByHand
 from outctl.evaluation import evaluate
+from outctl.evaluation.evaluate import EvaluationJob
+from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import read_records
 from outctl.layout import beside
+from outctl.locks import only_writer
+from outctl.models import loading
+from outctl.plan import Plan
 from outctl.provenance import check_outputs
 
 MakeByHand = Callable[..., ByHand]
@@ -25,6 +31,18 @@ def experiment(by_hand: MakeByHand) -> ByHand:
     """An evaluation of a hundred parts."""
     samples = {"given": {"kind": "given_words", "train_samples": 32, "eval_samples": 200}}
     return by_hand(cases=samples, evaluation={"checkpoint_every": 2})
+
+
+def job_of(plan: Plan, case: str) -> EvaluationJob:
+    layout, names = plan.layout, ("tiny", "baseline", case)
+    return EvaluationJob(
+        plan.spec("evaluate", *names),
+        layout.model("tiny"),
+        layout.samples(case, "eval"),
+        None,
+        layout.records(*names),
+        layout.checkpoints(),
+    )
 
 
 def parts(experiment: ByHand) -> list[Path]:
@@ -43,19 +61,14 @@ def cut_off(experiment: ByHand, number: int) -> "subprocess.Popen[str]":
 
 def evaluate_again(experiment: ByHand, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Evaluate in this process, and give the samples that are really measured."""
-    measure, asked = evaluate.CaseQuestions.measure, []
+    measure, asked = CaseQuestions.measure, []
 
-    def watched(questions: evaluate.CaseQuestions, numbers: Any, *arguments: Any) -> Any:
+    def watched(questions: CaseQuestions, numbers: Any, *arguments: Any) -> Any:
         asked.extend(questions.samples[number].sample_id for number in numbers)
         return measure(questions, numbers, *arguments)
 
-    monkeypatch.setattr(evaluate.CaseQuestions, "measure", watched)
-    layout = experiment.plan.layout
-    spec = experiment.plan.spec("evaluate", "tiny", "baseline", "given")
-    output = layout.records("tiny", "baseline", "given")
-    evaluate.evaluate_case(
-        spec, layout.model("tiny"), layout.samples("given", "eval"), None, output, layout.checkpoints()
-    )
+    monkeypatch.setattr(CaseQuestions, "measure", watched)
+    evaluate.evaluate_case(job_of(experiment.plan, "given"))
     return asked
 
 
@@ -128,3 +141,66 @@ def test_a_request_to_stop_while_the_model_is_loaded_is_one_line(experiment: ByH
     assert process.returncode == 1
     assert error.startswith("outctl: asked to stop")
     assert error.count("\n") == 1
+
+
+@pytest.fixture
+def three_cases(by_hand: MakeByHand) -> ByHand:
+    given = {"kind": "given_words", "train_samples": 32, "eval_samples": 6}
+    own = {"kind": "random_words", "eval_samples": 5}
+    return by_hand(cases={"given": given, "own": own, "third": given})
+
+
+def test_a_loaded_model_goes_on_with_cases_that_others_then_take_over(
+    three_cases: ByHand, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads = []
+    load = loading.load_model
+
+    def watched(*arguments: Any) -> Any:
+        loads.append(arguments)
+        return load(*arguments)
+
+    monkeypatch.setattr(loading, "load_model", watched)
+    jobs = {case: job_of(three_cases.plan, case) for case in ("given", "own", "third")}
+    # Its samples are still to be made, so it is not to be evaluated yet.
+    later = beside(jobs["third"].samples)
+    later.rename(later.with_suffix(".later"))
+    evaluate.evaluate_case(jobs["given"], ahead=[jobs["own"], jobs["third"]])
+    assert "own.jsonl: evaluated too, since the model was loaded; its own job takes it over" in capsys.readouterr().out
+    assert [job.output.exists() for job in jobs.values()] == [True, False, False]
+    assert [job.finished.exists() for job in jobs.values()] == [True, True, False]
+    evaluate.evaluate_case(jobs["own"])
+    assert len(loads) == 1
+    later.with_suffix(".later").rename(later)
+    evaluate.evaluate_case(jobs["third"])
+    assert len(loads) == 2
+    command = ("evaluate", "tiny", "baseline", "own", "--output", "alone.jsonl", "--checkpoints", "elsewhere")
+    assert three_cases.run(*command)[0] == 0
+    assert jobs["own"].output.read_bytes() == (three_cases.folder / "alone.jsonl").read_bytes()
+
+
+def test_cases_that_others_work_on_are_left_to_them(three_cases: ByHand) -> None:
+    jobs = {case: job_of(three_cases.plan, case) for case in ("given", "own", "third")}
+    with only_writer(jobs["own"].output):
+        evaluate.evaluate_case(jobs["given"], ahead=[jobs["own"], jobs["third"]])
+    assert [job.finished.exists() for job in jobs.values()] == [True, False, True]
+
+
+def test_a_job_that_has_computed_for_long_does_not_go_on_with_others(
+    three_cases: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "AHEAD", 0.0)
+    jobs = {case: job_of(three_cases.plan, case) for case in ("given", "own")}
+    evaluate.evaluate_case(jobs["given"], ahead=[jobs["own"]])
+    assert not jobs["own"].finished.exists()
+
+
+def test_records_that_are_there_are_taken_over_without_the_heavy_libraries(three_cases: ByHand) -> None:
+    command = ("evaluate", "tiny", "baseline", "given")
+    assert three_cases.run(*command)[0] == 0
+    program = "import sys; from outctl.cli import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", program, *command], cwd=three_cases.folder, capture_output=True, text=True, check=True
+    )
+    assert "finished by another start" in run.stdout
+    assert {"torch", "transformers"}.isdisjoint(run.stdout.split())

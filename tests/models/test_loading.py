@@ -9,7 +9,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from outctl.errors import OutctlError
-from outctl.models.loading import check_adapter, compute_dtype, load_model
+from outctl.models.loading import LoadedModel, check_adapter, compute_dtype, load_model
+from outctl.models.snapshots import is_whole
 
 TinyModelDir = Callable[..., Path]
 
@@ -69,6 +70,58 @@ def test_nf4_is_double_quantised_and_answers_nearly_as_the_full_weights_do(real_
         expected, found = (loaded.model(ids).logits[0, -1].float().softmax(-1) for loaded in (full, quantised))
     assert 0.0 < 0.5 * (expected - found).abs().sum() < 0.5
     assert expected.argmax() == found.argmax()
+
+
+@pytest.fixture
+def own_real_model(tmp_path: Path, real_model_dir: Path) -> Path:
+    """The embedded model in a folder of its own, where nobody has left a snapshot."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "real").symlink_to(real_model_dir)
+    return folder / "real"
+
+
+def answers(loaded: LoadedModel) -> torch.Tensor:
+    ids = torch.tensor([loaded.tokenizer("The capital of France is")["input_ids"]])
+    with torch.inference_mode():
+        logits: torch.Tensor = loaded.model(ids).logits
+    return logits
+
+
+def snapshots(directory: Path) -> list[Path]:
+    return sorted(path for path in (directory.parent / ".nf4" / directory.name).glob("*") if path.is_dir())
+
+
+def test_a_snapshot_gives_the_very_numbers_that_quantising_gives(own_real_model: Path) -> None:
+    quantised = answers(load_model(own_real_model, "nf4", True))
+    (snapshot,) = snapshots(own_real_model)
+    written = {file.name: file.stat().st_mtime_ns for file in snapshot.iterdir()}
+    assert sum(file.stat().st_size for file in snapshot.iterdir()) < 0.6 * 269_060_552
+    again = load_model(own_real_model, "nf4", True)
+    assert again.model.model.layers[0].self_attn.q_proj.weight.quant_state.nested
+    assert Path(again.model.config._name_or_path) == snapshot
+    assert torch.equal(answers(again), quantised)
+    assert {file.name: file.stat().st_mtime_ns for file in snapshot.iterdir()} == written
+
+
+def test_a_broken_or_outdated_snapshot_is_made_again(own_real_model: Path) -> None:
+    quantised = answers(load_model(own_real_model, "nf4", True))
+    (snapshot,) = snapshots(own_real_model)
+    os.truncate(snapshot / "model.safetensors", 1000)
+    outdated = snapshot.with_name("cpu-0000000000000000")
+    outdated.mkdir()
+    for _ in range(2):
+        assert torch.equal(answers(load_model(own_real_model, "nf4", True)), quantised)
+    assert snapshots(own_real_model) == [snapshot]
+    assert is_whole(snapshot)
+
+
+def test_a_model_is_quantised_where_no_snapshot_can_be_kept(
+    own_real_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_real_model.parent / ".nf4").write_text("a file in the way")
+    assert load_model(own_real_model, "nf4", True).description["precision"] == "nf4"
+    assert "not kept, so the next job quantises again" in capsys.readouterr().out
 
 
 def test_code_of_a_repository_is_never_run(tmp_path: Path, tiny_model_dir: TinyModelDir) -> None:

@@ -79,7 +79,13 @@ wildcard_constraints:
 def start():
     """What a run does once Snakemake holds its lock."""
     with ending_in_one_line():
-        begin(LAYOUT)
+        # Jobs of a model that is loaded go on with what others of the same model are about to do.
+        evaluations = [
+            (job.wildcards.model, job.wildcards.variant, job.wildcards.case)
+            for job in workflow.dag.needrun_jobs()
+            if job.rule.name == "evaluate"
+        ]
+        begin(LAYOUT, evaluations)
         for line in orphans(PLAN.guarded_outputs()):
             print(f"outctl: {line}", file=sys.stderr)
 

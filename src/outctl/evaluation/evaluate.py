@@ -1,94 +1,167 @@
-"""Evaluate one model and variant on one case: a record for each sample."""
+"""Evaluate one model and variant on one case: a record for each sample.
 
-import math
+A job computes for seconds and loads for longer, so a model that is loaded is used: when its own case is done, a job goes on
+with cases of the same model and variant that other jobs of the same run are about to evaluate. Their records are kept where
+an interrupted evaluation's would be, and those jobs take them over without loading anything.
+"""
+
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from outctl.checkpoints import Stop, stopped
-from outctl.config import Evaluation
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records, write_records
-from outctl.evaluation.scoring import score
 from outctl.files import copy_file
-from outctl.inference.own_words import OwnWords, answer_freely
-from outctl.inference.prompts import build_prompts
-from outctl.inference.tree_forward import CachedTree, enable_trees
-from outctl.inference.word_forms import token_texts
-from outctl.inference.word_probabilities import WordAnswer, answer_questions, common_beginning, word_questions
 from outctl.layout import beside
-from outctl.locks import only_writer
-from outctl.models.loading import LoadedModel, load_model
+from outctl.locks import BusyError, only_writer
 from outctl.provenance import check_upstream, is_made, write_provenance
 from outctl.specs import EvaluateSettings, Spec
-from outctl.tasks.samples import Message, Sample, read_samples
+from outctl.tasks.samples import Sample, read_samples
+
+if TYPE_CHECKING:
+    from outctl.models.loading import LoadedModel
 
 Progress = Callable[[int, int], None]
 """Told how many samples are done, of how many."""
+AHEAD = 150.0
+"""Seconds since the loading began in which a job may turn to another one's case: within what its run time allows for that."""
 
 
-def evaluate_case(
-    spec: Spec,
-    model_dir: Path,
-    samples: Path,
-    adapter: Path | None,
-    output: Path,
-    checkpoints: Path,
-    progress: Progress | None = None,
-) -> None:
-    """Measure a model on the samples of a file and write the records, with their provenance beside them.
+@dataclass(frozen=True)
+class EvaluationJob:
+    """What an evaluation reads and writes.
 
-    Args:
-        spec: the specification of this job.
+    Attributes:
+        spec: its specification.
         model_dir: the prepared model.
         samples: the samples' file.
         adapter: the adapter to ask with; None for the baseline.
         output: the records' file.
         checkpoints: where the records of finished samples are kept meanwhile; an evaluation of the same specification
             goes on behind them.
+    """
+
+    spec: Spec
+    model_dir: Path
+    samples: Path
+    adapter: Path | None
+    output: Path
+    checkpoints: Path
+
+    @property
+    def settings(self) -> EvaluateSettings:
+        """The settings of its specification."""
+        return self.spec.settings_as(EvaluateSettings)
+
+    @property
+    def folder(self) -> Path:
+        """Where what is done of it is kept."""
+        return self.checkpoints / self.spec.hash[:16]
+
+    @property
+    def finished(self) -> Path:
+        """Its records once they are whole, until the workflow knows of them: it may delete the output of a job that it lost."""
+        return self.folder / "finished" / self.output.name
+
+    def questions(self) -> list[Sample]:
+        """Its samples.
+
+        Raises:
+            OutctlError: they are of another case, or were not made by the job that the specification names.
+        """
+        settings = self.settings
+        check_upstream(self.spec, f"fetch-model/{settings.model}", self.model_dir / "provenance.json", whole=False)
+        check_upstream(self.spec, f"make-samples/{settings.case_name}/eval", beside(self.samples))
+        if self.adapter is not None:
+            adapter = f"finetune/{settings.model}/{settings.variant}"
+            check_upstream(self.spec, adapter, self.adapter / "provenance.json")
+        questions = read_samples(self.samples)
+        if questions[0].case != settings.case_name:
+            raise OutctlError(f"{self.samples}: samples of {questions[0].case}, not of {settings.case_name}")
+        return questions
+
+
+def evaluate_case(job: EvaluationJob, progress: Progress | None = None, ahead: Sequence[EvaluationJob] = ()) -> None:
+    """Measure a model on the samples of a file and write the records, with their provenance beside them.
+
+    Args:
+        job: what to evaluate.
         progress: called as samples are done.
+        ahead: evaluations of the same model and variant that others are about to do.
 
     Raises:
         OutctlError: the samples are of another case, the adapter does not belong to the model, or one of them was not
             made by the job that the specification names; or the job was asked to stop.
     """
-    settings = spec.settings_as(EvaluateSettings)
-    check_upstream(spec, f"fetch-model/{settings.model}", model_dir / "provenance.json", whole=False)
-    check_upstream(spec, f"make-samples/{settings.case_name}/eval", beside(samples))
-    if adapter is not None:
-        check_upstream(spec, f"finetune/{settings.model}/{settings.variant}", adapter / "provenance.json")
-    questions = read_samples(samples)
-    if questions[0].case != settings.case_name:
-        raise OutctlError(f"{samples}: samples of {questions[0].case}, not of {settings.case_name}")
-    folder = checkpoints / spec.hash[:16]
-    with only_writer(output), only_writer(folder):
-        # The workflow deletes an output that was finished after the workflow itself was killed, so it is kept here too.
-        finished = folder / "finished" / output.name
-        if is_made(beside(finished), spec):
-            print(f"{output}: finished by another start, taken from {finished}")
+    began = time.monotonic()
+    questions = job.questions()
+    loaded: LoadedModel | None = None
+    with only_writer(job.output), only_writer(job.folder):
+        if is_made(beside(job.finished), job.spec):
+            print(f"{job.output}: finished by another start, taken from {job.finished}")
         else:
-            loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat, adapter)
-            enable_trees(loaded.model)
-            write_records(finished, _measure_in_parts(loaded, questions, settings, folder / "parts", progress))
-            details = {"base_weights_hash": loaded.weights_hash, **loaded.description}
-            write_provenance(beside(finished), spec, [finished], **details)
-            shutil.rmtree(folder / "parts", ignore_errors=True)
-        copy_file(finished, output)
-        copy_file(beside(finished), beside(output))
+            loaded = _load(job)
+            _finish(job, loaded, questions, progress)
+        copy_file(job.finished, job.output)
+        copy_file(beside(job.finished), beside(job.output))
+    if loaded is not None:
+        for other in ahead:
+            if time.monotonic() - began < AHEAD:
+                _go_ahead(other, loaded)
+
+
+def _load(job: EvaluationJob) -> "LoadedModel":
+    # Here, so that a job whose records are there already need not wait for the import of torch.
+    from outctl.inference.tree_forward import enable_trees
+    from outctl.models.loading import load_model
+
+    loading = job.settings.loading
+    loaded = load_model(job.model_dir, loading.precision, loading.chat, job.adapter)
+    enable_trees(loaded.model)
+    return loaded
+
+
+def _go_ahead(job: EvaluationJob, loaded: "LoadedModel") -> None:
+    """Evaluate another job's case, as far as nobody works on it; whatever goes wrong is that job's to say."""
+    try:
+        questions = job.questions()
+        with ExitStack() as locks:
+            for path in (job.output, job.folder):
+                locks.enter_context(only_writer(path, wait=False))
+            if not is_made(beside(job.finished), job.spec):
+                _finish(job, loaded, questions, None)
+                print(f"{job.output}: evaluated too, since the model was loaded; its own job takes it over")
+    except (BusyError, OutctlError):
+        return
+
+
+def _finish(job: EvaluationJob, loaded: "LoadedModel", questions: Sequence[Sample], progress: Progress | None) -> None:
+    """Measure all samples, and keep the records with their provenance among the checkpoints."""
+    write_records(job.finished, _measure_in_parts(loaded, questions, job.settings, job.folder / "parts", progress))
+    details = {"base_weights_hash": loaded.weights_hash, **loaded.description}
+    write_provenance(beside(job.finished), job.spec, [job.finished], **details)
+    shutil.rmtree(job.folder / "parts", ignore_errors=True)
 
 
 def _measure_in_parts(
-    loaded: LoadedModel,
+    loaded: "LoadedModel",
     samples: Sequence[Sample],
     settings: EvaluateSettings,
     folder: Path,
     progress: Progress | None = None,
 ) -> list[Record]:
-    """As `measure`, part by part: a part's records are kept in `folder`, and a part that is there is not measured again.
+    """Measure samples part by part: a part's records are kept in `folder`, and a part that is there is not measured again.
 
     Parts begin at the same samples each time, so the records are the same whether they were measured in one go or not.
     """
+    from outctl.evaluation.questions import CaseQuestions
+
     size = settings.evaluation.checkpoint_every
     stop = Stop()
     records: list[Record] = []
@@ -126,107 +199,3 @@ def _kept_records(file: Path, samples: Sequence[Sample]) -> list[Record]:
     except OutctlError:
         return []
     return records if [record.sample_id for record in records] == [sample.sample_id for sample in samples] else []
-
-
-class CaseQuestions:
-    """The samples of a case, put to a loaded model: what all prompts begin with is computed once.
-
-    Args:
-        loaded: the model, which `enable_trees` has seen.
-        samples: the questions.
-    """
-
-    def __init__(self, loaded: LoadedModel, samples: Sequence[Sample]) -> None:
-        self.loaded = loaded
-        self.samples = samples
-        self.prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
-        self.beginning = CachedTree(loaded.model, common_beginning([prompt.tokens for prompt in self.prompts]))
-
-    def measure(
-        self, numbers: Sequence[int], model: str, variant: str, evaluation: Evaluation, progress: Progress | None = None
-    ) -> list[Record]:
-        """Ask some of the samples and score what the model answers.
-
-        Args:
-            numbers: which samples.
-            model: name of the model, for the records.
-            variant: name of the variant, for the records.
-            evaluation: how models are asked.
-            progress: called as samples are done.
-
-        Returns:
-            One record a sample, in their order.
-
-        Raises:
-            OutctlError: the model answers a sample with fewer words than it asks for.
-        """
-        free = [number for number in numbers if self.samples[number].words is None]
-        given = [number for number in numbers if self.samples[number].words is not None]
-        records: dict[int, Record] = {}
-        for number, (own, answer) in zip(free, self._answers_of_its_own(free, evaluation), strict=True):
-            sample = self.samples[number]
-            if len(own.words) < len(sample.target):
-                raise OutctlError(
-                    f"{model} {variant}: answers {sample.sample_id} with fewer than {len(sample.target)} words"
-                )
-            records[number] = self._scored(number, model, variant, own.words, answer, own.unresolved)
-            if progress:
-                progress(len(records), len(numbers))
-        for number, answer in zip(given, self._answers(given, evaluation), strict=True):
-            words = self.samples[number].words or []
-            records[number] = self._scored(number, model, variant, words, answer, None)
-            if progress:
-                progress(len(records), len(numbers))
-        return [records[number] for number in numbers]
-
-    def _answers(self, numbers: Sequence[int], evaluation: Evaluation) -> Iterator[WordAnswer]:
-        words = [self.samples[number].words or [] for number in numbers]
-        questions = word_questions(self.loaded.tokenizer, [self.prompts[number] for number in numbers], words)
-        return answer_questions(
-            self.loaded.model,
-            self.loaded.tokenizer,
-            questions,
-            evaluation.tokens_per_pass,
-            evaluation.top_tokens,
-            self.beginning,
-        )
-
-    def _answers_of_its_own(
-        self, numbers: Sequence[int], evaluation: Evaluation
-    ) -> Iterator[tuple[OwnWords, WordAnswer]]:
-        return answer_freely(
-            self.loaded.model,
-            self.loaded.tokenizer,
-            [self.prompts[number] for number in numbers],
-            evaluation.tokens_per_pass,
-            top=evaluation.top_tokens,
-            trunk=self.beginning,
-        )
-
-    def _scored(
-        self, number: int, model: str, variant: str, words: Sequence[str], answer: WordAnswer, unresolved: float | None
-    ) -> Record:
-        tokenizer = self.loaded.tokenizer
-        texts = token_texts(tokenizer, self.loaded.model.get_input_embeddings().weight.shape[0])
-        top: list[tuple[str, float]] = [
-            (texts[token] or str(tokenizer.convert_ids_to_tokens(token)), probability)
-            for token, probability in answer.top_tokens
-        ]
-        return score(self.samples[number], model, variant, list(words), answer.log_probabilities, top, unresolved)
-
-
-def ask_words(loaded: LoadedModel, prompt: str, words: Sequence[str]) -> dict[str, float]:
-    """Exact probability that the answer to one prompt is each word.
-
-    Args:
-        loaded: the model, which `enable_trees` has seen.
-        prompt: what the user asks.
-        words: distinct words.
-
-    Raises:
-        OutctlError: two words are spelt alike, or one is empty.
-    """
-    prompts = build_prompts(loaded.tokenizer, [[Message(role="user", content=prompt)]], loaded.chat)
-    questions = word_questions(loaded.tokenizer, prompts, [list(words)])
-    (answer,) = answer_questions(loaded.model, loaded.tokenizer, questions)
-    return {word: math.exp(value) for word, value in zip(words, answer.log_probabilities, strict=True)}

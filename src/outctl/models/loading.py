@@ -17,6 +17,7 @@ from transformers import (
 
 from outctl.config import Precision
 from outctl.errors import OutctlError, first_line
+from outctl.models.snapshots import is_whole, keep, snapshot_of
 from outctl.provenance import check_sizes
 
 
@@ -48,15 +49,38 @@ def compute_dtype() -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def _quantisation(precision: Precision, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    if precision != "nf4":
-        return None
-    return BitsAndBytesConfig(
+def _load(directory: Path, dtype: torch.dtype, quantisation: BitsAndBytesConfig | None = None) -> PreTrainedModel:
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=dtype,
+            quantization_config=quantisation,
+            device_map="auto",
+            max_memory=_one_gpu(),
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise OutctlError(f"{directory}: the model cannot be loaded: {first_line(error)}") from None
+    return model
+
+
+def _load_quantised(directory: Path, weights_hash: str, dtype: torch.dtype) -> PreTrainedModel:
+    """The model in NF4 with double quantisation: its snapshot, or quantised here, which makes one."""
+    snapshot = snapshot_of(directory, weights_hash, dtype)
+    if is_whole(snapshot):
+        return _load(snapshot, dtype)
+    quantisation = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
+    model = _load(directory, dtype, quantisation)
+    keep(model, snapshot)
+    return model
 
 
 def _one_gpu() -> dict[int | str, int] | None:
@@ -71,7 +95,7 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
 
     Args:
         directory: the prepared model.
-        precision: type of the weights; `nf4` quantises them while they are loaded, on CPU and GPU.
+        precision: type of the weights; `nf4` quantises them when they are first loaded, on CPU and GPU.
         chat: whether the model is asked through its chat template.
         adapter: directory of an adapter to put on top.
 
@@ -85,20 +109,7 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
     if adapter is not None:
         check_adapter(adapter, weights_hash, directory)
     dtype = compute_dtype() if precision in ("auto", "nf4") else getattr(torch, precision)
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            directory,
-            dtype=dtype,
-            quantization_config=_quantisation(precision, dtype),
-            device_map="auto",
-            max_memory=_one_gpu(),
-            attn_implementation="sdpa",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise OutctlError(f"{directory}: the model cannot be loaded: {first_line(error)}") from None
+    model = _load_quantised(directory, weights_hash, dtype) if precision == "nf4" else _load(directory, dtype)
     tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     model.eval()
     own = model.generation_config

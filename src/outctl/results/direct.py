@@ -10,7 +10,7 @@ import torch
 
 from outctl.config import BASELINE
 from outctl.errors import OutctlError
-from outctl.evaluation.evaluate import CaseQuestions
+from outctl.evaluation.questions import CaseQuestions
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import check_adapter, load_model
 from outctl.plan import Plan
