@@ -20,6 +20,7 @@ from outctl.config import AdapterRecipe
 from outctl.divergences import kl
 from outctl.errors import OutctlError
 from outctl.finetune.collation import build_batch, encode_samples, split_held_out
+from outctl.finetune.losses import LOSSES
 from outctl.finetune.train import add_adapter, train_adapter, training_log
 from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
@@ -264,6 +265,30 @@ def test_accumulated_batches_count_as_one_step(tmp_path: Path, tiny_model_dir: C
     spec = spec_for({"given": 24}, steps=3, batch_size=2, accumulation=2, log_every=1)
     logged = rows(train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec))
     assert [row["samples"] for row in logged] == [4, 8, 12]
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts_to_the_same_weights(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_for({"given": 24}, steps=4, batch_size=8, accumulation=2, log_every=1)
+    whole = train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec, "whole")
+    passes = []
+
+    def short_of_memory(log_p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """As `kl`, with a backward pass that asks the real allocator for too much once half of it is done."""
+        passes.append(len(log_p))
+        if len(log_p) > 3:
+            log_p.register_hook(lambda gradient: torch.empty(2**62, dtype=torch.int8) if gradient.sum() else gradient)
+        return kl(log_p, target)
+
+    monkeypatch.setitem(LOSSES, "kl", short_of_memory)
+    parts = train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec, "parts")
+    assert passes[:5] == [8, 4, 2, 2, 4]
+    expected, found = (load_file(adapter / "adapter_model.safetensors") for adapter in (whole, parts))
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-3)
+    for row, other in zip(rows(parts), rows(whole), strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-4)
 
 
 def test_an_undefined_slope_is_null_in_the_log() -> None:

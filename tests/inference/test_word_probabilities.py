@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -15,7 +16,7 @@ from outctl.divergences import other_mass
 from outctl.inference.prompts import Prompt, build_prompts, encode
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.tree_attention import tree_inputs
-from outctl.inference.tree_forward import logits_at
+from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import (
     WordQuestion,
@@ -25,7 +26,7 @@ from outctl.inference.word_probabilities import (
     word_log_probabilities,
     word_questions,
 )
-from outctl.models.loading import LoadedModel
+from outctl.models.loading import LoadedModel, load_model
 from outctl.tasks.samples import Message
 
 TinyModel = Callable[..., LoadedModel]
@@ -75,6 +76,37 @@ def test_equals_a_plain_loop_on_the_embedded_model(real_model: LoadedModel) -> N
             expected = [plain_log_probability(real_model.model, tokenizer, prompt, word).item() for word in own]
         assert row == pytest.approx(expected, abs=2e-4)
         assert [math.exp(value) for value in row] == pytest.approx([math.exp(value) for value in expected], abs=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.05), ("nf4", 0.05)])
+def test_narrow_types_round_no_more_than_they_do_in_plain_passes(
+    precision: Any, tolerance: float, real_model_dir: Path
+) -> None:
+    """First tokens behind prompts that share most of their text: the distance to a plain pass in the same type.
+
+    Passes of another shape round otherwise: two plain ones, with padding and without, are as far from each other.
+    """
+    loaded = load_model(real_model_dir, precision, chat=True)
+    enable_trees(loaded.model)
+    shared = "Answer with one word, drawn as it is said: lantern 80%, cactus 20%. Then the next one. " * 6
+    prompts = ask(loaded, *(f"{shared}Say one word: {share}% ark, {100 - share}% atom" for share in (20, 45, 70, 95)))
+    size = loaded.model.get_input_embeddings().weight.shape[0]
+    questions = word_questions(loaded.tokenizer, prompts, [["ark", "atom"]] * len(prompts))
+    answers = list(answer_questions(loaded.model, loaded.tokenizer, questions, top=size))
+    for prompt, answer in zip(prompts, answers, strict=True):
+        with torch.inference_mode():
+            expected = plain_logits(loaded.model, list(prompt.tokens))[-1].double().softmax(-1)
+            padded = loaded.model(
+                input_ids=torch.tensor([[0] * 9 + list(prompt.tokens)]),
+                attention_mask=torch.tensor([[0] * 9 + [1] * len(prompt.tokens)]),
+                logits_to_keep=1,
+            ).logits[0, -1]
+        found = torch.zeros_like(expected)
+        for token, probability in answer.top_tokens:
+            found[token] = probability
+        distance = 0.5 * (found - expected).abs().sum().item()
+        between_plain = 0.5 * (padded.double().softmax(-1) - expected).abs().sum().item()
+        assert distance < min(tolerance, 3 * between_plain)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -238,8 +270,9 @@ def tree_size(questions: Sequence[WordQuestion]) -> int:
     return len(tree)
 
 
-def test_gradient_equals_that_of_a_plain_loop(tiny_model: TinyModel) -> None:
-    loaded = tiny_model("qwen2")
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral"])
+def test_gradient_equals_that_of_a_plain_loop(architecture: str, tiny_model: TinyModel) -> None:
+    loaded = tiny_model(architecture)
     model, tokenizer = loaded.model, loaded.tokenizer
     prompts, words = ask(loaded, "Say", "Say ark: 70%"), [["ark", "arkansas", "come"], ["atom"]]
     weights = torch.tensor([[0.5, 0.2, 0.3], [1.0, 0.0, 0.0]])

@@ -28,6 +28,7 @@ from outctl.evaluation.statistics import control_slope
 from outctl.files import copy_directory, whole_directory, write_jsonl
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES, distribution_loss, match_ranked
+from outctl.inference.passes import halving
 from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
@@ -232,9 +233,28 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """Mean divergence of a batch; the signature is `Trainer`'s."""
+        """Mean divergence of a part of a batch, times its share of the batch; the signature is `Trainer`'s."""
         log_p, target, by_rank = self.word_log_p(model, inputs["items"])
-        return distribution_loss(LOSSES[self.recipe.loss], log_p, target, by_rank)
+        share: float = inputs["share"]
+        return distribution_loss(LOSSES[self.recipe.loss], log_p, target, by_rank) * share
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Loss and gradients of a batch, in one pass or, where memory does not suffice for that, in halves."""
+        items = inputs["items"]
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        step = super().training_step
+
+        def step_on(part: Sequence[TrainingItem]) -> list[Tensor]:
+            before = [None if weight.grad is None else weight.grad.clone() for weight in weights]
+            try:
+                return [step(model, {"items": list(part), "share": len(part) / len(items)}, num_items_in_batch)]
+            except RuntimeError:
+                # Memory may run out half-way through the backward pass.
+                for weight, gradient in zip(weights, before, strict=True):
+                    weight.grad = gradient
+                raise
+
+        return torch.stack(halving(items, step_on)).sum()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the latest held-out measurement to the line that is being logged."""
