@@ -17,7 +17,7 @@ from torch.autograd.function import FunctionCtx
 
 
 class _LowRank(torch.autograd.Function):
-    """Adds s B A x to y in place; both rows of tokens."""
+    """y + s B A x, where x and y are rows of tokens."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
@@ -25,8 +25,7 @@ class _LowRank(torch.autograd.Function):
         inner = x @ narrow_down.T
         ctx.save_for_backward(x, inner, narrow_down, narrow_up)
         ctx.scale = scale
-        ctx.mark_dirty(y)
-        return y.addmm_(inner, narrow_up.T)
+        return y.addmm(inner, narrow_up.T)
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
