@@ -295,7 +295,7 @@ INDIRECT = {
     "evaluate": {"accelerate", "bitsandbytes", "tokenizers"},
 }
 """Packages that a stage uses only through others."""
-WITHOUT_EFFECT = {"filelock", "huggingface_hub", "pydantic", "typing_extensions"}
+WITHOUT_EFFECT = {"filelock", "huggingface_hub", "psutil", "pydantic", "typing_extensions"}
 """Packages that stages import, and whose versions change no result: they check, lock or copy."""
 ASIDE = {"finetune": {"numpy", "safetensors"}, "evaluate": {"numpy", "safetensors"}}
 """Packages whose versions change nothing that these stages train or measure: numpy counts tokens, in whole numbers, and fits

@@ -50,11 +50,13 @@ def compute_dtype() -> torch.dtype:
 
 
 def _load(directory: Path, dtype: torch.dtype, quantisation: BitsAndBytesConfig | None = None) -> PreTrainedModel:
+    # Not as None, which would stand in the way of the one that a snapshot brings.
+    quantised = {} if quantisation is None else {"quantization_config": quantisation}
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             directory,
+            **quantised,
             dtype=dtype,
-            quantization_config=quantisation,
             device_map="auto",
             max_memory=_one_gpu(),
             attn_implementation="sdpa",
