@@ -18,7 +18,7 @@ from careful import CarefulScript
 from child import Contender
 from contest import Contest, Result
 from flops import MatrixRate, arithmetic
-from trainers import IGNORED, Outctl, Setting, Sft, TrainerPadded
+from trainers import IGNORED, Apart, Outctl, Setting, Sft, TrainerPadded
 from workload import WORKLOADS, short
 
 RATE = "matrix rate"
@@ -40,6 +40,7 @@ COMPARED = (
 TIMED = (
     Contender(RATE, _matrix_rate),
     *COMPARED,
+    Contender("outctl, nothing shared", Apart),
     Contender("careful script", CarefulScript, (1, 2, 4, 16)),
 )
 

@@ -192,6 +192,15 @@ class Outctl(Training):
         engine.train(self.adapted, self.loaded, self.plan, self.setting.samples, Path(folder), clock)
 
 
+class Apart(Outctl):
+    """outctl's trainer with a pass for each sample, gathered to the same steps: nothing is shared between prompts."""
+
+    def train(self, clock: Clock, folder: str, choice: Any) -> None:
+        """As the pipeline does, with one sample a pass."""
+        plan = self.plan.model_copy(update={"batch_size": 1, "accumulation": self.plan.batch_size})
+        engine.train(self.adapted, self.loaded, plan, self.setting.samples, Path(folder), clock)
+
+
 class SoftLabelTrainer(Trainer):  # type: ignore[misc]
     """`Trainer` with the soft-label cross-entropy over the words' first tokens behind each prompt."""
 
