@@ -192,13 +192,14 @@ def evaluate(
         _known("model", model, plan.models)
         _known("variant", variant, plan.variants)
         _known("case", case, plan.cases)
+        planned = _evaluation(plan, _spec(spec, config, "evaluate", model, variant, case), model, variant, case)
         job = EvaluationJob(
-            _spec(spec, config, "evaluate", model, variant, case),
-            model_dir or plan.layout.model(model),
-            samples or plan.layout.samples(case, "eval"),
-            adapter_dir or plan.layout.variant_adapter(model, variant),
-            output or plan.layout.records(model, variant, case),
-            checkpoints or plan.layout.checkpoints(),
+            planned.spec,
+            model_dir or planned.model_dir,
+            samples or planned.samples,
+            adapter_dir or planned.adapter,
+            output or planned.output,
+            checkpoints or planned.checkpoints,
         )
     with _progress() as progress:
         task = progress.add_task(f"{model} {variant} {case}", total=None)
@@ -209,26 +210,29 @@ def evaluate(
         )
 
 
-def _evaluations_beside(model: str, variant: str, case: str) -> "list[EvaluationJob]":
-    """What the run of the workflow that this job belongs to evaluates of the same model and variant; nothing by hand."""
+def _evaluation(plan: Plan, spec: Spec, model: str, variant: str, case: str) -> "EvaluationJob":
+    """An evaluation with everything where the workflow keeps it."""
     from outctl.evaluation.evaluate import EvaluationJob
 
+    layout = plan.layout
+    return EvaluationJob(
+        spec,
+        layout.model(model),
+        layout.samples(case, "eval"),
+        layout.variant_adapter(model, variant),
+        layout.records(model, variant, case),
+        layout.checkpoints(),
+    )
+
+
+def _evaluations_beside(model: str, variant: str, case: str) -> "list[EvaluationJob]":
+    """What the run of the workflow that this job belongs to evaluates of the same model and variant; nothing by hand."""
     if PLAN_VARIABLE not in os.environ:
         return []
     plan = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
-    layout = plan.layout
-    others = [names for names in evaluations_of_this_run(layout) if names[:2] == (model, variant) and names[2] != case]
-    return [
-        EvaluationJob(
-            plan.spec("evaluate", *names),
-            layout.model(model),
-            layout.samples(names[2], "eval"),
-            layout.variant_adapter(model, variant),
-            layout.records(*names),
-            layout.checkpoints(),
-        )
-        for names in others
-    ]
+    evaluations = evaluations_of_this_run(plan.layout)
+    others = [names for names in evaluations if names[:2] == (model, variant) and names[2] != case]
+    return [_evaluation(plan, plan.spec("evaluate", *names), *names) for names in others]
 
 
 ResultsDir = Annotated[

@@ -7,7 +7,7 @@ an interrupted evaluation's would be, and those jobs take them over without load
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from outctl.checkpoints import Stop, stopped
 from outctl.errors import OutctlError
-from outctl.evaluation.records import Record, read_records, write_records
+from outctl.evaluation.records import Progress, Record, read_records, write_records
 from outctl.files import copy_file
 from outctl.layout import beside
 from outctl.locks import BusyError, only_writer
@@ -27,8 +27,6 @@ from outctl.tasks.samples import Sample, read_samples
 if TYPE_CHECKING:
     from outctl.models.loading import LoadedModel
 
-Progress = Callable[[int, int], None]
-"""Told how many samples are done, of how many."""
 AHEAD = 150.0
 """Seconds since the loading began in which a job may turn to another one's case: within what its run time allows for that."""
 

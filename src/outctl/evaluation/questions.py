@@ -1,11 +1,11 @@
 """Put the samples of a case to a loaded model, and score what it answers."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from outctl.config import Evaluation
 from outctl.errors import OutctlError
-from outctl.evaluation.records import Record
+from outctl.evaluation.records import Progress, Record
 from outctl.evaluation.scoring import score
 from outctl.inference.own_words import OwnWords, answer_freely
 from outctl.inference.prompts import build_prompts
@@ -14,9 +14,6 @@ from outctl.inference.word_forms import token_texts
 from outctl.inference.word_probabilities import WordAnswer, answer_questions, common_beginning, word_questions
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Message, Sample
-
-Progress = Callable[[int, int], None]
-"""Told how many samples are done, of how many."""
 
 
 class CaseQuestions:

@@ -1,6 +1,6 @@
 """Records: what was measured for one sample by one model and variant."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from outctl.files import read_rows, write_jsonl
 
+Progress = Callable[[int, int], None]
+"""Told how many samples are done, of how many."""
 ROUNDING = 1e-3
 """How far a sum of probabilities that a model computes in float32 may be from what it should be."""
 Share = Annotated[float, Field(ge=0.0, le=1.0 + ROUNDING)]

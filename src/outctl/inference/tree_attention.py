@@ -144,14 +144,10 @@ def _beyond_trunk(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, keys:
     scores = rows.reshape(groups * blocks, -1, width) @ key_blocks.transpose(1, 2)
     by_node = scores.view(groups, blocks, -1, length, reach)
     by_node += mask.view(blocks, 1, length, reach).to(scores.dtype)
-    scores = by_node.view(groups, -1, reach)
-    if not trunk:
-        weights = scores.softmax(-1).to(value.dtype).view(groups * blocks, -1, reach)
-        mixed = (weights @ value_blocks).view(groups, -1, width)
-    else:
-        weights = torch.cat([rows @ key[:, :trunk].transpose(1, 2), scores], -1).softmax(-1).to(value.dtype)
-        of_block = weights[..., trunk:].reshape(groups * blocks, -1, reach)
-        mixed = weights[..., :trunk] @ value[:, :trunk] + (of_block @ value_blocks).view(groups, -1, width)
+    scores = torch.cat([rows @ key[:, :trunk].transpose(1, 2), by_node.view(groups, -1, reach)], -1)
+    weights = scores.softmax(-1).to(value.dtype)
+    of_block = weights[..., trunk:].reshape(groups * blocks, -1, reach)
+    mixed = weights[..., :trunk] @ value[:, :trunk] + (of_block @ value_blocks).view(groups, -1, width)
     by_head = mixed.view(groups, blocks, heads // groups, length, width).permute(1, 3, 0, 2, 4)
     return by_head.reshape(blocks * length, heads, width)[:size]
 
