@@ -2,9 +2,10 @@
 
 Every measurement is a process of its own that imports, loads, and says how long each took. Loaded are
 
-    bfloat16         a prepared model in the layout of the hub
-    nf4              the same, quantised while it is loaded
-    nf4 snapshot     its 4-bit weights as they were saved
+    bfloat16            a prepared model
+    nf4, quantised      the same, quantised by transformers while it is loaded, as every start does without snapshots
+    nf4, first load     the pipeline's first load, which quantises and writes a snapshot
+    nf4, snapshot       the pipeline's every later load
 
 and the evaluations of several cases are run in one process that loads once, and in one process each. Files are read once
 before, so they come from the page cache; repeats alternate between the ways, and the medians are reported. `--size 1b`
@@ -14,6 +15,7 @@ takes a random Llama with about a thousand million parameters in place of the em
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,14 +24,14 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 ROOT = Path(__file__).parent.parent
 EMBEDDED = ROOT / "resources" / "models" / "smollm2-135m-instruct"
-WAYS = ("bfloat16", "nf4", "nf4 snapshot")
+WAYS = ("bfloat16", "nf4, quantised", "nf4, first load", "nf4, snapshot")
 BILLION = {
     "vocab_size": 32000,
     "hidden_size": 2048,
@@ -47,29 +49,28 @@ def import_all() -> None:
     import outctl.models.loading  # noqa: F401
 
 
-def load_prepared(directory: Path, precision: Literal["bfloat16", "nf4"]) -> Any:
-    """Load a prepared model as the pipeline does."""
-    from outctl.models.loading import load_model
+def load(way: str, directory: Path) -> Any:
+    """Load a prepared model in one of `WAYS`."""
+    from outctl.models.loading import compute_dtype, load_model
+    from outctl.models.snapshots import FOLDER
 
-    loaded = load_model(directory, precision, chat=False)
+    if way == "nf4, quantised":
+        from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+        quantisation = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute_dtype(),
+        )
+        model = AutoModelForCausalLM.from_pretrained(
+            directory, quantization_config=quantisation, device_map="auto", attn_implementation="sdpa"
+        )
+        return model.eval(), AutoTokenizer.from_pretrained(directory)
+    if way == "nf4, first load":
+        shutil.rmtree(directory.parent / FOLDER, ignore_errors=True)
+    loaded = load_model(directory, "bfloat16" if way == "bfloat16" else "nf4", chat=False)
     return loaded.model, loaded.tokenizer
-
-
-def make_snapshot(directory: Path, snapshot: Path) -> None:
-    """Write a prepared model's 4-bit weights."""
-    model, tokenizer = load_prepared(directory, "nf4")
-    model.save_pretrained(snapshot)
-    tokenizer.save_pretrained(snapshot)
-
-
-def load_snapshot(snapshot: Path) -> Any:
-    """Load what `make_snapshot` wrote."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(
-        snapshot, device_map="auto", attn_implementation="sdpa", local_files_only=True
-    )
-    return model.eval(), AutoTokenizer.from_pretrained(snapshot, local_files_only=True)
 
 
 def evaluate_cases(model: Any, tokenizer: Any, cases: int, questions: int) -> None:
@@ -85,16 +86,14 @@ def evaluate_cases(model: Any, tokenizer: Any, cases: int, questions: int) -> No
         list(answer_questions(model, tokenizer, asked))
 
 
-def load_here(
-    way: Literal["bfloat16", "nf4", "nf4 snapshot"], directory: Path, cases: int, questions: int
-) -> dict[str, float]:
+def load_here(way: str, directory: Path, cases: int, questions: int) -> dict[str, float]:
     """Load in this process and evaluate some cases; seconds of each part, and the peak memory."""
     import resource
 
     start = time.perf_counter()
     import_all()
     imported = time.perf_counter()
-    model, tokenizer = load_snapshot(directory) if way == "nf4 snapshot" else load_prepared(directory, way)
+    model, tokenizer = load(way, directory)
     loaded = time.perf_counter()
     from outctl.inference.tree_forward import enable_trees
 
@@ -125,9 +124,6 @@ def in_process(**request: Any) -> dict[str, float]:
 def answer(request: dict[str, Any]) -> dict[str, float]:
     """What a fresh process does."""
     directory = Path(request["directory"])
-    if request["way"] == "write snapshot":
-        make_snapshot(directory, Path(request["snapshot"]))
-        return {}
     if request["way"] == "write model":
         write_model(directory)
         return {}
@@ -175,27 +171,30 @@ def alternating(ways: dict[str, Callable[[], dict[str, float]]], repeats: int) -
     return {name: medians(found) for name, found in runs.items()}
 
 
-def measure_all(directory: Path, snapshot: Path, cases: int, questions: int, repeats: int) -> dict[str, Any]:
+def measure_all(directory: Path, cases: int, questions: int, repeats: int) -> dict[str, Any]:
     """All figures of one model: each way of loading, and shared against separate loading."""
-    in_process(way="write snapshot", directory=str(directory), snapshot=str(snapshot))
-    for file in [*directory.iterdir(), *snapshot.iterdir()]:
+    for file in directory.glob("*.*"):
         file.read_bytes()
 
-    def load(way: str, count: int) -> dict[str, float]:
-        where = snapshot if way == "nf4 snapshot" else directory
-        return in_process(way=way, directory=str(where), cases=count, questions=questions)
+    def load_as(way: str, count: int) -> dict[str, float]:
+        return in_process(way=way, directory=str(directory), cases=count, questions=questions)
 
     def separately() -> dict[str, float]:
-        return {"process_s": sum(load("bfloat16", 1)["process_s"] for _ in range(cases))}
+        return {"process_s": sum(load_as("bfloat16", 1)["process_s"] for _ in range(cases))}
 
-    ways: dict[str, Callable[[], dict[str, float]]] = {way: partial(load, way, 0) for way in WAYS}
-    ways["shared"] = lambda: load("bfloat16", cases)
+    ways: dict[str, Callable[[], dict[str, float]]] = {way: partial(load_as, way, 0) for way in WAYS}
+    ways["shared"] = lambda: load_as("bfloat16", cases)
     ways["separate"] = separately
-    megabytes = {
-        place: sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
-        for place, folder in (("hub layout", directory), ("snapshot", snapshot))
-    }
     found = alternating(ways, repeats)
+    from outctl.models.snapshots import FOLDER
+
+    megabytes = {
+        place: sum(file.stat().st_size for file in files) / 1e6
+        for place, files in (
+            ("model", directory.glob("*.safetensors")),
+            ("snapshot", (directory.parent / FOLDER).rglob("*.safetensors")),
+        )
+    }
     return {"megabytes": megabytes, "cases": cases, "questions": questions, "repeats": repeats, "ways": found}
 
 
@@ -208,7 +207,7 @@ def table(models: dict[str, dict[str, Any]]) -> str:
     for name, figures in models.items():
         for way in WAYS:
             row = figures["ways"][way]
-            weights = figures["megabytes"]["snapshot" if way == "nf4 snapshot" else "hub layout"]
+            weights = figures["megabytes"]["snapshot" if way == "nf4, snapshot" else "model"]
             lines.append(
                 f"| {name} | {way} | {row['imports_s']:.1f} s | {row['load_s']:.2f} s | {row['check_s']:.2f} s "
                 f"| {row['process_s']:.1f} s | {row['peak_mb']:.0f} MB | {weights:.0f} MB |"
@@ -240,9 +239,13 @@ def main() -> None:
     for size in arguments.size:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            directory = arguments.model_dir.absolute() if size == "embedded" else prepare_billion(folder)
+            if size == "embedded":
+                # A copy, whose snapshots may be removed.
+                directory = Path(shutil.copytree(arguments.model_dir, folder / arguments.model_dir.name))
+            else:
+                directory = prepare_billion(folder)
             models["SmolLM2-135M" if size == "embedded" else "random Llama, 1 B"] = measure_all(
-                directory, folder / "snapshot", arguments.cases, arguments.questions, arguments.repeats
+                directory, arguments.cases, arguments.questions, arguments.repeats
             )
     print(table(models))
     if arguments.publish:
