@@ -21,6 +21,11 @@ REFERENCE_MODEL = "reference"
 RESULT_FOLDERS = ("adapters", "benchmarks", "checkpoints", "evaluations", "figures", "logs", "samples", "specs")
 """Folders of the pipeline below `results_dir`."""
 
+CLOSED = ("letters", "digits", "symbols", "names")
+"""Vocabularies of which no entry is a common word."""
+VOCABULARIES = ("common", "phrases", *CLOSED)
+"""Vocabularies that come with the package."""
+
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What models, cases and adapters may be called; names become parts of paths."""
 
@@ -154,6 +159,15 @@ class Registry(Section):
     """The models, by name."""
 
 
+class Gap(Section):
+    """Shares that are never asked for."""
+
+    min: int = Field(ge=1, le=99)
+    """Smallest of them, in per cent."""
+    max: int = Field(ge=1, le=99)
+    """Largest of them, in per cent."""
+
+
 class Percents(Section):
     """The shares that samples ask for."""
 
@@ -163,12 +177,22 @@ class Percents(Section):
     """Largest share of a word, in per cent."""
     step: int = Field(default=5, ge=1, le=50)
     """Shares are multiples of this, in per cent."""
+    gap: Gap | None = None
+    """Shares in between that are never asked for, so that another case can ask for them: `{min: 35, max: 65}`."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.min > self.max or self.min % self.step or 100 % self.step:
             raise ValueError("percents need min <= max, a min that is a multiple of step, and a step that divides 100")
+        if self.gap and not self.min <= self.gap.min <= self.gap.max <= self.max:
+            raise ValueError("a gap needs min <= max, both between the min and max of the shares")
         return self
+
+    def shares(self) -> tuple[int, ...]:
+        """All shares that a word may be asked for, in steps."""
+        every = range(self.min // self.step, self.max // self.step + 1)
+        gap = range(self.gap.min, self.gap.max + 1) if self.gap else range(0)
+        return tuple(share for share in every if share * self.step not in gap)
 
     def check_words(self, count: int) -> None:
         """Make sure that the shares of so many words can add up to 100 per cent.
@@ -176,9 +200,14 @@ class Percents(Section):
         Raises:
             ValueError: they cannot.
         """
-        if not count * self.min <= 100 <= count * (self.max // self.step * self.step):
+        sums = {0}
+        for _ in range(count):
+            sums = {total + share for total in sums for share in self.shares() if total + share <= 100 // self.step}
+        if 100 // self.step not in sums:
+            outside = f" outside {self.gap.min} to {self.gap.max} %" if self.gap else ""
             raise ValueError(
-                f"{count} words between {self.min} % and {self.max} % in steps of {self.step} % cannot add up to 100 %"
+                f"{count} words between {self.min} % and {self.max} % in steps of {self.step} %{outside} "
+                "cannot add up to 100 %"
             )
 
 
@@ -205,6 +234,9 @@ class GivenWords(Case):
     """How this case asks."""
     num_words: int = Field(default=2, ge=2, le=8)
     """Number of words a sample asks for."""
+    vocabulary: FilePath = "common"
+    """What the words are: `common` English words, `phrases` of two of them, `letters`, `digits`, `symbols`, first `names`;
+    or a UTF-8 file with a word or phrase a line, whose name ends in `.txt`."""
     vocabulary_size: int = Field(default=6000, ge=20, le=50_000)
     """How many of the most common English words samples draw from; function words are left out."""
     eval_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
@@ -245,7 +277,32 @@ class IclRandomWords(OwnWords):
     """Number of answered examples before the question, the same for all samples of the case."""
 
 
-CaseConfig = Annotated[GivenWords | RandomWords | IclRandomWords, Field(discriminator="kind")]
+class SuccessiveWords(Case):
+    """The question gives a distribution for each of two successive words; the answer is held against both at once."""
+
+    kind: Literal["successive_words"]
+    """How this case asks."""
+    vocabulary_size: int = Field(default=6000, ge=20, le=50_000)
+    """How many of the most common English words samples draw from, as in `given_words`."""
+    eval_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of the vocabulary that only evaluation uses."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.percents.check_words(2)
+        return self
+
+
+class Suppression(Case):
+    """The question asks for one of many, and to keep one of them under a share."""
+
+    kind: Literal["suppression"]
+    """How this case asks."""
+
+
+CaseConfig = Annotated[
+    GivenWords | RandomWords | IclRandomWords | SuccessiveWords | Suppression, Field(discriminator="kind")
+]
 
 
 class AdapterRecipe(Section):
@@ -319,6 +376,8 @@ class Statistics(Section):
     """Level of the intervals."""
     bootstrap_samples: int = Field(default=2000, ge=100, le=1_000_000)
     """Number of bootstrap resamples behind an interval of a mean."""
+    permutations: int = Field(default=9999, ge=99, le=10_000_000)
+    """Number of sign flips behind a p-value, where not all can be tried."""
 
 
 class Resources(Section):

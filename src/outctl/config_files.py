@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from outctl.config import Experiment, GivenWords, Registry
+from outctl.config import CLOSED, Experiment, GivenWords, Registry, SuccessiveWords
 from outctl.errors import OutctlError
 from outctl.strict_yaml import load_strictly
 
@@ -262,10 +262,15 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
                 ("adapters", adapter, "held_out_samples"),
                 f"{recipe.held_out_samples} kept back of {sum(recipe.cases.values())} samples leave none to train on",
             )
-    fractions = {name: case.eval_fraction for name, case in experiment.cases.items() if isinstance(case, GivenWords)}
-    for case, fraction in fractions.items():
-        # With another fraction, words that one case sets aside for evaluation would be trained on in the other.
-        first = next(iter(fractions))
-        if fraction != fractions[first]:
-            refuse(("cases", case, "eval_fraction"), f"{fraction} differs from cases.{first}: {fractions[first]}")
+    first: dict[str, str] = {}
+    for name, config in experiment.cases.items():
+        if not isinstance(config, GivenWords | SuccessiveWords):
+            continue
+        # Single words, phrases and a user's own words may be the same; letters and names are words apart.
+        vocabulary = getattr(config, "vocabulary", "common")
+        other = first.setdefault(vocabulary if vocabulary in CLOSED else "common", name)
+        fraction = getattr(experiment.cases[other], "eval_fraction", None)
+        if config.eval_fraction != fraction:
+            # Words that one case sets aside for evaluation would be trained on in the other.
+            refuse(("cases", name, "eval_fraction"), f"{config.eval_fraction} differs from cases.{other}: {fraction}")
     return experiment, registry

@@ -44,6 +44,18 @@ def conditional_tvd(log_p: Tensor, target: Tensor) -> Tensor:
     return 0.5 * (torch.softmax(log_p, -1) - target).abs().sum(-1)
 
 
+def excess(log_p: Tensor, target: Tensor) -> Tensor:
+    """Total variation distance to the nearest distribution over the words that gives the first one at most t_0.
+
+    That is max(0, p_0 - t_0) + (1 - sum_i p_i): what is too much can go to any other word, and *anything else* has to.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _check(log_p, target)
+    return (log_p[..., 0].exp() - target[..., 0]).clamp_min(0.0) + other_mass(log_p)
+
+
 def kl(log_p: Tensor, target: Tensor) -> Tensor:
     """Kullback-Leibler divergence KL(t || p) = sum_i t_i (log t_i - log p_i), t_i = 0 contributing nothing.
 

@@ -12,13 +12,17 @@ from outctl.checksums import Checksums
 from outctl.config import (
     BASELINE,
     Case,
+    CaseConfig,
     Experiment,
     GivenWords,
     LocalSource,
+    OwnWords,
     RandomWords,
     Registry,
     Section,
     Source,
+    SuccessiveWords,
+    Suppression,
     WheelSource,
 )
 from outctl.config_files import file_of, load_experiment
@@ -39,7 +43,10 @@ from outctl.specs import (
     SamplesSettings,
     Spec,
 )
+from outctl.tasks.shares import named_shares
+from outctl.tasks.splits import words_of_split
 from outctl.tasks.templates import Template, load_template, render
+from outctl.tasks.vocabularies import listed_words
 
 SPLITS = ("train", "eval")
 """The two splits of every case."""
@@ -57,12 +64,26 @@ def _contents(source: Source, checksums: Checksums) -> str | None:
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 
-class TemplateError(OutctlError):
-    """A case's template is missing or does not fit; names the case."""
+def _example_variables(case: CaseConfig) -> dict[str, Any]:
+    """Variables of some sample of a case, to try its template out."""
+    two = named_shares(["ark", "atom"], [70, 30])
+    match case:
+        case GivenWords():
+            return {"shares": named_shares(["ark"] * case.num_words, [50] * case.num_words)}
+        case SuccessiveWords():
+            return {"first": two, "second": two}
+        case Suppression():
+            return {"topic": "a ship", "word": "ark", "percent": 30}
+        case _:
+            return {"seed": 1, "percents": [70, 30]}
 
-    def __init__(self, case: str, message: str) -> None:
-        super().__init__(f"cases.{case}.template: {message}")
-        self.key = ("cases", case, "template")
+
+class CaseError(OutctlError):
+    """What a case names is missing or does not fit; names the case and the key."""
+
+    def __init__(self, case: str, key: str, message: str) -> None:
+        super().__init__(f"cases.{case}.{key}: {message}")
+        self.key = ("cases", case, key)
 
 
 class Plan:
@@ -105,25 +126,45 @@ class Plan:
         """Template of each case, tried out.
 
         Raises:
-            TemplateError: a template is missing, or does not fit its case.
+            CaseError: a template is missing, or does not fit its case.
         """
         templates = {}
         for name, case in self.experiment.cases.items():
             try:
                 template = load_template(case.template or case.kind)
-                if isinstance(case, GivenWords):
-                    shares = [{"word": "ark", "percent": 50}] * case.num_words
-                    render(template.question, shares=shares)
-                else:
-                    render(template.question, seed=1, percents=[70, 30])
+                variables = _example_variables(case)
+                render(template.question, **variables)
+                if case.kind == "suppression":
+                    if template.free is None:
+                        raise OutctlError("the template has no `free`, the question without a limit")
+                    render(template.free, **variables)
                 if case.kind == "icl_random_words":
                     if template.answer is None:
                         raise OutctlError("the template has no `answer`, which answered examples need")
-                    render(template.answer, word="ark", seed=1, percents=[70, 30])
+                    render(template.answer, word="ark", **variables)
             except OutctlError as error:
-                raise TemplateError(name, str(error)) from None
+                raise CaseError(name, "template", str(error)) from None
             templates[name] = template
         return templates
+
+    @cached_property
+    def vocabularies(self) -> dict[str, tuple[str, ...] | None]:
+        """The listed words of each case that draws words; None where they are the most common ones.
+
+        Raises:
+            CaseError: there is no such vocabulary, or too little is in it.
+        """
+        vocabularies: dict[str, tuple[str, ...] | None] = {}
+        for name, case in self.experiment.cases.items():
+            if isinstance(case, GivenWords):
+                try:
+                    vocabularies[name] = words = listed_words(case.vocabulary)
+                    for split in SPLITS:
+                        if words and (split == "eval" or case.train_samples):
+                            words_of_split(case, self.experiment.seed, split, words)
+                except OutctlError as error:
+                    raise CaseError(name, "vocabulary", str(error)) from None
+        return vocabularies
 
     def training_cases(self, adapter: str) -> list[str]:
         """Cases that an adapter trains on, in the order in which a training reads them."""
@@ -148,7 +189,7 @@ class Plan:
         """Tokens that an evaluation of a case processes, estimated."""
         config = self.experiment.cases[case]
         # Where the model picks its own words, they are looked for in several passes.
-        passes = 1 if isinstance(config, GivenWords) else 7
+        passes = 7 if isinstance(config, OwnWords) else 1
         return passes * config.eval_samples * self.prompt_tokens(case)
 
     def training_tokens(self, adapter: str) -> int:
@@ -283,6 +324,7 @@ class Plan:
             "experiment": self.experiment.model_dump(mode="json"),
             "registry": {"models": {name: self.registry.models[name].model_dump(mode="json") for name in self.models}},
             "templates": {name: template.model_dump(mode="json") for name, template in self.templates.items()},
+            "vocabularies": self.vocabularies,
             "sources": {name: self._fetch(name).contents for name in self.models},
             "versions": self._versions,
             "repairs": ["/".join([*job, repair]) for job, repair in self._repairs.items()],
@@ -309,6 +351,9 @@ class Plan:
                 content["versions"],
             )
             plan.templates = {name: Template.model_validate(text) for name, text in content["templates"].items()}
+            plan.vocabularies = {
+                name: None if words is None else tuple(words) for name, words in content["vocabularies"].items()
+            }
             plan._sources = content["sources"]
             for line in content["repairs"]:
                 *job, repair = line.split("/")
@@ -393,6 +438,10 @@ class Plan:
         count = config.train_samples if split == "train" else config.eval_samples
         # Neither split's samples depend on the other's count, nor on where the template was read from.
         own: dict[str, Any] = {"train_samples": 0, "eval_samples": 1, "template": None}
+        listed = self.vocabularies.get(case)
+        if isinstance(config, GivenWords) and listed is not None:
+            # Nor does it matter where the words were read from, or how many common ones there are.
+            own |= {name: GivenWords.model_fields[name].default for name in ("vocabulary", "vocabulary_size")}
         if split == "train":
             # Nothing is scored there, and only examples are drawn by rarity.
             own["tolerance"] = Case.model_fields["tolerance"].default
@@ -404,6 +453,7 @@ class Plan:
             count=count,
             case=config.model_copy(update=own),
             template=self.templates[case].model_dump(mode="json"),
+            words=None if listed is None else list(listed),
             seed=self.experiment.seed,
         )
 
@@ -430,7 +480,7 @@ def load_plan(data: Any, files: Sequence[Path], versions: Mapping[str, str] | No
     """
     plan = Plan(*load_experiment(data, files), versions)
     try:
-        _ = plan.templates
-    except TemplateError as mistake:
+        _ = plan.templates, plan.vocabularies
+    except CaseError as mistake:
         raise OutctlError(f"{file_of(mistake.key, data, files)}: {mistake}") from None
     return plan

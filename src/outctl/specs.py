@@ -30,13 +30,13 @@ STAGES = {
 
 PACKAGES = {
     "fetch-model": ("gguf", "safetensors", "tokenizers", "torch", "transformers"),
-    "make-samples": ("jinja2", "simplemma", "wordfreq"),
+    "make-samples": ("jinja2", "num2words", "simplemma", "wordfreq"),
     "finetune": ("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch", "transformers"),
     "evaluate": (
         *("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch", "transformers"),
         *("simplemma", "wordfreq"),
     ),
-    "aggregate-model": ("numpy", "scipy", "simplemma", "torch", "wordfreq"),
+    "aggregate-model": ("numpy", "scipy", "simplemma", "statsmodels", "torch", "wordfreq"),
     "aggregate": ("pandas",),
     "figures": ("matplotlib",),
 }
@@ -58,13 +58,17 @@ class FetchSettings(Section):
 
 
 class SamplesSettings(Section):
-    """Slice of `make-samples`: `case` has a sample count of the split alone, `template` is the template's content."""
+    """Slice of `make-samples`: `case` has no sample counts, `template` is the template's content.
+
+    `words` are those to draw from, where they are not the most common ones.
+    """
 
     case_name: str
     split: str
     count: int
     case: CaseConfig
     template: dict[str, Any]
+    words: list[str] | None = None
     seed: int
 
 

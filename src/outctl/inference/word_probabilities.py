@@ -40,6 +40,19 @@ def word_questions(
     return [WordQuestion(prompt.tokens, own) for prompt, own in zip(prompts, forms, strict=True)]
 
 
+def outcome_questions(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], outcomes: Sequence[Sequence[Sequence[str]]]
+) -> list[WordQuestion]:
+    """As `word_questions`, for outcomes that several words count for: an outcome has the forms of all its words."""
+    words = [[word for answers in own for word in answers] for own in outcomes]
+    questions = []
+    for question, own in zip(word_questions(tokenizer, prompts, words), outcomes, strict=True):
+        forms = iter(question.forms)
+        merged = [[form for _ in answers for form in next(forms)] for answers in own]
+        questions.append(WordQuestion(question.prompt, merged))
+    return questions
+
+
 @dataclass(frozen=True)
 class WordLayout:
     """Where the probabilities of B questions' words stand in the logits (P, V) at the P nodes of a tree that matter.

@@ -9,7 +9,8 @@ from outctl.evaluation.records import Record, read_records
 from outctl.files import write_json
 from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, write_provenance
-from outctl.results.summary import defined, paired_difference, reference_rows, summarise
+from outctl.results.comparisons import compare, corrected
+from outctl.results.summary import defined, reference_rows, summarise
 from outctl.specs import AggregateSettings, Spec
 from outctl.tasks.samples import read_samples
 
@@ -47,17 +48,7 @@ def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
             summary.append(summarise(model, variant, case, found, statistics, seed))
             records[variant][case] = [record.model_dump(mode="json") for record in found]
             if variant != BASELINE:
-                difference = paired_difference(by_variant[BASELINE], found, statistics, seed)
-                comparisons.append(
-                    {
-                        "model": model,
-                        "variant": variant,
-                        "case_type": case,
-                        "tvd_difference": difference.value,
-                        "tvd_difference_low": None if difference.low != difference.low else difference.low,
-                        "tvd_difference_high": None if difference.high != difference.high else difference.high,
-                    }
-                )
+                comparisons.append(compare(by_variant[BASELINE], found, statistics, seed))
     weights = {found["base_weights_hash"] for own in provenance.values() for found in own.values()}
     if len(weights) > 1:
         raise OutctlError(f"evaluations of {model} were made on {len(weights)} different weights; run them again")
@@ -66,7 +57,7 @@ def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
         {
             "model": model,
             "summary": [defined(row) for row in summary],
-            "comparisons": comparisons,
+            "comparisons": [defined(row) for row in corrected(comparisons)],
             "records": records,
             "provenance": {
                 "spec_hash": spec.hash,
