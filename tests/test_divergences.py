@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr
 from torch import Tensor
 
-from outctl.divergences import REVERSE_KL_FLOOR, conditional_tvd, js, kl, other_mass, reverse_kl, tvd
+from outctl.divergences import REVERSE_KL_FLOOR, conditional_tvd, excess, js, kl, other_mass, reverse_kl, tvd
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 ALL: list[Divergence] = [tvd, conditional_tvd, kl, reverse_kl, js]
@@ -229,3 +229,17 @@ def test_shapes_must_match(divergence: Divergence) -> None:
 def test_reverse_kl_refuses_a_floor_outside_0_and_1(floor: float) -> None:
     with pytest.raises(ValueError, match="floor must lie between 0 and 1"):
         reverse_kl(log_of(0.5, 0.5), share(0.5, 0.5), floor)
+
+
+@pytest.mark.parametrize(
+    ("p", "limit", "expected"),
+    [((0.05, 0.9), 0.1, 0.05), ((0.4, 0.5), 0.1, 0.4), ((0.4, 0.6), 0.4, 0.0), ((0.0, 0.0), 0.1, 1.0)],
+)
+def test_excess_is_the_distance_to_the_nearest_distribution_under_the_limit(
+    p: tuple[float, float], limit: float, expected: float
+) -> None:
+    log_p, target = torch.tensor(p).log(), torch.tensor([limit, 1.0 - limit])
+    assert excess(log_p, target).item() == pytest.approx(expected, abs=1e-6)
+    allowed = torch.linspace(0.0, limit, 10_001)
+    nearest = tvd(log_p.expand(10_001, 2), torch.stack([allowed, 1.0 - allowed], -1)).min()
+    assert nearest.item() == pytest.approx(expected, abs=1e-4)

@@ -49,10 +49,12 @@ def score(
         target.sort(reverse=True)
     log_p = torch.tensor([value for _, value in answers], dtype=torch.float64)
     wanted = torch.tensor(target, dtype=torch.float64)
-    distance = divergences.excess if sample.at_most else divergences.tvd
-    tvd = distance(log_p, wanted).item()
-    # Divided by their mass, the words leave nothing to *anything else*.
-    conditional = distance(torch.log_softmax(log_p, -1), wanted).item()
+    if sample.at_most:
+        tvd = divergences.excess(log_p, wanted).item()
+        conditional = divergences.excess(log_p.log_softmax(-1), wanted).item()
+    else:
+        tvd = divergences.tvd(log_p, wanted).item()
+        conditional = divergences.conditional_tvd(log_p, wanted).item()
     valid = None if sample.words is not None else words_are_valid([word for word, _ in answers], sample.max_zipf)
     # The published rule knows no limits.
     sad = None if sample.at_most else sad_score(top_tokens, sample.target, sample.tolerance + ROUNDING, sample.words)
