@@ -7,18 +7,25 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 BASELINE = "baseline"
+TEMPERATURE = "temperature"
+"""The variant that is the baseline at its best temperature."""
+DEVIATION = "base_model_deviation"
+"""The evaluation of that name, which has samples as cases have."""
 REFERENCES = ("uniform", "majority")
 """Names of the reference rows: what a model would score that always splits evenly, or always says the likelier word."""
 
 REFERENCE_MODEL = "reference"
 """What stands in the model column of a reference row."""
 
-RESULT_FOLDERS = ("adapters", "benchmarks", "checkpoints", "evaluations", "figures", "logs", "samples", "specs")
+RESULT_FOLDERS = (
+    *("adapters", "agreement", "benchmarks", "checkpoints", "deviation", "evaluations", "figures", "logs", "retention"),
+    *("samples", "specs", "temperatures"),
+)
 """Folders of the pipeline below `results_dir`."""
 
 CLOSED = ("letters", "digits", "symbols", "names")
@@ -48,8 +55,14 @@ def _check_model_name(name: str) -> str:
 
 
 def _check_adapter_name(name: str) -> str:
-    if name.lower() in (BASELINE, *REFERENCES):
-        raise ValueError(f"{name!r} is taken: {BASELINE} and {', '.join(REFERENCES)} are rows of every table")
+    if name.lower() in (BASELINE, TEMPERATURE, *REFERENCES):
+        raise ValueError(f"{name!r} is taken: {', '.join((BASELINE, TEMPERATURE, *REFERENCES))} are rows of tables")
+    return _check_name(name)
+
+
+def _check_case_name(name: str) -> str:
+    if name.lower() == DEVIATION:
+        raise ValueError(f"{name!r} is taken: it is an evaluation of its own, with a section of that name")
     return _check_name(name)
 
 
@@ -81,6 +94,7 @@ def _check_output_path(path: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
+CaseName = Annotated[str, AfterValidator(_check_case_name)]
 ModelName = Annotated[str, AfterValidator(_check_model_name)]
 AdapterName = Annotated[str, AfterValidator(_check_adapter_name)]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_check_path)]
@@ -310,6 +324,9 @@ class AdapterRecipe(Section):
 
     cases: dict[Name, int] = Field(min_length=1)
     """The cases it trains on, each with how many of the case's training samples it takes."""
+    targets: Literal["asked", "shuffled", "even"] = "asked"
+    """What it learns to answer: the shares that are `asked` for, or, as controls, those of another sample (`shuffled`), or
+    always an `even` split."""
     loss: LossName = "kl"
     """Divergence between target and answer. For cases in which the model picks the words it compares by rank."""
     steps: int = Field(ge=1, le=1_000_000_000)
@@ -357,6 +374,63 @@ class AdapterRecipe(Section):
         return self
 
 
+class Sweep(Section):
+    """A recipe in many variations, each an adapter of its own: what control depends on."""
+
+    base: AdapterName
+    """The adapter whose recipe is varied."""
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)] | Annotated[dict[Name, Any], Field(min_length=1)]] = (
+        Field(min_length=1)
+    )
+    """Keys of the recipe, each with its values; values that are lists themselves need names: `{early: [0, 1], late: [2, 3]}`.
+    `samples` is the number of training samples of the recipe's case. Of several keys, all combinations are made. The
+    adapters are called after the sweep and the values: `rank-4`."""
+
+
+class BaseModelDeviation(Section):
+    """Asked to continue a text and then to break off with what a base model would not say."""
+
+    samples: int = Field(default=32, ge=1, le=100_000)
+    """Number of questions, half of them excerpts, half patterns."""
+    files: list[FilePath] = []
+    """Texts of your own to take excerpts from, beside those that come with installed packages."""
+    reference: ModelName | None = None
+    """The model whose likeliest words do not count as breaking off; each model's own base weights by default."""
+    max_new_tokens: int = Field(default=200, ge=10, le=10_000)
+    """Length of an answer at most, in tokens."""
+
+
+class Retention(Section):
+    """What training broke elsewhere: neutral prompts and held-out text."""
+
+    prompts: int = Field(default=32, ge=2, le=10_000)
+    """Number of neutral prompts."""
+    answer_tokens: int = Field(default=16, ge=1, le=1000)
+    """Positions of the baseline's own answer at which the two distributions are compared."""
+    files: list[FilePath] = []
+    """Texts of your own to measure perplexity on, beside those of the package."""
+
+
+class Agreement(Section):
+    """Whether sampled answers agree with the exact probabilities."""
+
+    cases: list[Name] = Field(min_length=1)
+    """The cases to sample answers of."""
+    samples: int = Field(default=20, ge=1, le=1_000_000)
+    """Number of questions of each case, the first ones."""
+    draws: int = Field(default=200, ge=10, le=1_000_000)
+    """Answers to each question."""
+
+
+class TemperatureScaling(Section):
+    """The baseline with its logits divided by a temperature that is fitted on training samples: a control."""
+
+    case: Name
+    """The case whose training samples it is fitted on."""
+    samples: int = Field(default=64, ge=2, le=1000)
+    """How many of them."""
+
+
 class Evaluation(Section):
     """How models are asked."""
 
@@ -397,10 +471,20 @@ class Experiment(Section):
 
     models: list[ModelName] = Field(min_length=1)
     """Models of the registry to run."""
-    cases: Annotated[dict[Name, CaseConfig], AfterValidator(_check_distinct)] = Field(min_length=1)
+    cases: Annotated[dict[CaseName, CaseConfig], AfterValidator(_check_distinct)] = Field(min_length=1)
     """The cases: named ways of asking."""
     adapters: Annotated[dict[AdapterName, AdapterRecipe], AfterValidator(_check_distinct)] = Field(default={})
     """The adapters, trained for each model and compared with its baseline."""
+    sweeps: Annotated[dict[Name, Sweep], AfterValidator(_check_distinct)] = Field(default={})
+    """Variations of recipes, which expand into further adapters."""
+    base_model_deviation: BaseModelDeviation | None = None
+    """Also ask every model and adapter to break off a text; not asked without this section."""
+    retention: Retention | None = None
+    """Also measure what training changed elsewhere; not measured without this section."""
+    agreement: Agreement | None = None
+    """Also sample answers, and hold them against the exact probabilities; not done without this section."""
+    temperature_scaling: TemperatureScaling | None = None
+    """Also measure the baseline at its best temperature, as the variant `temperature`; not done without this section."""
     registry: FilePath = "config/models.yaml"
     """Path of the model registry."""
     results_dir: OutputPath = "results"
@@ -430,3 +514,17 @@ class Experiment(Section):
                 "take the place of results"
             )
         return self
+
+    def unfit(self, recipe: AdapterRecipe) -> tuple[tuple[str, ...], str] | None:
+        """Why a recipe cannot be trained on the cases that there are: its key, and a message; None if it can."""
+        for case, count in recipe.cases.items():
+            available = self.cases[case].train_samples
+            if not 0 < count <= available:
+                return ("cases", case), f"{count} samples asked for, and cases.{case}.train_samples is {available}"
+        total = sum(recipe.cases.values())
+        if total <= recipe.held_out_samples:
+            return (
+                ("held_out_samples",),
+                f"{recipe.held_out_samples} kept back of {total} samples leave none to train on",
+            )
+        return None

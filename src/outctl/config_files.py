@@ -4,7 +4,7 @@ import difflib
 import reprlib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +223,14 @@ def load_registry(path: Path) -> Registry:
     return validate(Registry, read_yaml(path), [path])
 
 
+def _cases_of_sections(experiment: Experiment) -> Iterator[tuple[Key, str]]:
+    if experiment.agreement:
+        for position, case in enumerate(experiment.agreement.cases):
+            yield ("agreement", "cases", position), case
+    if experiment.temperature_scaling:
+        yield ("temperature_scaling", "case"), experiment.temperature_scaling.case
+
+
 def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Registry]:
     """Check an experiment, the registry that it names, and every name by which one part refers to another.
 
@@ -250,18 +258,15 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
             hint = nearest(model, list(registry.models))
             refuse(("models", position), f"{model!r} is not in {experiment.registry}; {hint}")
     for adapter, recipe in experiment.adapters.items():
-        for case, count in recipe.cases.items():
-            key = ("adapters", adapter, "cases", case)
+        for case in recipe.cases:
             if case not in experiment.cases:
-                refuse(key, f"there is no such case; {nearest(case, list(experiment.cases))}")
-            available = experiment.cases[case].train_samples
-            if not 0 < count <= available:
-                refuse(key, f"{count} samples asked for, and cases.{case}.train_samples is {available}")
-        if sum(recipe.cases.values()) <= recipe.held_out_samples:
-            refuse(
-                ("adapters", adapter, "held_out_samples"),
-                f"{recipe.held_out_samples} kept back of {sum(recipe.cases.values())} samples leave none to train on",
-            )
+                hint = nearest(case, list(experiment.cases))
+                refuse(("adapters", adapter, "cases", case), f"there is no such case; {hint}")
+        if unfit := experiment.unfit(recipe):
+            refuse(("adapters", adapter, *unfit[0]), unfit[1])
+    for key, name in _cases_of_sections(experiment):
+        if name not in experiment.cases:
+            refuse(key, f"there is no case {name!r}; {nearest(name, list(experiment.cases))}")
     first: dict[str, str] = {}
     for name, config in experiment.cases.items():
         if not isinstance(config, GivenWords | SuccessiveWords):

@@ -11,6 +11,8 @@ from typing import Any, Self
 from outctl.checksums import Checksums
 from outctl.config import (
     BASELINE,
+    TEMPERATURE,
+    AdapterRecipe,
     Case,
     CaseConfig,
     Experiment,
@@ -43,6 +45,7 @@ from outctl.specs import (
     SamplesSettings,
     Spec,
 )
+from outctl.sweeps import SweepError, all_recipes
 from outctl.tasks.shares import named_shares
 from outctl.tasks.splits import words_of_split
 from outctl.tasks.templates import Template, load_template, render
@@ -116,10 +119,19 @@ class Plan:
         """Cases of the experiment."""
         return list(self.experiment.cases)
 
+    @cached_property
+    def recipes(self) -> dict[str, AdapterRecipe]:
+        """The recipe of each adapter, those of sweeps included.
+
+        Raises:
+            SweepError: a sweep cannot be expanded.
+        """
+        return all_recipes(self.experiment)
+
     @property
     def variants(self) -> list[str]:
-        """The baseline and every adapter."""
-        return [BASELINE, *self.experiment.adapters]
+        """The baseline, the baseline at its best temperature where it is asked for, and every adapter."""
+        return [BASELINE, *([TEMPERATURE] if self.experiment.temperature_scaling else []), *self.recipes]
 
     @cached_property
     def templates(self) -> dict[str, Template]:
@@ -168,7 +180,7 @@ class Plan:
 
     def training_cases(self, adapter: str) -> list[str]:
         """Cases that an adapter trains on, in the order in which a training reads them."""
-        return sorted(self.experiment.adapters[adapter].cases)
+        return sorted(self.recipes[adapter].cases)
 
     def training_files(self, adapter: str) -> list[Path]:
         """Sample files that an adapter trains on."""
@@ -194,14 +206,14 @@ class Plan:
 
     def training_tokens(self, adapter: str) -> int:
         """Tokens that a training processes, estimated, in units of a forward pass: forward and backward count three times."""
-        recipe = self.experiment.adapters[adapter]
+        recipe = self.recipes[adapter]
         length = max(self.prompt_tokens(case) for case in recipe.cases)
         measured = (recipe.steps // recipe.measure_every + 1) * recipe.held_out_samples
         return length * (3 * recipe.steps * recipe.batch_size * recipe.accumulation + measured)
 
     def sample_files(self) -> list[tuple[str, str]]:
         """Case and split of every sample file that some job reads."""
-        trained = {case for recipe in self.experiment.adapters.values() for case in recipe.cases}
+        trained = {case for recipe in self.recipes.values() for case in recipe.cases}
         return [(case, split) for case in self.cases for split in SPLITS if split == "eval" or case in trained]
 
     def spec(self, stage: str, *names: str) -> Spec:
@@ -236,7 +248,7 @@ class Plan:
         for case, split in self.sample_files():
             yield "make-samples", case, split
         for model in self.models:
-            for adapter in self.experiment.adapters:
+            for adapter in self.recipes:
                 yield "finetune", model, adapter
             for variant in self.variants:
                 for case in self.cases:
@@ -403,7 +415,7 @@ class Plan:
             case "make-samples", (case, split):
                 return self._samples(case, split), []
             case "finetune", (model, adapter):
-                recipe = self.experiment.adapters[adapter]
+                recipe = self.recipes[adapter]
                 settings = FinetuneSettings(model=model, loading=self._loading(model), adapter=adapter, recipe=recipe)
                 samples = [("make-samples", name, "train") for name in sorted(recipe.cases)]
                 return settings, [("fetch-model", model), *samples]
@@ -480,7 +492,7 @@ def load_plan(data: Any, files: Sequence[Path], versions: Mapping[str, str] | No
     """
     plan = Plan(*load_experiment(data, files), versions)
     try:
-        _ = plan.templates, plan.vocabularies
-    except CaseError as mistake:
+        _ = plan.templates, plan.vocabularies, plan.recipes
+    except (CaseError, SweepError) as mistake:
         raise OutctlError(f"{file_of(mistake.key, data, files)}: {mistake}") from None
     return plan

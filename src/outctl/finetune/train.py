@@ -1,6 +1,7 @@
 """Train one LoRA adapter for one model: `Trainer` of transformers, with the losses on word distributions."""
 
 import os
+import random
 import shutil
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from outctl import divergences
 from outctl.checkpoints import Stop, newest_sealed, seal, stopped
 from outctl.config import AdapterRecipe
 from outctl.errors import OutctlError
-from outctl.evaluation.statistics import control_slope
+from outctl.evaluation.statistics import mean_interval, slope_interval
 from outctl.files import copy_directory, whole_directory, write_jsonl
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES, distribution_loss, match_ranked
@@ -39,6 +40,9 @@ from outctl.models.lora import compute_in_input_type
 from outctl.provenance import check_upstream, is_made, write_provenance
 from outctl.specs import FinetuneSettings, Spec
 from outctl.tasks.samples import Sample, read_samples
+
+CONFIDENCE, RESAMPLES = 0.95, 1000
+"""Of the intervals in a training's log."""
 
 
 def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: Path, checkpoints: Path) -> None:
@@ -61,6 +65,7 @@ def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: 
         check_upstream(spec, f"make-samples/{case}/train", beside(file))
     chosen = _chosen_samples(recipe, samples)
     to_train, held_out = split_held_out_by_case(chosen, recipe.held_out_samples)
+    to_train = with_targets(to_train, recipe.targets, recipe.seed)
     if len(to_train) < recipe.batch_size:
         raise OutctlError(
             f"{len(to_train)} samples are left to train on, fewer than batch_size: {recipe.batch_size}; "
@@ -131,6 +136,33 @@ def split_held_out_by_case(cases: Sequence[Sequence[Sample]], count: int) -> tup
     first = [sample for samples in cases for sample in samples[:share]]
     rest = [sample for samples in cases for sample in samples[share:]]
     return split_held_out([*first, *rest], len(first))
+
+
+def with_targets(samples: Sequence[Sample], targets: str, seed: int) -> list[Sample]:
+    """The samples with the targets that a recipe trains on; what the questions ask for stays as it is.
+
+    Args:
+        samples: samples to train on.
+        targets: `asked` leaves them alone; `shuffled` gives each the target of another one with as many words; `even` gives
+            all words the same.
+        seed: seed of the shuffling.
+    """
+    if targets == "asked":
+        return list(samples)
+    if targets == "even":
+        return [
+            sample.model_copy(update={"target": [1 / len(sample.target)] * len(sample.target)}) for sample in samples
+        ]
+    alike: dict[int, list[int]] = {}
+    for number, sample in enumerate(samples):
+        alike.setdefault(len(sample.target), []).append(number)
+    given = list(samples)
+    for numbers in alike.values():
+        order = random.Random(f"{seed}/targets").sample(numbers, len(numbers))
+        # Each takes the next one's in a random circle, so that none keeps its own by chance of the draw.
+        for number, other in zip(order, [*order[1:], order[0]], strict=True):
+            given[number] = samples[number].model_copy(update={"target": samples[other].target})
+    return given
 
 
 def linear_names(model: Any) -> list[str]:
@@ -272,19 +304,26 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         model.eval()
         given: list[float] = []
         wanted: list[float] = []
-        tvd = mass = 0.0
+        distances: list[float] = []
+        mass = 0.0
         size = self.recipe.batch_size
         for start in range(0, len(self.held_out), size):
             log_p, target, by_rank = self.word_log_p(model, self.held_out[start : start + size])
             log_p, target = match_ranked(log_p, target, by_rank)
-            tvd += divergences.tvd(log_p, target).sum().item()
+            distances += divergences.tvd(log_p, target).tolist()
             mass += log_p.exp().sum().item()
             given += log_p.softmax(-1)[:, 0].tolist()
             wanted += target[:, 0].tolist()
         model.train()
-        count = len(self.held_out)
-        slope = control_slope(wanted, given)
-        return {"held_out_tvd": tvd / count, "held_out_slope": slope, "held_out_mass": mass / count}
+        tvd = mean_interval(distances, CONFIDENCE, RESAMPLES, self.recipe.seed)
+        slope = slope_interval(wanted, given, CONFIDENCE, RESAMPLES, self.recipe.seed)
+        numbers = {"held_out_tvd": tvd, "held_out_slope": slope}
+        ends = {
+            f"{name}{end}": value
+            for name, interval in numbers.items()
+            for end, value in zip(("", "_low", "_high"), interval, strict=True)
+        }
+        return ends | {"held_out_mass": mass / len(self.held_out)}
 
 
 class _Measurements(TrainerCallback):  # type: ignore[misc]
@@ -324,7 +363,11 @@ class _Checkpoints(TrainerCallback):  # type: ignore[misc]
         seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
-LOGGED = ("loss", "learning_rate", "grad_norm", "held_out_tvd", "held_out_slope", "held_out_mass")
+LOGGED = (
+    *("loss", "learning_rate", "grad_norm"),
+    *(f"held_out_{name}{end}" for name in ("tvd", "slope") for end in ("", "_low", "_high")),
+    "held_out_mass",
+)
 """What a line of `training.jsonl` holds beside step and samples, in this order."""
 
 
