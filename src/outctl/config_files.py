@@ -257,6 +257,10 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
         if model not in registry.models:
             hint = nearest(model, list(registry.models))
             refuse(("models", position), f"{model!r} is not in {experiment.registry}; {hint}")
+    reference = experiment.base_model_deviation.reference if experiment.base_model_deviation else None
+    if reference is not None and reference not in registry.models:
+        hint = nearest(reference, list(registry.models))
+        refuse(("base_model_deviation", "reference"), f"{reference!r} is not in {experiment.registry}; {hint}")
     for adapter, recipe in experiment.adapters.items():
         for case in recipe.cases:
             if case not in experiment.cases:

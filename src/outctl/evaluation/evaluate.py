@@ -43,6 +43,7 @@ class EvaluationJob:
         output: the records' file.
         checkpoints: where the records of finished samples are kept meanwhile; an evaluation of the same specification
             goes on behind them.
+        temperature: file with the temperature to ask at; None asks at 1.
     """
 
     spec: Spec
@@ -51,6 +52,7 @@ class EvaluationJob:
     adapter: Path | None
     output: Path
     checkpoints: Path
+    temperature: Path | None = None
 
     @property
     def settings(self) -> EvaluateSettings:
@@ -79,6 +81,8 @@ class EvaluationJob:
         if self.adapter is not None:
             adapter = f"finetune/{settings.model}/{settings.variant}"
             check_upstream(self.spec, adapter, self.adapter / "provenance.json")
+        if self.temperature is not None:
+            check_upstream(self.spec, f"fit-temperature/{settings.model}", beside(self.temperature))
         questions = read_samples(self.samples)
         if questions[0].case != settings.case_name:
             raise OutctlError(f"{self.samples}: samples of {questions[0].case}, not of {settings.case_name}")
