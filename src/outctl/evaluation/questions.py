@@ -22,11 +22,13 @@ class CaseQuestions:
     Args:
         loaded: the model, which `enable_trees` has seen.
         samples: the questions.
+        temperature: what the model's logits are divided by; 1 asks it as it is.
     """
 
-    def __init__(self, loaded: LoadedModel, samples: Sequence[Sample]) -> None:
+    def __init__(self, loaded: LoadedModel, samples: Sequence[Sample], temperature: float = 1.0) -> None:
         self.loaded = loaded
         self.samples = samples
+        self.temperature = temperature
         self.prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
         self.beginning = CachedTree(loaded.model, common_beginning([prompt.tokens for prompt in self.prompts]))
 
@@ -77,6 +79,7 @@ class CaseQuestions:
             evaluation.tokens_per_pass,
             evaluation.top_tokens,
             self.beginning,
+            self.temperature,
         )
 
     def _answers_of_its_own(
@@ -89,6 +92,7 @@ class CaseQuestions:
             evaluation.tokens_per_pass,
             top=evaluation.top_tokens,
             trunk=self.beginning,
+            temperature=self.temperature,
         )
 
     def _scored(
