@@ -107,6 +107,12 @@ def test_nothing_is_compared_where_a_single_outcome_is_expected() -> None:
     assert (found.chi_square, found.p_value, found.degrees_of_freedom) == (None, None, 0)
 
 
+def test_probabilities_that_sum_to_1_but_for_rounding_are_compared() -> None:
+    found = compare(record([0.7001, 0.3001], [0.6, 0.4]), [70, 30], draws=100)
+    assert found.chi_square == pytest.approx(0.0, abs=1e-4)
+    assert found.tvd_exact_sampled == pytest.approx(0.0, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("expected", "groups"),
     [
@@ -115,6 +121,7 @@ def test_nothing_is_compared_where_a_single_outcome_is_expected() -> None:
         ([50.0, 44.0, 3.0, 3.0], [[2, 3], [1], [0]]),
         ([4.0, 50.0, 4.5, 41.5], [[0, 2], [3], [1]]),
         ([60.0, 36.0, 2.0, 1.0, 1.0], [[4, 3, 2, 1], [0]]),
+        ([3.0, 3.0, 90.0, 4.0], [[0, 1, 3], [2]]),
         ([95.0, 5.0], [[1], [0]]),
         ([0.0, 40.0, 60.0], [[0, 1], [2]]),
     ],
