@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from plain_inference import all_answers
+from plain_inference import all_answers, plain_log_probability
 
 from outctl.inference.own_words import answer_freely, fold, own_words
 from outctl.inference.prompts import Prompt, build_prompts
@@ -137,6 +137,19 @@ def test_words_and_their_exact_probabilities_in_one_go(
     for (_, answer), other in zip(found, expected, strict=True):
         assert answer.log_probabilities == pytest.approx(other.log_probabilities, abs=2e-5)
         assert [token for token, _ in answer.top_tokens] == [token for token, _ in other.top_tokens]
+
+
+@pytest.mark.parametrize(("temperature", "words"), [(0.25, ["kan", "ark"]), (1.0, ["ark", "kan"])])
+def test_the_search_is_at_the_temperature_that_the_words_are_measured_at(
+    temperature: float, words: list[str], bigram_model: BigramModel
+) -> None:
+    """Three forms of *ark* are likelier than the one of *kan*, but each is less likely."""
+    loaded = bigram_model({START: {"kan": 0.4, "ark": 0.2, "Ark": 0.2, " ark": 0.2}})
+    (prompt,) = ask(loaded, "or")
+    ((own, answer),) = answer_freely(loaded.model, loaded.tokenizer, [prompt], temperature=temperature)
+    assert own.words == words
+    expected = [plain_log_probability(loaded.model, loaded.tokenizer, prompt, word, temperature) for word in words]
+    assert answer.log_probabilities == pytest.approx([value.item() for value in expected], abs=1e-4)
 
 
 def test_no_other_word_of_the_embedded_model_is_likelier(real_model: LoadedModel) -> None:

@@ -28,11 +28,13 @@ class CaseQuestions:
     Args:
         loaded: the model, which `enable_trees` has seen.
         samples: the questions.
+        temperature: what the model's logits are divided by; 1 asks it as it is.
     """
 
-    def __init__(self, loaded: LoadedModel, samples: Sequence[Sample]) -> None:
+    def __init__(self, loaded: LoadedModel, samples: Sequence[Sample], temperature: float = 1.0) -> None:
         self.loaded = loaded
         self.samples = samples
+        self.temperature = temperature
         self.prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
         free = [number for number, sample in enumerate(samples) if sample.free_messages]
         asked = [samples[number].free_messages or [] for number in free]
@@ -92,6 +94,7 @@ class CaseQuestions:
             evaluation.tokens_per_pass,
             evaluation.top_tokens,
             self.beginning,
+            self.temperature,
         )
 
     def _answers_of_its_own(
@@ -104,6 +107,7 @@ class CaseQuestions:
             evaluation.tokens_per_pass,
             top=evaluation.top_tokens,
             trunk=self.beginning,
+            temperature=self.temperature,
         )
 
     def _scored(

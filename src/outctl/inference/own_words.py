@@ -127,6 +127,7 @@ def answer_freely(
     count: int = 2,
     top: int = 0,
     trunk: CachedTree | None = None,
+    temperature: float = 1.0,
 ) -> Iterator[tuple[OwnWords, WordAnswer]]:
     """The `count` likeliest whole words behind each prompt, and their exact probabilities.
 
@@ -138,6 +139,7 @@ def answer_freely(
         count: how many words to find.
         top: how many of the likeliest first tokens to report, with their probabilities.
         trunk: a beginning of all prompts; what they have in common if None.
+        temperature: what all logits are divided by, in the search too; 1 asks the model as it is.
 
     Yields:
         Words and answer of each prompt, in their order.
@@ -148,9 +150,9 @@ def answer_freely(
         tokens = [prompt.tokens for prompt in part]
         # The prompts are computed once; the search and the measurement both go on from there.
         begun = _begun(beginning, tokens)
-        found = _search(begun, tokenizer, tokens, count)
+        found = _search(begun, tokenizer, tokens, count, temperature)
         questions = word_questions(tokenizer, part, [own.words for own in found])
-        return list(zip(found, answer_below(begun, tokenizer, questions, top), strict=True))
+        return list(zip(found, answer_below(begun, tokenizer, questions, top, temperature), strict=True))
 
     done = 0
     for run in _runs([prompt.tokens for prompt in prompts], tokens_per_pass or tokens_that_fit(model), beginning.tree):
@@ -190,7 +192,11 @@ def _begun(beginning: CachedTree, prompts: Sequence[tuple[int, ...]]) -> CachedT
 
 
 def _search(
-    begun: CachedTree, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[tuple[int, ...]], count: int
+    begun: CachedTree,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[tuple[int, ...]],
+    count: int,
+    temperature: float = 1.0,
 ) -> list[OwnWords]:
     """The likeliest words behind prompts that are begun in a tree; the tree stays as it is."""
     branches = begun.copy()
@@ -199,18 +205,20 @@ def _search(
         unsure = [search for search in searches if not search.done(count)]
         if not unsure:
             break
-        _extend(branches, tokenizer, unsure)
+        _extend(branches, tokenizer, unsure, temperature)
     return [OwnWords(search.likeliest(count), search.dropped + sum(search.unfinished.values())) for search in searches]
 
 
-def _extend(branches: CachedTree, tokenizer: PreTrainedTokenizerBase, searches: Sequence[_Search]) -> None:
+def _extend(
+    branches: CachedTree, tokenizer: PreTrainedTokenizerBase, searches: Sequence[_Search], temperature: float
+) -> None:
     """Extend the likeliest unfinished words of each search by one token."""
     chosen = [(search, tokens, mass) for search in searches for tokens, mass in search.take()]
     nodes = [
         branches.tree.insert(tokens, search.prompt_end)[-1] if tokens else search.prompt_end
         for search, tokens, _ in chosen
     ]
-    probabilities = branches.logits_at(nodes).softmax(-1)
+    probabilities = (branches.logits_at(nodes) / temperature).softmax(-1)
     size = probabilities.shape[-1]
     continuations = word_continuations(tokenizer, size).to(probabilities.device)
     starts = word_starts(tokenizer, size).to(probabilities.device)
