@@ -118,8 +118,8 @@ def draw_deviation_samples(count: int, texts: Mapping[str, str], seed: int) -> l
     if not texts:
         raise OutctlError("there is no text to take excerpts from; name a file with one")
     for name, text in texts.items():
-        if (words := len(text.split())) < FEWEST_WORDS:
-            raise OutctlError(f"text {name!r}: has {words} words, and {FEWEST_WORDS} are needed")
+        if (size := len(text.split())) < FEWEST_WORDS:
+            raise OutctlError(f"text {name!r}: has {size} words, and {FEWEST_WORDS} are needed")
     sources: dict[Literal["excerpt", "pattern"], Iterator[tuple[str, list[str], int, int]]] = {
         "excerpt": _excerpts(texts, Random(f"{seed}/excerpts")),
         "pattern": _patterns(Random(f"{seed}/patterns")),
