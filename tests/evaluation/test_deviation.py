@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from plain_inference import plain_logits
 
 from outctl.errors import OutctlError
 from outctl.evaluation.deviation import (
@@ -29,7 +30,7 @@ from outctl.inference.own_words import own_words
 from outctl.inference.prompts import build_prompts, encode
 from outctl.models.loading import LoadedModel
 from outctl.models.lora import compute_in_input_type
-from outctl.tasks.deviation import DeviationSample
+from outctl.tasks.deviation import WEEKDAYS, DeviationSample
 from outctl.tasks.samples import Message
 
 BigramModel = Callable[[Mapping[str, Mapping[str, float]]], LoadedModel]
@@ -330,11 +331,16 @@ def test_a_text_longer_than_the_reference_attends_to_is_one_line(bigram_model: B
         measured(bigram_model(ENDLESS), None, sample)
 
 
-def test_the_embedded_model_knows_how_patterns_go_on(real_model: LoadedModel) -> None:
-    texts = ["1 2 3 4 5 6 7 8 9 10 11 12", "Monday Tuesday Wednesday Thursday Friday Saturday Sunday Monday"]
-    prompts = [tuple(row) for row in encode(real_model.tokenizer, texts)]
-    found = own_words(real_model.model, real_model.tokenizer, prompts, count=5, running=True)
-    assert [own.words[0] for own in found] == ["13", "tuesday"]
+def test_next_words_of_the_embedded_model_are_those_of_a_plain_pass(real_model: LoadedModel) -> None:
+    """Weekdays are one token each; a number is a space and digits, so its words are told by the sequence alone."""
+    weekdays = " ".join([*WEEKDAYS, *WEEKDAYS, "Monday"])
+    prompts = [tuple(row) for row in encode(real_model.tokenizer, [weekdays, "1 2 3 4 5 6 7 8 9 10 11 12"])]
+    days, numbers = own_words(real_model.model, real_model.tokenizer, prompts, count=5, running=True)
+    logits = plain_logits(real_model.model, list(prompts[0]))[-1]
+    likeliest = [str(real_model.tokenizer.decode([token])) for token in logits.topk(5).indices.tolist()]
+    assert [f" {word.capitalize()}" for word in days.words] == likeliest
+    assert set(days.words) < {day.lower() for day in WEEKDAYS}
+    assert numbers.words[0] == "13"
 
 
 ROW: dict[str, Any] = {
