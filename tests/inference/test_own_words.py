@@ -8,7 +8,7 @@ import pytest
 from plain_inference import all_answers, plain_log_probability
 
 from outctl.inference.own_words import answer_freely, fold, own_words
-from outctl.inference.prompts import Prompt, build_prompts
+from outctl.inference.prompts import Prompt, build_prompts, plain_prompts
 from outctl.inference.word_forms import token_texts
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.models.loading import LoadedModel
@@ -195,3 +195,26 @@ def test_own_words_can_be_measured_side_by_side(bigram_model: BigramModel) -> No
     words = words_of(loaded)
     (question,) = word_questions(loaded.tokenizer, ask(loaded, "or"), [words])
     assert len(question.forms) == 2
+
+
+def next_words(loaded: LoadedModel, text: str, running: bool = True) -> list[str]:
+    (prompt,) = plain_prompts(loaded.tokenizer, [text])
+    (found,) = own_words(loaded.model, loaded.tokenizer, [prompt.tokens], running=running)
+    return found.words
+
+
+def test_in_running_text_a_token_without_a_space_goes_on_with_the_last_word(bigram_model: BigramModel) -> None:
+    """Behind "kan", *ansas* would make it "kanansas"."""
+    loaded = bigram_model({"kan": {"ansas": 0.5, " ark": 0.3, " ": 0.2}, " ": {"om": 1.0}})
+    assert next_words(loaded, "kan") == ["ark", "om"]
+    assert next_words(loaded, "kan", running=False) == ["ansas", "ark"]
+
+
+def test_numbers_are_words_of_running_text_alone(tiny_model: Callable[..., LoadedModel]) -> None:
+    loaded = tiny_model("qwen2", 1)
+    digits = {str(digit) for digit in range(10)}
+    (prompt,) = plain_prompts(loaded.tokenizer, ["ark"])
+    (running,) = own_words(loaded.model, loaded.tokenizer, [prompt.tokens], count=100, running=True)
+    (answer,) = own_words(loaded.model, loaded.tokenizer, [prompt.tokens], count=100)
+    assert {word for word in running.words if word[0].isdigit()} & digits
+    assert not [word for word in answer.words if word[0].isdigit()]
