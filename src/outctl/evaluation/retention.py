@@ -24,7 +24,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from outctl.divergences import full_kl
 from outctl.errors import OutctlError
-from outctl.evaluation.statistics import Interval, mean_interval
+from outctl.evaluation.statistics import mean_interval
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.prompts import Prompt, build_prompts, encode, leading_bos
 from outctl.inference.tree_forward import length_limits
@@ -144,8 +144,11 @@ class _Statistics(NamedTuple):
     seed: int
 
     def estimate(self, values: Sequence[float]) -> Estimate:
-        interval: Interval = mean_interval(values, *self)
-        return Estimate(value=_finite(interval.value), low=_finite(interval.low), high=_finite(interval.high))
+        """Mean and interval; undefined where one of the values is."""
+        if not all(map(math.isfinite, values)):
+            return Estimate(value=None, low=None, high=None)
+        value, low, high = map(_finite, mean_interval(values, *self))
+        return Estimate(value=value, low=low, high=high)
 
 
 def measure_retention(

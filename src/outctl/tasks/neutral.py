@@ -1,13 +1,11 @@
 """What training should leave as it was: neutral prompts, and passages of prose that no training sees."""
 
 from collections.abc import Sequence
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from outctl.config_files import read_yaml
 from outctl.errors import OutctlError
+from outctl.tasks.neutral_data import PROMPTS, TEXTS
 from outctl.tasks.samples import Message
 from outctl.tasks.words import belongs_to_eval
 
@@ -15,11 +13,6 @@ EVAL_PROMPTS = 0.5
 """Share of the neutral prompts that only evaluation asks."""
 LARGEST_TEXT = 1_000_000
 """Bytes of a text file; far more than is measured of it, and a device given by mistake would be read for ever."""
-
-
-@lru_cache(maxsize=2)
-def _package_data(name: str) -> Any:
-    return read_yaml(Path(str(resources.files(__package__).joinpath(name))))
 
 
 def neutral_prompts(split: Literal["train", "eval"], seed: int = 0) -> list[list[Message]]:
@@ -30,8 +23,7 @@ def neutral_prompts(split: Literal["train", "eval"], seed: int = 0) -> list[list
         seed: seed of the split. Splits of different seeds do overlap, so training and evaluation take the same one,
             whatever the seeds of samples and recipes: the default.
     """
-    prompts: list[str] = _package_data("neutral.yaml")
-    own = [text for text in prompts if belongs_to_eval(seed, text, EVAL_PROMPTS) == (split == "eval")]
+    own = [text for text in PROMPTS if belongs_to_eval(seed, text, EVAL_PROMPTS) == (split == "eval")]
     return [[Message(role="user", content=text)] for text in own]
 
 
@@ -44,7 +36,7 @@ def held_out_texts(files: Sequence[Path] = ()) -> dict[str, str]:
     Raises:
         OutctlError: a file is missing, unreadable, empty or far too large, or a name is there twice.
     """
-    texts: dict[str, str] = dict(_package_data("held_out.yaml"))
+    texts = dict(TEXTS)
     for path in files:
         if str(path) in texts:
             raise OutctlError(f"{path}: there is a text of this name already; list it once, or rename the file")
