@@ -78,7 +78,12 @@ def test_computing_the_base_leaves_the_model_as_it_was(tiny_model_dir: TinyModel
     model, prompts = adapted(tiny_model_dir())
     trainable = {name for name, weight in model.named_parameters() if weight.requires_grad}
     state, before = torch.get_rng_state(), plain_log_p(model, prompts)
+    training = []
+    hook = model.register_forward_pre_hook(lambda module, _: training.append(module.training))
     retention = Retention(model, prompts, per_step=4, seed=0)
+    hook.remove()
+    # Models with dropout of their own would give the base of every prompt another random part.
+    assert training == [False] * 3
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(plain_log_p(model, prompts), before)
     assert {name for name, weight in model.named_parameters() if weight.requires_grad} == trainable != set()

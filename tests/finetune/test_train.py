@@ -341,25 +341,30 @@ def test_without_a_weight_nothing_of_retention_is_computed_and_no_bit_changes(
     assert content["zero"] == content["left_out"] != content["one"]
 
 
-def test_a_training_with_retention_that_was_killed_goes_on_to_the_same_bytes(by_hand: Callable[..., ByHand]) -> None:
-    recipe = {"steps": 60, "dropout": 0.2, "accumulation": 2, "measure_every": 14, "retention_weight": 0.5}
-    experiment = by_hand(recipe | {"retention_prompts": 7})
-    command = ("finetune", "tiny", "tuned")
-    assert experiment.run(*command, "--output", "whole", "--checkpoints", "elsewhere")[0] == 0
-    checkpoints, adapter = experiment.plan.layout.checkpoints(), experiment.plan.layout.adapter("tiny", "tuned")
-    process = experiment.start(*command)
-    while not set(checkpoints.glob("*/checkpoint-*/seal.json")) and process.poll() is None:
-        time.sleep(0.01)
-    assert process.poll() is None, process.communicate()
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not adapter.exists()
-    code, out, error = experiment.run(*command)
-    assert code == 0, error
-    assert out.count("'loss'") < 30
-    assert "retention_kl" in rows(adapter)[-1]
+def test_a_training_with_retention_goes_on_from_its_checkpoint_to_the_same_bytes(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Seven does not divide the number of prompts, and neither do the steps before the checkpoint make whole rounds.
+    recipe = {"steps": 24, "dropout": 0.2, "accumulation": 2, "retention_weight": 0.5, "retention_prompts": 7}
+    spec = spec_for({"given": 24}, checkpoint_every=10, **recipe)
+    model, samples = tiny_model_dir("llama"), given_samples(24)
+    whole = train(tmp_path, model, samples, spec, "whole")
+    asked, numbers, last = [], Retention.numbers, 13
+
+    def until_cut_off(retention: Retention, step: int) -> list[int]:
+        asked.append(step)
+        if step == last:
+            raise KeyboardInterrupt
+        return numbers(retention, step)
+
+    monkeypatch.setattr(Retention, "numbers", until_cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, model, samples, spec, "cut")
+    last = 24
+    cut = train(tmp_path, model, samples, spec, "cut")
+    assert asked == [*range(14), *range(10, 24)]
     for name in COMPARED:
-        assert (adapter / name).read_bytes() == (experiment.folder / "whole" / name).read_bytes(), name
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def trainer_for(directory: Path, folder: Path, **options: Any) -> DistributionTrainer:
