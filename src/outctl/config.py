@@ -345,6 +345,11 @@ class AdapterRecipe(Section):
     """Decay of the adapter's weights (AdamW)."""
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Norm to which gradients are clipped."""
+    retention_weight: float = Field(default=0.0, ge=0.0)
+    """Weight of the retention term, which is added to the loss: the mean KL divergence from the model without adapter to the
+    one with it, over all next tokens behind neutral prompts. 0 leaves it out."""
+    retention_prompts: int = Field(default=8, ge=1, le=1_000_000_000)
+    """Neutral prompts in each step's retention term; the last step of each round through them takes those that are left."""
     rank: int = Field(default=16, ge=1, le=1_000_000_000)
     """Rank of the adapter."""
     alpha: float = Field(default=32.0, gt=0.0)

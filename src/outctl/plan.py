@@ -107,7 +107,9 @@ class Plan:
     def fetched(self) -> list[str]:
         """Models whose weights are needed: those of the experiment, and the reference of `base_model_deviation`."""
         deviation = self.experiment.base_model_deviation
-        return list(dict.fromkeys([*self.models, *([deviation.reference] if deviation and deviation.reference else [])]))
+        return list(
+            dict.fromkeys([*self.models, *([deviation.reference] if deviation and deviation.reference else [])])
+        )
 
     @property
     def cases(self) -> list[str]:

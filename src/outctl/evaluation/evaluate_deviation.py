@@ -31,9 +31,7 @@ def evaluate_deviation(
     settings = job.spec.settings_as(DeviationSettings)
     upstream = [("make-deviation-samples", beside(samples))]
     if settings.reference is not None and reference_dir is not None:
-        check_upstream(
-            job.spec, f"fetch-model/{settings.reference}", reference_dir / "provenance.json", whole=False
-        )
+        check_upstream(job.spec, f"fetch-model/{settings.reference}", reference_dir / "provenance.json", whole=False)
 
     def measure(loaded: "LoadedModel", output: Path) -> None:
         from outctl.evaluation.deviation import measure_deviation, write_deviation_records

@@ -28,7 +28,8 @@ def evaluate_retention(job: ModelJob) -> None:
 
         result = measure_retention(
             loaded,
-            neutral_prompts("eval", settings.seed)[: settings.prompts],
+            # Split by the seed that trainings split by too, whatever the experiment's.
+            neutral_prompts("eval")[: settings.prompts],
             settings.texts,
             settings.answer_tokens,
             settings.evaluation.tokens_per_pass,
