@@ -5,9 +5,6 @@ from pathlib import Path
 
 from outctl.config import BASELINE, DEVIATION, TEMPERATURE
 
-FIGURES = ("calibration", "tvd")
-"""Names of the figures."""
-
 
 def beside(output: Path) -> Path:
     """The provenance file beside an output that is one file."""

@@ -231,6 +231,27 @@ class Plan:
         passes = 7 if isinstance(config, OwnWords) else 1
         return passes * config.eval_samples * self.prompt_tokens(case)
 
+    def temperature_tokens(self) -> int:
+        """Tokens that fitting a temperature processes, estimated."""
+        scaling = self.experiment.temperature_scaling
+        return scaling.samples * self.prompt_tokens(scaling.case) if scaling else 0
+
+    def deviation_tokens(self) -> int:
+        """Tokens that asking to break off processes, estimated; one after the other, which takes longer than at once."""
+        config = self.experiment.base_model_deviation
+        return 10 * config.samples * (150 + config.max_new_tokens) if config else 0
+
+    def retention_tokens(self) -> int:
+        """Tokens that measuring retention processes, estimated: everything is read with and without the adapter."""
+        config = self.experiment.retention
+        characters = sum(map(len, self.texts["retention"].values()))
+        return 2 * (characters // 3 + config.prompts * (60 + 10 * config.answer_tokens)) if config else 0
+
+    def agreement_tokens(self, case: str) -> int:
+        """Tokens that sampling answers processes, estimated at three tokens an answer."""
+        config = self.experiment.agreement
+        return config.samples * (7 * self.prompt_tokens(case) + 30 * config.draws) if config else 0
+
     def training_tokens(self, adapter: str) -> int:
         """Tokens that a training processes, estimated, in units of a forward pass: forward and backward count three times."""
         recipe = self.recipes[adapter]

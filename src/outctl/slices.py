@@ -85,7 +85,7 @@ def slice_of(plan: "Plan", stage: str, names: tuple[str, ...]) -> "tuple[Section
         case "evaluate-agreement", (model, variant, case):
             return _agreement(plan, model, variant, case)
         case "aggregate-model", (model,):
-            upstream = [("evaluate", model, variant, case) for variant in plan.variants for case in plan.cases]
+            upstream: list[Job] = [("evaluate", model, name, case) for name in plan.variants for case in plan.cases]
             upstream += [("make-samples", case, "eval") for case in plan.cases]
             upstream += [("finetune", model, adapter) for adapter in plan.recipes]
             upstream += [("fit-temperature", model)] if experiment.temperature_scaling else []

@@ -27,6 +27,8 @@ def mean_interval(values: Sequence[float], confidence: float, resamples: int, se
     mean = float(data.mean())
     if data.size == 1:
         return Interval(mean, np.nan, np.nan)
+    if np.ptp(data) == 0.0:
+        return Interval(mean, mean, mean)
     result = stats.bootstrap(
         (data,),
         np.mean,
@@ -36,6 +38,15 @@ def mean_interval(values: Sequence[float], confidence: float, resamples: int, se
         rng=np.random.default_rng(seed),
     )
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def t_interval(values: Sequence[float], confidence: float) -> Interval:
+    """Mean with Student's t interval, for few values such as one a seed; no interval for a single one."""
+    data = np.asarray(values, dtype=np.float64)
+    if data.size < 2:
+        return Interval(float(data.mean()) if data.size else NAN, NAN, NAN)
+    reach = float(stats.t.ppf(0.5 + confidence / 2.0, data.size - 1) * stats.sem(data))
+    return Interval(float(data.mean()), float(data.mean()) - reach, float(data.mean()) + reach)
 
 
 def rate_interval(successes: int, trials: int, confidence: float) -> Interval:

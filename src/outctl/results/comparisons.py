@@ -2,11 +2,22 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from outctl.config import Statistics
 from outctl.evaluation.records import Record
-from outctl.evaluation.statistics import holm, mcnemar_pvalue, mean_interval, sign_flip_pvalue, slope_difference
+from outctl.evaluation.statistics import (
+    NAN,
+    control_slope,
+    holm,
+    mcnemar_pvalue,
+    mean_interval,
+    sign_flip_pvalue,
+    slope_difference,
+    standard_deviation,
+    t_interval,
+)
 from outctl.results.summary import conditional_share
 
 
@@ -101,3 +112,71 @@ def corrected(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
         row.model_copy(update={"tvd_p_holm": first, "within_tolerance_p_holm": second})
         for row, first, second in zip(rows, tvd, within, strict=True)
     ]
+
+
+class SeedRow(BaseModel):
+    """One row of `output_control_seeds.csv`: trainings that differ in their seed alone. Undefined numbers are NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    model: str
+    """The model."""
+    variant: str
+    """The first of the adapters."""
+    case_type: str
+    """The case."""
+    num_seeds: int
+    """How many trainings."""
+    num_trials: int
+    """Samples that each of them answered."""
+    avg_tvd: float
+    """Mean total variation distance over seeds and samples."""
+    avg_tvd_low: float
+    """Lower end of its interval over seeds (Student's t)."""
+    avg_tvd_high: float
+    """Upper end of its interval over seeds."""
+    std_between_seeds: float
+    """Standard deviation of the seeds' mean distances."""
+    std_between_samples: float
+    """Standard deviation of the samples' distances, each the mean over seeds."""
+    std_left: float
+    """Standard deviation of what neither seed nor sample accounts for: one seed misses one sample, another another."""
+    control_slope: float
+    """Mean over seeds of the slope of control."""
+    control_slope_std: float
+    """Standard deviation of the seeds' slopes."""
+
+
+def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> SeedRow:
+    """Tell the spread between seeds from that between samples.
+
+    Args:
+        repeats: the records of each training on one case, on the same samples in the same order.
+        confidence: level of the interval.
+    """
+    first = repeats[0][0]
+    distances = np.array([[record.tvd for record in records] for records in repeats])
+    by_seed, by_sample = distances.mean(axis=1), distances.mean(axis=0)
+    left = distances - by_seed[:, None] - by_sample[None, :] + distances.mean()
+    slopes = [
+        control_slope([record.target[0] for record in records], [conditional_share(record) for record in records])
+        for records in repeats
+    ]
+    seeds, samples = distances.shape
+    freedom = (seeds - 1) * (samples - 1)
+    interval = t_interval(by_seed.tolist(), confidence)
+    return SeedRow(
+        model=first.model,
+        variant=first.variant,
+        case_type=first.case,
+        num_seeds=seeds,
+        num_trials=samples,
+        avg_tvd=interval.value,
+        avg_tvd_low=interval.low,
+        avg_tvd_high=interval.high,
+        std_between_seeds=standard_deviation(by_seed.tolist()),
+        std_between_samples=standard_deviation(by_sample.tolist()),
+        std_left=float(np.sqrt((left**2).sum() / freedom)) if freedom else NAN,
+        control_slope=float(np.mean(slopes)),
+        control_slope_std=standard_deviation(slopes),
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from outctl.config import BASELINE, REFERENCE_MODEL, REFERENCES, Statistics
+from outctl.config import BASELINE, REFERENCE_MODEL, REFERENCES, TEMPERATURE, Statistics
 from outctl.evaluation.records import Record
 from outctl.evaluation.references import reference_records
 from outctl.evaluation.statistics import NAN, Interval, mean_interval, rate_interval, slope_interval, standard_deviation
@@ -20,7 +20,7 @@ class SummaryRow(BaseModel):
     model: str
     """The model; `reference` in reference rows."""
     variant: str
-    """`baseline`, an adapter, or a reference (`uniform`, `majority`)."""
+    """`baseline`, `temperature` (the baseline at its best temperature), an adapter, or a reference (`uniform`, `majority`)."""
     case_type: str
     """The case."""
     fine_tuned: bool
@@ -140,7 +140,7 @@ def summarise(
             "model": model,
             "variant": variant,
             "case_type": case,
-            "fine_tuned": model != REFERENCE_MODEL and variant != BASELINE,
+            "fine_tuned": model != REFERENCE_MODEL and variant not in (BASELINE, TEMPERATURE),
             "num_trials": len(records),
             "num_correct": correct,
             "num_incorrect": len(records) - correct,

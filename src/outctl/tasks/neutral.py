@@ -7,7 +7,7 @@ from typing import Literal
 from outctl.errors import OutctlError
 from outctl.tasks.neutral_data import PROMPTS, TEXTS
 from outctl.tasks.samples import Message
-from outctl.tasks.words import belongs_to_eval
+from outctl.tasks.splits import belongs_to_eval
 
 EVAL_PROMPTS = 0.5
 """Share of the neutral prompts that only evaluation asks."""
