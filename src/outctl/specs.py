@@ -157,23 +157,43 @@ class TemperatureSettings(Section):
     evaluation: Evaluation
 
 
-class AggregateSettings(Section):
+class Compared(Section):
+    """The variants that results compare.
+
+    Attributes:
+        variants: all variants, in the order of the tables.
+        trained_on: the cases that each adapter trained on.
+        sweeps: of each sweep its adapters, and of those the label of each key that is varied.
+    """
+
+    variants: list[str]
+    trained_on: dict[str, list[str]]
+    sweeps: dict[str, dict[str, dict[str, str]]]
+
+    @property
+    def adapters(self) -> list[str]:
+        """The adapters in the order of the tables, which a specification keeps of lists alone."""
+        return [variant for variant in self.variants if variant in self.trained_on]
+
+    def ordered_sweeps(self) -> dict[str, dict[str, dict[str, str]]]:
+        """The sweeps in that order, as are the adapters of each."""
+        own = {name: [adapter for adapter in self.adapters if adapter in found] for name, found in self.sweeps.items()}
+        names = sorted(own, key=lambda name: self.adapters.index(own[name][0]))
+        return {name: {adapter: self.sweeps[name][adapter] for adapter in own[name]} for name in names}
+
+
+class AggregateSettings(Compared):
     """Slice of `aggregate-model` and `aggregate`, with the spec hash that each result must bear.
 
     Attributes:
-        trained_on: the cases that each adapter trained on.
         repeats: adapters that differ in their seed alone, under the name of the first.
-        sweeps: of each sweep its adapters, and of those the label of each key that is varied.
         deviation, retention: whether these were measured.
         agreement: the cases whose answers were sampled.
     """
 
     models: list[str]
-    variants: list[str]
     cases: list[str]
-    trained_on: dict[str, list[str]]
     repeats: dict[str, list[str]]
-    sweeps: dict[str, dict[str, dict[str, str]]]
     deviation: bool
     retention: bool
     agreement: list[str]
@@ -181,15 +201,12 @@ class AggregateSettings(Section):
     seed: int
 
 
-class FiguresSettings(Section):
+class FiguresSettings(Compared):
     """Slice of `figures`."""
 
     figures: list[str]
     models: list[str]
-    variants: list[str]
     cases: list[str]
-    trained_on: dict[str, list[str]]
-    sweeps: dict[str, dict[str, dict[str, str]]]
 
 
 Settings = TypeVar("Settings", bound=Section)

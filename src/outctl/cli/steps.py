@@ -124,15 +124,10 @@ def evaluate(
     """Measure the exact word probabilities of a model, with or without an adapter, on the samples of a case."""
     from outctl.evaluation.evaluate import EvaluationJob, evaluate_case
 
-    if spec and model_dir and samples and output and checkpoints and (adapter_dir or variant == BASELINE):
-        job = EvaluationJob(
-            spec_of(spec, config, "evaluate", model, variant, case),
-            model_dir,
-            samples,
-            adapter_dir,
-            output,
-            checkpoints,
-        )
+    asked_with = adapter_dir or temperature or variant == BASELINE
+    if spec and model_dir and samples and output and checkpoints and asked_with:
+        found = spec_of(spec, config, "evaluate", model, variant, case)
+        job = EvaluationJob(found, model_dir, samples, adapter_dir, output, checkpoints, temperature)
     else:
         plan = plan_of(config)
         known("model", model, plan.models)

@@ -63,7 +63,7 @@ def aggregate(spec: Spec, layout: Layout) -> None:
             "summaries": summaries,
             "comparisons": comparisons,
             "matrix": matrix.astype(object).where(matrix.notna(), None).to_dict("records"),
-            "sweeps": settings.sweeps,
+            "sweeps": settings.ordered_sweeps(),
             "temperatures": {model: own["temperature"] for model, own in results.items() if own["temperature"]},
             **further,
             "provenance": {

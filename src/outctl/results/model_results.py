@@ -103,7 +103,7 @@ def _output_control(
 
 def _learning_curves(settings: AggregateSettings, model: str, layout: Layout, spec: Spec) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for adapter in settings.trained_on:
+    for adapter in settings.adapters:
         # The weights are large, and nothing here depends on them.
         check_upstream(spec, f"finetune/{model}/{adapter}", layout.provenance("finetune", model, adapter), whole=False)
         rows += learning_curve(model, adapter, list(read_jsonl(layout.adapter(model, adapter) / "training.jsonl")))
@@ -133,7 +133,7 @@ def _retention(settings: AggregateSettings, model: str, layout: Layout, check: C
     if not settings.retention:
         return None
     results = {}
-    for adapter in settings.trained_on:
+    for adapter in settings.adapters:
         check("evaluate-retention", model, adapter)
         results[adapter] = read_json(layout.retention(model, adapter))
     return {"summary": [defined(retention_row(content)) for content in results.values()], "results": results}

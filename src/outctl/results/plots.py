@@ -105,13 +105,19 @@ def matrix(results: dict[str, Any], settings: FiguresSettings) -> Figure:
                     for variant in settings.variants
                 ]
             )
-            axis.imshow(values, cmap=colours, vmin=0.0, vmax=1.0, aspect="auto")
+            # A slope beyond 1 is as far from control as one below it.
+            shade = values if metric == "avg_tvd" else 1.0 - np.abs(values - 1.0)
+            axis.imshow(shade, cmap=colours, vmin=0.0, vmax=1.0, aspect="auto")
             for (row, column), value in np.ndenumerate(values):
-                light = (value if metric == "avg_tvd" else 1.0 - value) > 0.5
+                light = (shade[row, column] if metric == "avg_tvd" else 1.0 - shade[row, column]) > 0.5
                 text = "-" if np.isnan(value) else f"{value:.2f}"
                 axis.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if light else "black")
                 if settings.cases[column] in settings.trained_on.get(settings.variants[row], []):
-                    axis.add_patch(Rectangle((column - 0.47, row - 0.45), 0.94, 0.9, fill=False, linewidth=1.8))
+                    axis.add_patch(
+                        Rectangle(
+                            (column - 0.47, row - 0.45), 0.94, 0.9, fill=False, linewidth=2.0, edgecolor="#d55e00"
+                        )
+                    )
             axis.set_xticks(range(len(settings.cases)), settings.cases, rotation=45, ha="right", fontsize=7)
             axis.set_yticks(range(len(settings.variants)), settings.variants, fontsize=7)
             axis.set_title(f"{model}: {label}", fontsize=8)
@@ -124,7 +130,7 @@ def learning_curves(results: dict[str, Any], settings: FiguresSettings) -> Figur
     figure, axes = plt.subplots(
         len(settings.models), 2, figsize=(7.2, 2.6 * len(settings.models)), squeeze=False, layout="constrained"
     )
-    adapters = list(settings.trained_on)
+    adapters = settings.adapters
     for line, model in zip(axes.tolist(), settings.models, strict=True):
         for axis, name, label in zip(line, ("tvd", "slope"), ("TVD", "slope of control"), strict=True):
             for colour, adapter in zip(COLOURS[1:] * len(adapters), adapters, strict=False):
@@ -144,6 +150,8 @@ def learning_curves(results: dict[str, Any], settings: FiguresSettings) -> Figur
                     linewidth=0,
                 )
             axis.set(title=model, xlabel="training samples seen", ylabel=f"{label}, samples kept back")
+            if name == "tvd":
+                axis.set_ylim(0.0, 1.02)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -153,7 +161,7 @@ def sweeps(results: dict[str, Any], settings: FiguresSettings) -> Figure:
     figure, axes = plt.subplots(
         len(settings.sweeps), 2, figsize=(7.2, 2.6 * len(settings.sweeps)), squeeze=False, layout="constrained"
     )
-    for line, (sweep, adapters) in zip(axes.tolist(), settings.sweeps.items(), strict=True):
+    for line, (sweep, adapters) in zip(axes.tolist(), settings.ordered_sweeps().items(), strict=True):
         names = [", ".join(f"{key} {label}" for key, label in own.items()) for own in adapters.values()]
         for axis, metric, title in zip(
             line, ("avg_tvd", "control_slope"), ("mean TVD", "slope of control"), strict=True
@@ -173,6 +181,8 @@ def sweeps(results: dict[str, Any], settings: FiguresSettings) -> Figure:
                         axis.vlines(place, row[f"{metric}_low"], row[f"{metric}_high"], color=colour, linewidth=1.2)
             axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=7)
             axis.set(title=sweep, ylabel=title)
+            if metric == "avg_tvd":
+                axis.set_ylim(0.0, 1.02)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -183,10 +193,8 @@ def retention(results: dict[str, Any], settings: FiguresSettings) -> Figure:
     for axis, model in zip(axes[0], settings.models, strict=True):
         rows = {(row["variant"], row["case_type"]): row for row in results[model]["summary"]}
         changed = {row["variant"]: row for row in results[model]["retention"]["summary"]}
-        for colour, (adapter, cases) in zip(
-            COLOURS[1:] * len(settings.trained_on), settings.trained_on.items(), strict=False
-        ):
-            across, up = changed[adapter], rows[adapter, cases[0]]
+        for colour, adapter in zip(COLOURS[1:] * len(settings.adapters), settings.adapters, strict=False):
+            across, up = changed[adapter], rows[adapter, settings.trained_on[adapter][0]]
             if across["kl"] is None:
                 continue
             axis.plot(across["kl"], up["avg_tvd"], "o", markersize=5, color=colour, label=adapter)
@@ -195,7 +203,7 @@ def retention(results: dict[str, Any], settings: FiguresSettings) -> Figure:
             if up["avg_tvd_low"] is not None:
                 axis.vlines(across["kl"], up["avg_tvd_low"], up["avg_tvd_high"], color=colour, linewidth=1.0)
         axis.set(title=model, xlabel="KL(baseline || adapter) on neutral prompts, nats")
-    axes[0][0].set_ylabel("mean TVD, case trained on")
+    axes[0][0].set(ylabel="mean TVD, case trained on", ylim=(0.0, 1.02))
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
