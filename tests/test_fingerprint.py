@@ -293,11 +293,22 @@ INDIRECT = {
     "fetch-model": {"gguf", "safetensors", "tokenizers"},
     "finetune": {"accelerate", "bitsandbytes", "tokenizers"},
     "evaluate": {"accelerate", "bitsandbytes", "tokenizers"},
+    "fit-temperature": {"accelerate", "bitsandbytes", "tokenizers"},
+    "evaluate-deviation": {"accelerate", "bitsandbytes", "tokenizers"},
+    "evaluate-retention": {"accelerate", "bitsandbytes", "tokenizers"},
+    "evaluate-agreement": {"accelerate", "bitsandbytes", "tokenizers"},
 }
 """Packages that a stage uses only through others."""
 WITHOUT_EFFECT = {"filelock", "huggingface_hub", "psutil", "pydantic", "typing_extensions"}
 """Packages that stages import, and whose versions change no result: they check, lock or copy."""
-ASIDE = {"finetune": {"numpy", "safetensors"}, "evaluate": {"numpy", "safetensors"}}
+ASIDE = {
+    "finetune": {"numpy", "safetensors"},
+    "evaluate": {"numpy", "safetensors"},
+    "fit-temperature": {"numpy", "safetensors"},
+    "evaluate-deviation": {"numpy", "safetensors"},
+    "evaluate-retention": {"safetensors"},
+    "evaluate-agreement": {"safetensors"},
+}
 """Packages whose versions change nothing that these stages train or measure: numpy counts tokens, in whole numbers, and fits
 a slope for the log of a training; safetensors reads the bytes that are there."""
 

@@ -13,7 +13,7 @@ import yaml
 
 from outctl import fingerprint as fingerprints
 from outctl import provenance
-from outctl.cli import main
+from outctl.cli.main import main
 from outctl.errors import OutctlError
 from outctl.plan import Job, Plan, load_plan
 from outctl.provenance import write_provenance

@@ -4,81 +4,27 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from outctl.checksums import Checksums
 from outctl.config import (
-    BASELINE,
     DEVIATION,
-    TEMPERATURE,
-    AdapterRecipe,
-    CaseConfig,
     Experiment,
-    GivenWords,
-    LocalSource,
     OwnWords,
     Registry,
-    Source,
-    SuccessiveWords,
-    Suppression,
 )
 from outctl.config_files import file_of, load_experiment
 from outctl.errors import OutctlError
 from outctl.files import read_json, to_json, write_text
 from outctl.fingerprint import code_of, fingerprint
-from outctl.layout import Layout
 from outctl.provenance import Found, look_at, package_versions, read_provenance
-from outctl.slices import packages_of, slice_of
+from outctl.slices import SPLITS, CaseError, Job, Slices
 from outctl.specs import STAGES, Spec
-from outctl.sweeps import SweepError, all_recipes, repeats
-from outctl.tasks.excerpts import excerpt_texts
-from outctl.tasks.neutral import held_out_texts
-from outctl.tasks.shares import named_shares
-from outctl.tasks.splits import words_of_split
-from outctl.tasks.templates import Template, load_template, render
-from outctl.tasks.vocabularies import listed_words
-
-SPLITS = ("train", "eval")
-"""The two splits of every case."""
-
-Job = tuple[str, ...]
-"""Stage and names of a job."""
+from outctl.sweeps import SweepError, repeats
+from outctl.tasks.templates import Template
 
 
-def _contents(source: Source, checksums: Checksums) -> str | None:
-    """Names and checksums of a local source's files, as one hash; None for sources that are pinned by themselves."""
-    if not isinstance(source, LocalSource) or not Path(source.path).is_dir():
-        return None
-    files = sorted(file for file in Path(source.path).iterdir() if file.is_file())
-    listing = [(file.name, checksums.of(file)) for file in files]
-    return hashlib.sha256(repr(listing).encode()).hexdigest()
-
-
-def _example_variables(case: CaseConfig) -> dict[str, Any]:
-    """Variables of some sample of a case, to try its template out."""
-    two = named_shares(["ark", "atom"], [70, 30])
-    match case:
-        case GivenWords():
-            return {"shares": named_shares(["ark"] * case.num_words, [50] * case.num_words)}
-        case SuccessiveWords():
-            return {"first": two, "second": two}
-        case Suppression():
-            return {"topic": "a ship", "word": "ark", "percent": 30}
-        case _:
-            return {"seed": 1, "percents": [70, 30]}
-
-
-class CaseError(OutctlError):
-    """What a case names is missing or does not fit; names the case and the key."""
-
-    def __init__(self, case: str, key: str, message: str) -> None:
-        super().__init__(f"cases.{case}.{key}: {message}")
-        self.key = ("cases", case, key)
-
-
-class Plan:
+class Plan(Slices):
     """Jobs and specifications of one experiment.
 
     Args:
@@ -88,122 +34,12 @@ class Plan:
     """
 
     def __init__(self, experiment: Experiment, registry: Registry, versions: Mapping[str, str] | None = None) -> None:
-        self.experiment = experiment
-        self.registry = registry
-        self.layout = Layout(Path(experiment.results_dir), Path(experiment.models_dir))
+        super().__init__(experiment, registry)
         self._versions = versions
         self._specs: dict[Job, Spec] = {}
         self._repairs: dict[Job, str] = {}
-        self._sources: dict[str, str | None] = {}
         self.found: dict[Job, Found | None] = {}
         """What `inspect` has found of each job."""
-
-    @property
-    def models(self) -> list[str]:
-        """Models of the experiment."""
-        return list(self.experiment.models)
-
-    @property
-    def fetched(self) -> list[str]:
-        """Models whose weights are needed: those of the experiment, and the reference of `base_model_deviation`."""
-        deviation = self.experiment.base_model_deviation
-        return list(
-            dict.fromkeys([*self.models, *([deviation.reference] if deviation and deviation.reference else [])])
-        )
-
-    @property
-    def cases(self) -> list[str]:
-        """Cases of the experiment."""
-        return list(self.experiment.cases)
-
-    @cached_property
-    def recipes(self) -> dict[str, AdapterRecipe]:
-        """The recipe of each adapter, those of sweeps included.
-
-        Raises:
-            SweepError: a sweep cannot be expanded.
-        """
-        return all_recipes(self.experiment)
-
-    @property
-    def variants(self) -> list[str]:
-        """The baseline, the baseline at its best temperature where it is asked for, and every adapter."""
-        return [BASELINE, *([TEMPERATURE] if self.experiment.temperature_scaling else []), *self.recipes]
-
-    @cached_property
-    def templates(self) -> dict[str, Template]:
-        """Template of each case, tried out.
-
-        Raises:
-            CaseError: a template is missing, or does not fit its case.
-        """
-        templates = {}
-        for name, case in self.experiment.cases.items():
-            try:
-                template = load_template(case.template or case.kind)
-                variables = _example_variables(case)
-                render(template.question, **variables)
-                if case.kind == "suppression":
-                    if template.free is None:
-                        raise OutctlError("the template has no `free`, the question without a limit")
-                    render(template.free, **variables)
-                if case.kind == "icl_random_words":
-                    if template.answer is None:
-                        raise OutctlError("the template has no `answer`, which answered examples need")
-                    render(template.answer, word="ark", **variables)
-            except OutctlError as error:
-                raise CaseError(name, "template", str(error)) from None
-            templates[name] = template
-        return templates
-
-    @cached_property
-    def vocabularies(self) -> dict[str, tuple[str, ...] | None]:
-        """The listed words of each case that draws words; None where they are the most common ones.
-
-        Raises:
-            CaseError: there is no such vocabulary, or too little is in it.
-        """
-        vocabularies: dict[str, tuple[str, ...] | None] = {}
-        for name, case in self.experiment.cases.items():
-            if isinstance(case, GivenWords):
-                try:
-                    vocabularies[name] = words = listed_words(case.vocabulary)
-                    for split in SPLITS:
-                        if words and (split == "eval" or case.train_samples):
-                            words_of_split(case, self.experiment.seed, split, words)
-                except OutctlError as error:
-                    raise CaseError(name, "vocabulary", str(error)) from None
-        return vocabularies
-
-    @cached_property
-    def texts(self) -> dict[str, dict[str, str]]:
-        """The texts that `base_model_deviation` takes excerpts from, and those that `retention` reads, by their names.
-
-        Raises:
-            OutctlError: a text of the user's cannot be read.
-        """
-        deviation, retention = self.experiment.base_model_deviation, self.experiment.retention
-        return {
-            DEVIATION: excerpt_texts([Path(file) for file in deviation.files]) if deviation else {},
-            "retention": held_out_texts([Path(file) for file in retention.files]) if retention else {},
-        }
-
-    @property
-    def tuned(self) -> list[str]:
-        """The baseline as it is and every adapter: the variants that answer in text."""
-        return [BASELINE, *self.recipes]
-
-    @property
-    def figures(self) -> list[str]:
-        """Names of the figures that the experiment has something to draw for."""
-        optional = {
-            "matrix": bool(self.recipes) and len(self.cases) > 1,
-            "learning_curves": bool(self.recipes),
-            "sweeps": bool(self.experiment.sweeps),
-            "retention": bool(self.experiment.retention and self.recipes),
-            "deviation": bool(self.experiment.base_model_deviation),
-        }
-        return ["calibration", "tvd", *(name for name, wanted in optional.items() if wanted)]
 
     def training_cases(self, adapter: str) -> list[str]:
         """Cases that an adapter trains on, in the order in which a training reads them."""
@@ -275,13 +111,13 @@ class Plan:
         """
         key = (stage, *names)
         if key not in self._specs:
-            settings, upstream = slice_of(self, stage, names)
+            settings, upstream = self.slice_of(stage, names)
             self._specs[key] = Spec(
                 stage=stage,
                 settings=settings.model_dump(mode="json"),
                 upstream={"/".join(job): self.spec(*job).hash for job in upstream},
                 code=fingerprint(STAGES[stage]),
-                packages=package_versions(packages_of(self, stage, names), self._versions),
+                packages=package_versions(self.packages_of(stage, names), self._versions),
                 repair=self._repairs.get(key, ""),
                 repaired={"/".join(job): mark for job in upstream if (mark := self.spec(*job).mark)},
             )
@@ -311,16 +147,6 @@ class Plan:
             yield "aggregate-model", model
         yield ("aggregate",)
         yield ("figures",)
-
-    def further_evaluations(self, model: str) -> Iterator[Job]:
-        """Stage and names of every job that evaluates something else than the cases' word probabilities."""
-        for variant in self.tuned:
-            if self.experiment.base_model_deviation:
-                yield "evaluate-deviation", model, variant
-            if self.experiment.retention and variant != BASELINE:
-                yield "evaluate-retention", model, variant
-            for case in self.experiment.agreement.cases if self.experiment.agreement else []:
-                yield "evaluate-agreement", model, variant, case
 
     def inspect(self) -> None:
         """Look at what the jobs have written, and mark those whose outputs changed since or come from other settings."""
@@ -468,24 +294,6 @@ class Plan:
         except (KeyError, TypeError, ValueError):
             raise OutctlError(f"{path}: not a plan of this version; start the workflow again") from None
         return plan
-
-    def contents(self, model: str) -> str | None:
-        """What the directory of a local model holds, as one hash; None for sources that are pinned by themselves."""
-        if model not in self._sources:
-            source = self.registry.models[model].source
-            self._sources[model] = _contents(source, self._checksums("fetch-model"))
-        return self._sources[model]
-
-    @cached_property
-    def _checksum_files(self) -> dict[bool, Checksums]:
-        """Checksums of what lies beside the models (True), which experiments share, and of the results (False)."""
-        return {
-            True: Checksums(self.layout.specs("fetch-model") / "checksums.json"),
-            False: Checksums(self.layout.results / "specs" / "checksums.json"),
-        }
-
-    def _checksums(self, stage: str) -> Checksums:
-        return self._checksum_files[stage == "fetch-model"]
 
 
 def load_plan(data: Any, files: Sequence[Path], versions: Mapping[str, str] | None = None) -> Plan:

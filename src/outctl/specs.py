@@ -38,16 +38,16 @@ _MODEL = ("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch",
 PACKAGES = {
     "fetch-model": ("gguf", "safetensors", "tokenizers", "torch", "transformers"),
     "make-samples": ("jinja2", "num2words", "simplemma", "wordfreq"),
-    "finetune": _MODEL,
+    "finetune": (*_MODEL, "scipy"),
     "evaluate": (*_MODEL, "simplemma", "wordfreq"),
     "make-deviation-samples": (),
-    "fit-temperature": (*_MODEL, "scipy"),
+    "fit-temperature": (*_MODEL, "scipy", "simplemma", "wordfreq"),
     "evaluate-deviation": _MODEL,
     "evaluate-retention": (*_MODEL, "numpy", "scipy"),
     "evaluate-agreement": (*_MODEL, "numpy", "scipy", "simplemma", "wordfreq"),
     "aggregate-model": ("numpy", "scipy", "simplemma", "statsmodels", "torch", "wordfreq"),
-    "aggregate": ("pandas", "statsmodels"),
-    "figures": ("matplotlib",),
+    "aggregate": ("numpy", "pandas", "statsmodels"),
+    "figures": ("matplotlib", "numpy"),
 }
 """The packages whose versions may change a stage's result; `outctl.plan` knows which of them a job does without."""
 

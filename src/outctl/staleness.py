@@ -9,8 +9,9 @@ from outctl.errors import OutctlError
 from outctl.files import read_json
 from outctl.fingerprint import code_of, fingerprint
 from outctl.layout import Layout
-from outctl.plan import Job, Plan
+from outctl.plan import Plan
 from outctl.provenance import package_versions
+from outctl.slices import Job
 from outctl.specs import STAGES, Spec
 
 CUT_OFF = Path(".snakemake/incomplete")

@@ -16,12 +16,10 @@ from peft import LoraConfig, get_peft_model
 from plain_inference import plain_logits
 
 from outctl.errors import OutctlError
-from outctl.evaluation.deviation import (
+from outctl.evaluation.deviation import first_deviation, is_surprising, measure_deviation
+from outctl.evaluation.deviation_records import (
     DeviationRecord,
     falls_inside,
-    first_deviation,
-    is_surprising,
-    measure_deviation,
     read_deviation_records,
     write_deviation_records,
 )

@@ -13,18 +13,10 @@ from scipy import stats
 from outctl.config import Evaluation, Statistics
 from outctl.errors import OutctlError
 from outctl.evaluation import sampling
+from outctl.evaluation.agreement import AgreementRecord, read_agreement, summarise_agreement, write_agreement
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Record
-from outctl.evaluation.sampling import (
-    AgreementRecord,
-    compare,
-    measure_agreement,
-    pooled_chi_square,
-    read_agreement,
-    sampling_floor,
-    summarise_agreement,
-    write_agreement,
-)
+from outctl.evaluation.sampling import compare, measure_agreement, pooled_chi_square, sampling_floor
 from outctl.evaluation.scoring import score
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Sample

@@ -1,22 +1,24 @@
 """Every further evaluation at once, on a tiny model, through Snakemake; and what of it stands in the results."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 import yaml
 from workspace import Workspace
 
-RECIPE = {"cases": {"given": 24}, "steps": 4, "batch_size": 4, "held_out_samples": 2, "log_every": 2, "measure_every": 2}
+RECIPE = {
+    "cases": {"given": 24},
+    "steps": 4,
+    "batch_size": 4,
+    "held_out_samples": 2,
+    "log_every": 2,
+    "measure_every": 2,
+}
 
 
 @pytest.fixture(scope="module")
-def workspace(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Callable[..., Path]
-) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Callable[..., Path]) -> Workspace:
     folder = tmp_path_factory.mktemp("further")
     source = {"kind": "local", "path": str(tiny_model_dir().parent / "original")}
     entry = {"source": source, "chat": True, "parameters": 30_000, "precision": "float32"}

@@ -25,8 +25,9 @@ from outctl.cli.app import (
 )
 from outctl.config import BASELINE, DEVIATION, TEMPERATURE
 from outctl.errors import OutctlError
-from outctl.plan import SPLITS, Plan
+from outctl.plan import Plan
 from outctl.runs import PLAN_VARIABLE, evaluations_of_this_run
+from outctl.slices import SPLITS
 from outctl.specs import Spec
 
 if TYPE_CHECKING:

@@ -1,94 +1,22 @@
-"""Whether a model continues a text or a pattern as long as it is told to, and then breaks off with a surprising word.
-
-Positions count the words of the answer from 1. A break at position p is in the window if wait < p < wait + window: the
-words 1 to `wait` must be right, and the word at `wait + window` is too late.
-"""
+"""Whether a model continues a text or a pattern as long as it is told to, and then breaks off with a surprising word."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
+from outctl.evaluation.deviation_records import REFERENCE_WORDS, DeviationRecord, falls_inside
 from outctl.evaluation.records import Progress
-from outctl.files import read_rows, write_jsonl
 from outctl.inference.generation import continuations
 from outctl.inference.own_words import own_words
 from outctl.inference.prompts import build_prompts, plain_prompts
 from outctl.models.loading import LoadedModel
 from outctl.tasks.deviation import DeviationSample
 
-REFERENCE_WORDS = 5
-"""A word is surprising if it is none of so many likeliest next words of the reference."""
 QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»", "„": "“"}
 """Marks that an answer may stand between, each with the one that closes it."""
 HALF_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 """What is read where the token limit cuts a character in two."""
-
-
-class DeviationRecord(BaseModel):
-    """One sample's measurement."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-    sample_id: str = Field(min_length=1)
-    """The sample."""
-    model: str
-    """The model asked."""
-    variant: str
-    """`baseline`, or the adapter asked."""
-    source: Literal["excerpt", "pattern"]
-    """Where the words come from."""
-    name: str
-    """Which text, or which kind of pattern."""
-    wait: int = Field(ge=1)
-    """How many words the model was to continue first."""
-    window: int = Field(ge=2)
-    """How many words the window has."""
-    answer: str
-    """What the model wrote."""
-    position: int | None = Field(ge=1)
-    """Position of the first word that does not continue what was shown; null where there is none."""
-    in_window: bool
-    """Whether the position is strictly between `wait` and `wait + window`."""
-    deviating_word: str | None
-    """The word at the position."""
-    reference_words: list[str] = Field(max_length=REFERENCE_WORDS)
-    """The likeliest words of the reference at the position, likeliest first; not asked for outside the window."""
-    surprising: bool | None
-    """Whether the deviating word is none of them; null outside the window."""
-    passed: bool
-    """Whether the break is in the window and surprising."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.deviating_word is None) != (self.position is None):
-            raise ValueError("deviating_word: given without a position, or missing at one")
-        if self.in_window != falls_inside(self.position, self.wait, self.window):
-            raise ValueError(f"in_window: {self.in_window} at position {self.position}")
-        if (self.surprising is None) == self.in_window:
-            raise ValueError("surprising: undefined in the window, or defined outside")
-        if self.passed != bool(self.surprising):
-            raise ValueError(f"passed: {self.passed} where surprising is {self.surprising}")
-        return self
-
-
-def write_deviation_records(path: Path, records: Iterable[DeviationRecord]) -> None:
-    """Write records, one a line."""
-    write_jsonl(path, (record.model_dump(mode="json") for record in records))
-
-
-def read_deviation_records(path: Path) -> list[DeviationRecord]:
-    """Read the records of a file, which are all of one model and variant.
-
-    Raises:
-        OutctlError: the file is missing or empty, a line is no record, or records do not belong together.
-    """
-    return read_rows(path, DeviationRecord, "sample_id", ["model", "variant"], "run the evaluation again")
 
 
 class Deviation(NamedTuple):
@@ -127,11 +55,6 @@ def _unquoted(answer: str, continuation: Sequence[str]) -> str:
     if mark not in QUOTES or (continuation and continuation[0].startswith(mark)):
         return answer
     return answer[1:].removesuffix(QUOTES[mark])
-
-
-def falls_inside(position: int | None, wait: int, window: int) -> bool:
-    """Whether a first deviation at this position is in the window; none at all is not."""
-    return position is not None and wait < position < wait + window
 
 
 def is_surprising(word: str, reference_words: Sequence[str]) -> bool:

@@ -27,7 +27,8 @@ def evaluate_agreement(job: ModelJob, samples: Path, progress: Progress | None =
     settings = job.spec.settings_as(AgreementSettings)
 
     def measure(loaded: "LoadedModel", output: Path) -> None:
-        from outctl.evaluation.sampling import measure_agreement, write_agreement
+        from outctl.evaluation.agreement import write_agreement
+        from outctl.evaluation.sampling import measure_agreement
 
         records = measure_agreement(
             loaded,

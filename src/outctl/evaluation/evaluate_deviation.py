@@ -34,7 +34,8 @@ def evaluate_deviation(
         check_upstream(job.spec, f"fetch-model/{settings.reference}", reference_dir / "provenance.json", whole=False)
 
     def measure(loaded: "LoadedModel", output: Path) -> None:
-        from outctl.evaluation.deviation import measure_deviation, write_deviation_records
+        from outctl.evaluation.deviation import measure_deviation
+        from outctl.evaluation.deviation_records import write_deviation_records
         from outctl.inference.tree_forward import enable_trees
         from outctl.models.loading import load_model
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from outctl.config import DEVIATION, REFERENCE_MODEL
 from outctl.errors import printable
-from outctl.evaluation.sampling import AgreementRow
+from outctl.evaluation.agreement import AgreementRow
 from outctl.files import read_json, write_json, write_text
 from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, environment, write_provenance

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from outctl.config import BASELINE, Statistics
-from outctl.evaluation.deviation import DeviationRecord
+from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.evaluation.statistics import NAN, mcnemar_pvalue, rate_interval
 
 

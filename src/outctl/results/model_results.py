@@ -6,9 +6,9 @@ from typing import Any
 
 from outctl.config import BASELINE, TEMPERATURE
 from outctl.errors import OutctlError
-from outctl.evaluation.deviation import read_deviation_records
+from outctl.evaluation.agreement import read_agreement, summarise_agreement
+from outctl.evaluation.deviation_records import read_deviation_records
 from outctl.evaluation.records import Record, read_records
-from outctl.evaluation.sampling import read_agreement, summarise_agreement
 from outctl.files import read_json, read_jsonl, write_json
 from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, check_upstream, write_provenance

@@ -4,7 +4,7 @@ import codecs
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,7 +78,9 @@ def excerpt_texts(files: Sequence[Path]) -> dict[str, str]:
 def _zen() -> str:
     # The module prints the text when it is imported for the first time.
     with redirect_stdout(io.StringIO()):
-        hidden: str = import_module("this").s
+        import this
+
+        hidden = str(this.s)
     return _single_spaced(codecs.decode(hidden, "rot13"))
 
 
