@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def plan_in(folder: Path, **changes: Any) -> Plan:
             "given": {"kind": "given_words", "train_samples": 8, "eval_samples": 6},
             "own": {"kind": "random_words", "eval_samples": 4},
         },
-        "adapters": {"tuned": {"cases": {"given": 8}, "steps": 1}},
+        "adapters": {"tuned": {"cases": {"given": 8}, "steps": 1, "held_out_samples": 2}},
         "results_dir": str(folder),
         "models_dir": str(folder / "models"),
     }
@@ -51,9 +52,10 @@ def evaluate_with_fakes(plan: Plan) -> None:
     """Samples from the real stage; answers of a baseline that splits evenly and an adapter that does as it is told."""
     for model in plan.models:
         for adapter in plan.recipes:
-            log = plan.layout.adapter(model, adapter) / "training.jsonl"
-            write_jsonl(log, [{"step": 1, "samples": 16, "loss": 1.0}, {"step": 2, "samples": 32, **MEASURED}])
-            write_provenance(log.parent / "provenance.json", plan.spec("finetune", model, adapter), [log])
+            training = plan.layout.adapter(model, adapter) / "training.jsonl"
+            write_jsonl(training, [{"step": 1, "samples": 16, "loss": 1.0}, {"step": 2, "samples": 32, **MEASURED}])
+            spec = plan.spec("finetune", model, adapter)
+            write_provenance(training.parent / "provenance.json", spec, [training])
     for case in plan.cases:
         file = plan.layout.samples(case, "eval")
         make_samples(plan.spec("make-samples", case, "eval"), file)
