@@ -23,11 +23,18 @@ def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figur
     return figure, axes.tolist()
 
 
+ACROSS = 5
+"""Panels side by side; what is more goes below."""
+
+
 def calibration(results: dict[str, Any], settings: FiguresSettings) -> Figure:
-    """Asked share of the first word against the share it was given, a point a sample; a row of panels a model."""
-    figure, axes = _panels(len(settings.models), len(settings.cases), 2.7, 2.6)
-    for row, model in zip(axes, settings.models, strict=True):
-        for axis, case in zip(row, settings.cases, strict=True):
+    """Asked share of the first word against the share it was given, a point a sample; a panel a model and case."""
+    columns = min(ACROSS, len(settings.cases))
+    lines = -(-len(settings.cases) // columns)
+    figure, axes = _panels(lines * len(settings.models), columns, 2.7, 2.6)
+    for number, model in enumerate(settings.models):
+        panels = [axis for row in axes[number * lines : (number + 1) * lines] for axis in row]
+        for axis, case in zip(panels, settings.cases, strict=False):
             axis.plot([0, 1], [0, 1], color="black", linewidth=0.8, label="control")
             axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":", label="always 50/50")
             for colour, variant in zip(COLOURS * len(settings.variants), settings.variants, strict=False):
@@ -42,7 +49,10 @@ def calibration(results: dict[str, Any], settings: FiguresSettings) -> Figure:
             axis.set(
                 xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=f"{model}\n{case}", xlabel="asked share of first word"
             )
-        row[0].set_ylabel("given share")
+        for axis in panels[len(settings.cases) :]:
+            axis.set_visible(False)
+        for row in axes[number * lines : (number + 1) * lines]:
+            row[0].set_ylabel("given share")
     _legend(figure, axes, settings.variants)
     return figure
 
@@ -70,7 +80,13 @@ def distances(results: dict[str, Any], settings: FiguresSettings) -> Figure:
                 axis.hlines(
                     level, position - 0.45, position + 0.45, color="black", linewidth=0.9, linestyle=style, label=label
                 )
-        axis.set_xticks(range(len(settings.cases)), settings.cases)
+        crowded = len(settings.cases) > ACROSS
+        axis.set_xticks(
+            range(len(settings.cases)),
+            settings.cases,
+            rotation=30 if crowded else 0,
+            ha="right" if crowded else "center",
+        )
         axis.set(ylim=(0, 1.02), title=model)
     axes[0][0].set_ylabel("mean TVD (0 is perfect)")
     _legend(figure, axes, settings.variants)
