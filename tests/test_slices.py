@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
+from outctl.errors import OutctlError
 from outctl.plan import Plan, load_plan
 
 CONFIG: dict[str, Any] = {
     "models": ["a"],
     "registry": "models.yaml",
     "cases": {
-        "given": {"kind": "given_words", "train_samples": 40, "eval_samples": 2},
+        "given": {"kind": "given_words", "train_samples": 64, "eval_samples": 2},
         "listed": {"kind": "given_words", "vocabulary": "own.txt", "eval_samples": 2},
     },
     "adapters": {"one": {"cases": {"given": 40}, "steps": 5}},
@@ -95,6 +96,33 @@ def test_a_text_or_a_list_of_words_that_is_edited_makes_anew_what_reads_it(folde
         *(f"evaluate/a/{name}/listed" for name in ("baseline", "one", "temperature")),
     }
     assert {job for job in after if later[job] != after[job]} == samples | TABLES
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("agreement__cases", ["givn"], "agreement.cases.0: there is no case 'givn'; did you mean 'given'?"),
+        ("agreement__cases", ["limits"], "agreement.cases.0: 'limits' asks for one of many answers"),
+        ("temperature_scaling__case", "own", "temperature_scaling.case: 'own' leaves the words to the model"),
+        ("temperature_scaling__samples", 65, "65 samples asked for, and cases.given.train_samples is 64"),
+        ("temperature_scaling__samples", 500, "temperature_scaling.samples: Input should be less than or equal to 128"),
+        ("base_model_deviation__reference", "bb", "base_model_deviation.reference: 'bb' is not in models.yaml"),
+        ("base_model_deviation__files", ["no.txt"], "no.txt"),
+        ("retention__files", ["no.txt"], "no.txt"),
+        ("cases__listed__vocabulary", "no.txt", "cases.listed.vocabulary: no.txt: cannot be read"),
+        ("cases__listed__eval_fraction", 0.2, "cases.listed.eval_fraction: 0.2 differs from cases.given: 0.1"),
+        ("cases__base_model_deviation", {"kind": "suppression", "eval_samples": 1}, "is taken"),
+    ],
+)
+def test_a_mistake_gives_one_line_before_any_job_runs(folder: Path, key: str, value: Any, text: str) -> None:
+    more = {
+        "limits": {"kind": "suppression", "eval_samples": 1},
+        "own": {"kind": "random_words", "train_samples": 64, "eval_samples": 1},
+    }
+    with pytest.raises(OutctlError) as caught:
+        plan_with(**{f"cases__{name}": case for name, case in more.items()}, **{key: value})
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_list_of_words_is_the_same_wherever_it_lies(folder: Path) -> None:

@@ -432,7 +432,7 @@ class TemperatureScaling(Section):
 
     case: Name
     """The case whose training samples it is fitted on."""
-    samples: int = Field(default=64, ge=2, le=1000)
+    samples: int = Field(default=64, ge=2, le=128)
     """How many of them."""
 
 

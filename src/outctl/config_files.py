@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from outctl.config import CLOSED, Experiment, GivenWords, Registry, SuccessiveWords
+from outctl.config import CLOSED, Experiment, GivenWords, OwnWords, Registry, SuccessiveWords, Suppression
 from outctl.errors import OutctlError
 from outctl.strict_yaml import load_strictly
 
@@ -271,6 +271,18 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
     for key, name in _cases_of_sections(experiment):
         if name not in experiment.cases:
             refuse(key, f"there is no case {name!r}; {nearest(name, list(experiment.cases))}")
+        if isinstance(experiment.cases[name], Suppression):
+            refuse(key, f"{name!r} asks for one of many answers; name a case that asks for words of its own")
+    if scaling := experiment.temperature_scaling:
+        case = experiment.cases[scaling.case]
+        if isinstance(case, OwnWords):
+            refuse(
+                ("temperature_scaling", "case"),
+                f"{scaling.case!r} leaves the words to the model; name one that gives them",
+            )
+        if case.train_samples < scaling.samples:
+            available = f"cases.{scaling.case}.train_samples is {case.train_samples}"
+            refuse(("temperature_scaling", "samples"), f"{scaling.samples} samples asked for, and {available}")
     first: dict[str, str] = {}
     for name, config in experiment.cases.items():
         if not isinstance(config, GivenWords | SuccessiveWords):
