@@ -274,14 +274,14 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
         if isinstance(experiment.cases[name], Suppression):
             refuse(key, f"{name!r} asks for one of many answers; name a case that asks for words of its own")
     if scaling := experiment.temperature_scaling:
-        case = experiment.cases[scaling.case]
-        if isinstance(case, OwnWords):
+        scaled = experiment.cases[scaling.case]
+        if isinstance(scaled, OwnWords):
             refuse(
                 ("temperature_scaling", "case"),
                 f"{scaling.case!r} leaves the words to the model; name one that gives them",
             )
-        if case.train_samples < scaling.samples:
-            available = f"cases.{scaling.case}.train_samples is {case.train_samples}"
+        if scaled.train_samples < scaling.samples:
+            available = f"cases.{scaling.case}.train_samples is {scaled.train_samples}"
             refuse(("temperature_scaling", "samples"), f"{scaling.samples} samples asked for, and {available}")
     first: dict[str, str] = {}
     for name, config in experiment.cases.items():

@@ -108,7 +108,7 @@ def matrix(results: dict[str, Any], settings: FiguresSettings) -> Figure:
     figure, axes = _panels(len(settings.models), 2, wide, high + 1.0)
     for line, model in zip(axes, settings.models, strict=True):
         rows = {(row["model"], row["variant"], row["case_type"]): row for row in results[model]["summary"]}
-        # Distances run from good to bad, slopes from bad to good: dark is good in both.
+        # Distances run from good to bad, slopes from bad to good: bright is good in both.
         for axis, metric, colours, label in zip(
             line, ("avg_tvd", "control_slope"), ("cividis_r", "cividis"), ("mean TVD", "slope of control"), strict=True
         ):
