@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from outctl.cli import main, spread
+from outctl.cli.main import main, spread
 
 
 @dataclass(frozen=True)

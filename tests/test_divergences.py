@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import rel_entr
 from torch import Tensor
 
-from outctl.divergences import REVERSE_KL_FLOOR, conditional_tvd, js, kl, other_mass, reverse_kl, tvd
+from outctl.divergences import REVERSE_KL_FLOOR, conditional_tvd, excess, full_kl, js, kl, other_mass, reverse_kl, tvd
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
 ALL: list[Divergence] = [tvd, conditional_tvd, kl, reverse_kl, js]
@@ -229,3 +229,49 @@ def test_shapes_must_match(divergence: Divergence) -> None:
 def test_reverse_kl_refuses_a_floor_outside_0_and_1(floor: float) -> None:
     with pytest.raises(ValueError, match="floor must lie between 0 and 1"):
         reverse_kl(log_of(0.5, 0.5), share(0.5, 0.5), floor)
+
+
+@pytest.mark.parametrize(
+    ("p", "limit", "expected"),
+    [((0.05, 0.9), 0.1, 0.05), ((0.4, 0.5), 0.1, 0.4), ((0.4, 0.6), 0.4, 0.0), ((0.0, 0.0), 0.1, 1.0)],
+)
+def test_excess_is_the_distance_to_the_nearest_distribution_under_the_limit(
+    p: tuple[float, float], limit: float, expected: float
+) -> None:
+    log_p, target = torch.tensor(p).log(), torch.tensor([limit, 1.0 - limit])
+    assert excess(log_p, target).item() == pytest.approx(expected, abs=1e-6)
+    allowed = torch.linspace(0.0, limit, 10_001)
+    nearest = tvd(log_p.expand(10_001, 2), torch.stack([allowed, 1.0 - allowed], -1)).min()
+    assert nearest.item() == pytest.approx(expected, abs=1e-4)
+
+
+def distributions(rows: int, size: int, seed: int) -> Tensor:
+    random = np.random.default_rng(seed)
+    return torch.tensor(random.dirichlet([0.3] * size, rows))
+
+
+def test_kl_over_all_tokens_is_scipys_relative_entropy() -> None:
+    p, q = distributions(6, 40, seed=1), distributions(6, 40, seed=2)
+    expected = rel_entr(p.numpy(), q.numpy()).sum(-1)
+    assert full_kl(p.log(), q.log()).numpy() == pytest.approx(expected)
+    # 0.7 ln(0.7 / 0.5) + 0.3 ln(0.3 / 0.5), and the other way round
+    assert full_kl(log_of(0.7, 0.3), log_of(0.5, 0.5)).item() == pytest.approx(0.082283, abs=1e-6)
+    assert full_kl(log_of(0.5, 0.5), log_of(0.7, 0.3)).item() == pytest.approx(0.087177, abs=1e-6)
+
+
+def test_kl_of_a_distribution_from_itself_is_exactly_zero() -> None:
+    log_p = distributions(6, 40, seed=1).float().log().clamp_min(-200.0)
+    assert full_kl(log_p, log_p.clone()).tolist() == [0.0] * 6
+
+
+def test_gradient_of_kl_over_all_tokens_pulls_each_logit_to_its_probability() -> None:
+    p = distributions(3, 12, seed=1)
+    logits = torch.tensor(np.random.default_rng(2).normal(size=(3, 12)), requires_grad=True)
+    full_kl(p.log(), logits.log_softmax(-1)).sum().backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, logits.detach().softmax(-1) - p)
+
+
+def test_kl_over_all_tokens_needs_equal_shapes() -> None:
+    with pytest.raises(ValueError, match=r"log_p has shape \(2, 3\), log_q \(3,\)"):
+        full_kl(torch.zeros(2, 3), torch.zeros(3))

@@ -293,11 +293,22 @@ INDIRECT = {
     "fetch-model": {"gguf", "safetensors", "tokenizers"},
     "finetune": {"accelerate", "bitsandbytes", "tokenizers"},
     "evaluate": {"accelerate", "bitsandbytes", "tokenizers"},
+    "fit-temperature": {"accelerate", "bitsandbytes", "tokenizers"},
+    "evaluate-deviation": {"accelerate", "bitsandbytes", "tokenizers"},
+    "evaluate-retention": {"accelerate", "bitsandbytes", "tokenizers"},
+    "evaluate-agreement": {"accelerate", "bitsandbytes", "tokenizers"},
 }
 """Packages that a stage uses only through others."""
 WITHOUT_EFFECT = {"filelock", "huggingface_hub", "psutil", "pydantic", "typing_extensions"}
 """Packages that stages import, and whose versions change no result: they check, lock or copy."""
-ASIDE = {"finetune": {"numpy", "safetensors"}, "evaluate": {"numpy", "safetensors"}}
+ASIDE = {
+    "finetune": {"numpy", "safetensors"},
+    "evaluate": {"numpy", "safetensors"},
+    "fit-temperature": {"numpy", "safetensors"},
+    "evaluate-deviation": {"numpy", "safetensors"},
+    "evaluate-retention": {"safetensors"},
+    "evaluate-agreement": {"safetensors"},
+}
 """Packages whose versions change nothing that these stages train or measure: numpy counts tokens, in whole numbers, and fits
 a slope for the log of a training; safetensors reads the bytes that are there."""
 
@@ -359,14 +370,19 @@ def test_code_is_found_only_by_names_that_fingerprints_follow(module):
                 assert name not in packages_own
 
 
-def test_data_files_of_the_package_are_templates_whose_content_stands_in_specifications():
+def test_data_files_of_the_package_are_such_whose_content_stands_in_specifications():
     data = {path for path in SOURCE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     templates = {SOURCE / "tasks" / "templates" / f"{name}.yaml" for name in template_names()}
-    assert data == templates | {SOURCE / "py.typed"}
+    assert data == templates | {SOURCE / "tasks" / "names.txt", SOURCE / "py.typed"}
 
 
 def test_no_stage_reads_files_of_the_package():
-    readers = {"outctl.fingerprint": "ROOT", "outctl.provenance": "_git", "outctl.tasks.templates": "load_template"}
+    readers = {
+        "outctl.fingerprint": "ROOT",
+        "outctl.provenance": "_git",
+        "outctl.tasks.templates": "load_template",
+        "outctl.tasks.vocabularies": "listed_words",
+    }
     assert {
         name for name, path in MODULES.items() if "__file__" in (text := path.read_text()) or "resources.files(" in text
     } == set(readers)

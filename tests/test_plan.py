@@ -226,7 +226,8 @@ def test_upstream_jobs_are_those_whose_outputs_are_read():
         f"evaluate/a/{variant}/{case}" for variant in (BASELINE, "one", "two") for case in ("given", "own", "icl")
     }
     samples = {f"make-samples/{case}/eval" for case in ("given", "own", "icl")}
-    assert upstream["aggregate-model/a"] == records | samples
+    trainings = {"finetune/a/one", "finetune/a/two"}
+    assert upstream["aggregate-model/a"] == records | samples | trainings
 
 
 def test_upstream_hashes_are_those_of_the_jobs():

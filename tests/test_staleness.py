@@ -13,7 +13,7 @@ import yaml
 
 from outctl import fingerprint as fingerprints
 from outctl import provenance
-from outctl.cli import main
+from outctl.cli.main import main
 from outctl.errors import OutctlError
 from outctl.plan import Job, Plan, load_plan
 from outctl.provenance import write_provenance
@@ -253,13 +253,13 @@ def test_what_was_made_again_with_other_settings_makes_stale_those_who_have_read
 
 
 def test_a_step_that_reads_others_than_it_did_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = Plan._parts
+    parts = Plan.slice_of
 
     def edited(plan: Plan, stage: str, names: tuple[str, ...]) -> Any:
         settings, upstream = parts(plan, stage, names)
         return settings, [("make-samples", "own", "eval")] if stage == "finetune" else upstream
 
-    monkeypatch.setattr(Plan, "_parts", edited)
+    monkeypatch.setattr(Plan, "slice_of", edited)
     found = stale_jobs(plan_of())
     assert found["finetune", "b", "one"] == [
         "it reads make-samples/own/eval now",

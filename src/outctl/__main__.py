@@ -1,5 +1,5 @@
 """`python -m outctl` is the command line."""
 
-from outctl.cli import main
+from outctl.cli.main import main
 
 main()

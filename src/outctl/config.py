@@ -7,19 +7,31 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 BASELINE = "baseline"
+TEMPERATURE = "temperature"
+"""The variant that is the baseline at its best temperature."""
+DEVIATION = "base_model_deviation"
+"""The evaluation of that name, which has samples as cases have."""
 REFERENCES = ("uniform", "majority")
 """Names of the reference rows: what a model would score that always splits evenly, or always says the likelier word."""
 
 REFERENCE_MODEL = "reference"
 """What stands in the model column of a reference row."""
 
-RESULT_FOLDERS = ("adapters", "benchmarks", "checkpoints", "evaluations", "figures", "logs", "samples", "specs")
+RESULT_FOLDERS = (
+    *("adapters", "agreement", "benchmarks", "checkpoints", "deviation", "evaluations", "figures", "logs", "retention"),
+    *("samples", "specs", "temperatures"),
+)
 """Folders of the pipeline below `results_dir`."""
+
+CLOSED = ("letters", "digits", "symbols", "names")
+"""Vocabularies of which no entry is a common word."""
+VOCABULARIES = ("common", "phrases", *CLOSED)
+"""Vocabularies that come with the package."""
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What models, cases and adapters may be called; names become parts of paths."""
@@ -43,8 +55,14 @@ def _check_model_name(name: str) -> str:
 
 
 def _check_adapter_name(name: str) -> str:
-    if name.lower() in (BASELINE, *REFERENCES):
-        raise ValueError(f"{name!r} is taken: {BASELINE} and {', '.join(REFERENCES)} are rows of every table")
+    if name.lower() in (BASELINE, TEMPERATURE, *REFERENCES):
+        raise ValueError(f"{name!r} is taken: {', '.join((BASELINE, TEMPERATURE, *REFERENCES))} are rows of tables")
+    return _check_name(name)
+
+
+def _check_case_name(name: str) -> str:
+    if name.lower() == DEVIATION:
+        raise ValueError(f"{name!r} is taken: it is an evaluation of its own, with a section of that name")
     return _check_name(name)
 
 
@@ -76,6 +94,7 @@ def _check_output_path(path: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
+CaseName = Annotated[str, AfterValidator(_check_case_name)]
 ModelName = Annotated[str, AfterValidator(_check_model_name)]
 AdapterName = Annotated[str, AfterValidator(_check_adapter_name)]
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_check_path)]
@@ -154,6 +173,15 @@ class Registry(Section):
     """The models, by name."""
 
 
+class Gap(Section):
+    """Shares that are never asked for."""
+
+    min: int = Field(ge=1, le=99)
+    """Smallest of them, in per cent."""
+    max: int = Field(ge=1, le=99)
+    """Largest of them, in per cent."""
+
+
 class Percents(Section):
     """The shares that samples ask for."""
 
@@ -163,12 +191,22 @@ class Percents(Section):
     """Largest share of a word, in per cent."""
     step: int = Field(default=5, ge=1, le=50)
     """Shares are multiples of this, in per cent."""
+    gap: Gap | None = None
+    """Shares in between that are never asked for, so that another case can ask for them: `{min: 35, max: 65}`."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.min > self.max or self.min % self.step or 100 % self.step:
             raise ValueError("percents need min <= max, a min that is a multiple of step, and a step that divides 100")
+        if self.gap and not self.min <= self.gap.min <= self.gap.max <= self.max:
+            raise ValueError("a gap needs min <= max, both between the min and max of the shares")
         return self
+
+    def shares(self) -> tuple[int, ...]:
+        """All shares that a word may be asked for, in steps."""
+        every = range(self.min // self.step, self.max // self.step + 1)
+        gap = range(self.gap.min, self.gap.max + 1) if self.gap else range(0)
+        return tuple(share for share in every if share * self.step not in gap)
 
     def check_words(self, count: int) -> None:
         """Make sure that the shares of so many words can add up to 100 per cent.
@@ -176,9 +214,14 @@ class Percents(Section):
         Raises:
             ValueError: they cannot.
         """
-        if not count * self.min <= 100 <= count * (self.max // self.step * self.step):
+        sums = {0}
+        for _ in range(count):
+            sums = {total + share for total in sums for share in self.shares() if total + share <= 100 // self.step}
+        if 100 // self.step not in sums:
+            outside = f" outside {self.gap.min} to {self.gap.max} %" if self.gap else ""
             raise ValueError(
-                f"{count} words between {self.min} % and {self.max} % in steps of {self.step} % cannot add up to 100 %"
+                f"{count} words between {self.min} % and {self.max} % in steps of {self.step} %{outside} "
+                "cannot add up to 100 %"
             )
 
 
@@ -205,6 +248,9 @@ class GivenWords(Case):
     """How this case asks."""
     num_words: int = Field(default=2, ge=2, le=8)
     """Number of words a sample asks for."""
+    vocabulary: FilePath = "common"
+    """What the words are: `common` English words, `phrases` of two of them, `letters`, `digits`, `symbols`, first `names`;
+    or a UTF-8 file with a word or phrase a line, whose name ends in `.txt`."""
     vocabulary_size: int = Field(default=6000, ge=20, le=50_000)
     """How many of the most common English words samples draw from; function words are left out."""
     eval_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
@@ -245,7 +291,32 @@ class IclRandomWords(OwnWords):
     """Number of answered examples before the question, the same for all samples of the case."""
 
 
-CaseConfig = Annotated[GivenWords | RandomWords | IclRandomWords, Field(discriminator="kind")]
+class SuccessiveWords(Case):
+    """The question gives a distribution for each of two successive words; the answer is held against both at once."""
+
+    kind: Literal["successive_words"]
+    """How this case asks."""
+    vocabulary_size: int = Field(default=6000, ge=20, le=50_000)
+    """How many of the most common English words samples draw from, as in `given_words`."""
+    eval_fraction: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of the vocabulary that only evaluation uses."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.percents.check_words(2)
+        return self
+
+
+class Suppression(Case):
+    """The question asks for one of many, and to keep one of them under a share."""
+
+    kind: Literal["suppression"]
+    """How this case asks."""
+
+
+CaseConfig = Annotated[
+    GivenWords | RandomWords | IclRandomWords | SuccessiveWords | Suppression, Field(discriminator="kind")
+]
 
 
 class AdapterRecipe(Section):
@@ -253,6 +324,9 @@ class AdapterRecipe(Section):
 
     cases: dict[Name, int] = Field(min_length=1)
     """The cases it trains on, each with how many of the case's training samples it takes."""
+    targets: Literal["asked", "shuffled", "even"] = "asked"
+    """What it learns to answer: the shares that are `asked` for, or, as controls, those of another sample (`shuffled`), or
+    always an `even` split."""
     loss: LossName = "kl"
     """Divergence between target and answer. For cases in which the model picks the words it compares by rank."""
     steps: int = Field(ge=1, le=1_000_000_000)
@@ -271,6 +345,11 @@ class AdapterRecipe(Section):
     """Decay of the adapter's weights (AdamW)."""
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Norm to which gradients are clipped."""
+    retention_weight: float = Field(default=0.0, ge=0.0)
+    """Weight of the retention term, which is added to the loss: the mean KL divergence from the model without adapter to the
+    one with it, over all next tokens behind neutral prompts. 0 leaves it out."""
+    retention_prompts: int = Field(default=8, ge=1, le=1_000_000_000)
+    """Neutral prompts in each step's retention term; the last step of each round through them takes those that are left."""
     rank: int = Field(default=16, ge=1, le=1_000_000_000)
     """Rank of the adapter."""
     alpha: float = Field(default=32.0, gt=0.0)
@@ -300,6 +379,63 @@ class AdapterRecipe(Section):
         return self
 
 
+class Sweep(Section):
+    """A recipe in many variations, each an adapter of its own: what control depends on."""
+
+    base: AdapterName
+    """The adapter whose recipe is varied."""
+    vary: dict[str, Annotated[list[Any], Field(min_length=1)] | Annotated[dict[Name, Any], Field(min_length=1)]] = (
+        Field(min_length=1)
+    )
+    """Keys of the recipe, each with its values; values that are lists themselves need names: `{early: [0, 1], late: [2, 3]}`.
+    `samples` is the number of training samples of the recipe's case. Of several keys, all combinations are made. The
+    adapters are called after the sweep and the values: `rank-4`."""
+
+
+class BaseModelDeviation(Section):
+    """Asked to continue a text and then to break off with what a base model would not say."""
+
+    samples: int = Field(default=32, ge=1, le=100_000)
+    """Number of questions, half of them excerpts, half patterns."""
+    files: list[FilePath] = []
+    """Texts of your own to take excerpts from, beside those that come with installed packages."""
+    reference: ModelName | None = None
+    """The model whose likeliest words do not count as breaking off; each model's own base weights by default."""
+    max_new_tokens: int = Field(default=200, ge=10, le=10_000)
+    """Length of an answer at most, in tokens."""
+
+
+class Retention(Section):
+    """What training broke elsewhere: neutral prompts and held-out text."""
+
+    prompts: int = Field(default=32, ge=2, le=10_000)
+    """Number of neutral prompts."""
+    answer_tokens: int = Field(default=16, ge=1, le=1000)
+    """Positions of the baseline's own answer at which the two distributions are compared."""
+    files: list[FilePath] = []
+    """Texts of your own to measure perplexity on, beside those of the package."""
+
+
+class Agreement(Section):
+    """Whether sampled answers agree with the exact probabilities."""
+
+    cases: list[Name] = Field(min_length=1)
+    """The cases to sample answers of."""
+    samples: int = Field(default=20, ge=1, le=1_000_000)
+    """Number of questions of each case, the first ones."""
+    draws: int = Field(default=200, ge=10, le=1_000_000)
+    """Answers to each question."""
+
+
+class TemperatureScaling(Section):
+    """The baseline with its logits divided by a temperature that is fitted on training samples: a control."""
+
+    case: Name
+    """The case whose training samples it is fitted on."""
+    samples: int = Field(default=64, ge=2, le=128)
+    """How many of them."""
+
+
 class Evaluation(Section):
     """How models are asked."""
 
@@ -319,6 +455,8 @@ class Statistics(Section):
     """Level of the intervals."""
     bootstrap_samples: int = Field(default=2000, ge=100, le=1_000_000)
     """Number of bootstrap resamples behind an interval of a mean."""
+    permutations: int = Field(default=9999, ge=99, le=10_000_000)
+    """Number of sign flips behind a p-value, where not all can be tried."""
 
 
 class Resources(Section):
@@ -338,10 +476,20 @@ class Experiment(Section):
 
     models: list[ModelName] = Field(min_length=1)
     """Models of the registry to run."""
-    cases: Annotated[dict[Name, CaseConfig], AfterValidator(_check_distinct)] = Field(min_length=1)
+    cases: Annotated[dict[CaseName, CaseConfig], AfterValidator(_check_distinct)] = Field(min_length=1)
     """The cases: named ways of asking."""
     adapters: Annotated[dict[AdapterName, AdapterRecipe], AfterValidator(_check_distinct)] = Field(default={})
     """The adapters, trained for each model and compared with its baseline."""
+    sweeps: Annotated[dict[Name, Sweep], AfterValidator(_check_distinct)] = Field(default={})
+    """Variations of recipes, which expand into further adapters."""
+    base_model_deviation: BaseModelDeviation | None = None
+    """Also ask every model and adapter to break off a text; not asked without this section."""
+    retention: Retention | None = None
+    """Also measure what training changed elsewhere; not measured without this section."""
+    agreement: Agreement | None = None
+    """Also sample answers, and hold them against the exact probabilities; not done without this section."""
+    temperature_scaling: TemperatureScaling | None = None
+    """Also measure the baseline at its best temperature, as the variant `temperature`; not done without this section."""
     registry: FilePath = "config/models.yaml"
     """Path of the model registry."""
     results_dir: OutputPath = "results"
@@ -371,3 +519,17 @@ class Experiment(Section):
                 "take the place of results"
             )
         return self
+
+    def unfit(self, recipe: AdapterRecipe) -> tuple[tuple[str, ...], str] | None:
+        """Why a recipe cannot be trained on the cases that there are: its key, and a message; None if it can."""
+        for case, count in recipe.cases.items():
+            available = self.cases[case].train_samples
+            if not 0 < count <= available:
+                return ("cases", case), f"{count} samples asked for, and cases.{case}.train_samples is {available}"
+        total = sum(recipe.cases.values())
+        if total <= recipe.held_out_samples:
+            return (
+                ("held_out_samples",),
+                f"{recipe.held_out_samples} kept back of {total} samples leave none to train on",
+            )
+        return None

@@ -4,14 +4,14 @@ import difflib
 import reprlib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from outctl.config import Experiment, GivenWords, Registry
+from outctl.config import CLOSED, Experiment, GivenWords, OwnWords, Registry, SuccessiveWords, Suppression
 from outctl.errors import OutctlError
 from outctl.strict_yaml import load_strictly
 
@@ -223,6 +223,14 @@ def load_registry(path: Path) -> Registry:
     return validate(Registry, read_yaml(path), [path])
 
 
+def _cases_of_sections(experiment: Experiment) -> Iterator[tuple[Key, str]]:
+    if experiment.agreement:
+        for position, case in enumerate(experiment.agreement.cases):
+            yield ("agreement", "cases", position), case
+    if experiment.temperature_scaling:
+        yield ("temperature_scaling", "case"), experiment.temperature_scaling.case
+
+
 def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Registry]:
     """Check an experiment, the registry that it names, and every name by which one part refers to another.
 
@@ -249,23 +257,41 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
         if model not in registry.models:
             hint = nearest(model, list(registry.models))
             refuse(("models", position), f"{model!r} is not in {experiment.registry}; {hint}")
+    reference = experiment.base_model_deviation.reference if experiment.base_model_deviation else None
+    if reference is not None and reference not in registry.models:
+        hint = nearest(reference, list(registry.models))
+        refuse(("base_model_deviation", "reference"), f"{reference!r} is not in {experiment.registry}; {hint}")
     for adapter, recipe in experiment.adapters.items():
-        for case, count in recipe.cases.items():
-            key = ("adapters", adapter, "cases", case)
+        for case in recipe.cases:
             if case not in experiment.cases:
-                refuse(key, f"there is no such case; {nearest(case, list(experiment.cases))}")
-            available = experiment.cases[case].train_samples
-            if not 0 < count <= available:
-                refuse(key, f"{count} samples asked for, and cases.{case}.train_samples is {available}")
-        if sum(recipe.cases.values()) <= recipe.held_out_samples:
+                hint = nearest(case, list(experiment.cases))
+                refuse(("adapters", adapter, "cases", case), f"there is no such case; {hint}")
+        if unfit := experiment.unfit(recipe):
+            refuse(("adapters", adapter, *unfit[0]), unfit[1])
+    for key, name in _cases_of_sections(experiment):
+        if name not in experiment.cases:
+            refuse(key, f"there is no case {name!r}; {nearest(name, list(experiment.cases))}")
+        if isinstance(experiment.cases[name], Suppression):
+            refuse(key, f"{name!r} asks for one of many answers; name a case that asks for words of its own")
+    if scaling := experiment.temperature_scaling:
+        scaled = experiment.cases[scaling.case]
+        if isinstance(scaled, OwnWords):
             refuse(
-                ("adapters", adapter, "held_out_samples"),
-                f"{recipe.held_out_samples} kept back of {sum(recipe.cases.values())} samples leave none to train on",
+                ("temperature_scaling", "case"),
+                f"{scaling.case!r} leaves the words to the model; name one that gives them",
             )
-    fractions = {name: case.eval_fraction for name, case in experiment.cases.items() if isinstance(case, GivenWords)}
-    for case, fraction in fractions.items():
-        # With another fraction, words that one case sets aside for evaluation would be trained on in the other.
-        first = next(iter(fractions))
-        if fraction != fractions[first]:
-            refuse(("cases", case, "eval_fraction"), f"{fraction} differs from cases.{first}: {fractions[first]}")
+        if scaled.train_samples < scaling.samples:
+            available = f"cases.{scaling.case}.train_samples is {scaled.train_samples}"
+            refuse(("temperature_scaling", "samples"), f"{scaling.samples} samples asked for, and {available}")
+    first: dict[str, str] = {}
+    for name, config in experiment.cases.items():
+        if not isinstance(config, GivenWords | SuccessiveWords):
+            continue
+        # Single words, phrases and a user's own words may be the same; letters and names are words apart.
+        vocabulary = getattr(config, "vocabulary", "common")
+        other = first.setdefault(vocabulary if vocabulary in CLOSED else "common", name)
+        fraction = getattr(experiment.cases[other], "eval_fraction", None)
+        if config.eval_fraction != fraction:
+            # Words that one case sets aside for evaluation would be trained on in the other.
+            refuse(("cases", name, "eval_fraction"), f"{config.eval_fraction} differs from cases.{other}: {fraction}")
     return experiment, registry

@@ -4,7 +4,8 @@ The outcomes are the K words of a sample and one more, *anything else*. The mode
 log-probabilities of the words; *anything else* has what is missing to one, 1 - sum(p). The target t gives all its mass
 to the words. Samples with fewer than K words are padded with t = 0 and log p = -inf.
 
-Shapes: `log_p` and `target` are (..., K); every function returns (...,), in nats where it has a unit.
+Shapes: `log_p` and `target` are (..., K); every function returns (...,), in nats where it has a unit. `full_kl` alone
+compares two models, over all tokens.
 """
 
 import torch
@@ -42,6 +43,18 @@ def conditional_tvd(log_p: Tensor, target: Tensor) -> Tensor:
     """
     _check(log_p, target)
     return 0.5 * (torch.softmax(log_p, -1) - target).abs().sum(-1)
+
+
+def excess(log_p: Tensor, target: Tensor) -> Tensor:
+    """Total variation distance to the nearest distribution over the words that gives the first one at most t_0.
+
+    That is max(0, p_0 - t_0) + (1 - sum_i p_i): what is too much can go to any other word, and *anything else* has to.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _check(log_p, target)
+    return (log_p[..., 0].exp() - target[..., 0]).clamp_min(0.0) + other_mass(log_p)
 
 
 def kl(log_p: Tensor, target: Tensor) -> Tensor:
@@ -97,3 +110,20 @@ def js(log_p: Tensor, target: Tensor) -> Tensor:
     # *Anything else* has target 0, so a = p / 2 there and its term is p log 2.
     rest = other_mass(log_p) * torch.log(torch.tensor(2.0, dtype=p.dtype, device=p.device))
     return 0.5 * ((from_target + from_p).sum(-1) + rest)
+
+
+def full_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) = sum_v p_v (log p_v - log q_v) between two next-token distributions over all V tokens.
+
+    Exactly zero for equal arguments. Its gradient in log q is that of the cross-entropy - sum_v p_v log q_v.
+
+    Args:
+        log_p: (..., V) finite log-probabilities of the distribution that is to be kept.
+        log_q: (..., V) finite log-probabilities of the one that is compared with it.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if log_p.shape != log_q.shape:
+        raise ValueError(f"log_p has shape {tuple(log_p.shape)}, log_q {tuple(log_q.shape)}")
+    return (log_p.exp() * (log_p - log_q)).sum(-1)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -184,7 +185,9 @@ def read_rows(path: Path, schema: type[Row], unique: str, shared: Sequence[str],
             if getattr(row, key) != getattr(rows[0], key):
                 refuse(number, f"{key}: {getattr(row, key)!r} differs from {getattr(rows[0], key)!r} of line 1")
     if not rows:
-        raise OutctlError(f"{path}: holds no {schema.__name__.lower()}s; {remedy}")
+        # DeviationRecord: deviation records
+        kind = re.sub(r"\B(?=[A-Z])", " ", schema.__name__).lower()
+        raise OutctlError(f"{path}: holds no {kind}s; {remedy}")
     return rows
 
 

@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from outctl.config import BASELINE
-
-FIGURES = ("calibration", "tvd")
-"""Names of the figures."""
+from outctl.config import BASELINE, DEVIATION, TEMPERATURE
 
 
 def beside(output: Path) -> Path:
@@ -39,12 +36,28 @@ class Layout:
         return self.results / "adapters" / model / adapter
 
     def variant_adapter(self, model: str, variant: str) -> Path | None:
-        """Directory of a variant's adapter; None for the baseline."""
-        return None if variant == BASELINE else self.adapter(model, variant)
+        """Directory of a variant's adapter; None for the baseline, at whatever temperature."""
+        return None if variant in (BASELINE, TEMPERATURE) else self.adapter(model, variant)
 
     def records(self, model: str, variant: str, case: str) -> Path:
         """Records of a model, variant and case."""
         return self.results / "evaluations" / model / variant / f"{case}.jsonl"
+
+    def deviation(self, model: str, variant: str) -> Path:
+        """Records of `base_model_deviation` of a model and variant."""
+        return self.results / "deviation" / model / f"{variant}.jsonl"
+
+    def retention(self, model: str, variant: str) -> Path:
+        """What a variant's training changed elsewhere."""
+        return self.results / "retention" / model / f"{variant}.json"
+
+    def agreement(self, model: str, variant: str, case: str) -> Path:
+        """Sampled answers of a model, variant and case beside their exact probabilities."""
+        return self.results / "agreement" / model / variant / f"{case}.jsonl"
+
+    def temperature(self, model: str) -> Path:
+        """The best temperature of a model's baseline."""
+        return self.results / "temperatures" / f"{model}.json"
 
     def model_results(self, model: str) -> Path:
         """Summary and records of one model."""
@@ -53,6 +66,34 @@ class Layout:
     def combined(self) -> Path:
         """Summaries and comparisons of all models."""
         return self.results / "output_control_combined_results.json"
+
+    def comparison_table(self) -> Path:
+        """Table with a row a model, adapter and case: paired with the baseline."""
+        return self.results / "output_control_comparisons.csv"
+
+    def matrix_table(self) -> Path:
+        """Table of what carries over: a row a model and variant, a column a case."""
+        return self.results / "output_control_matrix.csv"
+
+    def seed_table(self) -> Path:
+        """Table with a row a model, repeated recipe and case: the spread between seeds."""
+        return self.results / "output_control_seeds.csv"
+
+    def learning_table(self) -> Path:
+        """Table with a row a model, adapter and measurement while training."""
+        return self.results / "output_control_learning_curves.csv"
+
+    def agreement_table(self) -> Path:
+        """Table with a row a model, variant and case whose answers were sampled."""
+        return self.results / "sampling_agreement_results.csv"
+
+    def deviation_table(self) -> Path:
+        """Table with a row a model and variant that was asked to break off."""
+        return self.results / "base_model_deviation_results.csv"
+
+    def retention_table(self) -> Path:
+        """Table with a row a model and adapter: what training changed elsewhere."""
+        return self.results / "retention_results.csv"
 
     def results_table(self) -> Path:
         """Table with a row a model and variant."""
@@ -77,6 +118,16 @@ class Layout:
                 return self.adapter(model, adapter) / "provenance.json"
             case "evaluate", (model, variant, case):
                 return beside(self.records(model, variant, case))
+            case "make-deviation-samples", ():
+                return beside(self.samples(DEVIATION, "eval"))
+            case "evaluate-deviation", (model, variant):
+                return beside(self.deviation(model, variant))
+            case "evaluate-retention", (model, variant):
+                return beside(self.retention(model, variant))
+            case "evaluate-agreement", (model, variant, case):
+                return beside(self.agreement(model, variant, case))
+            case "fit-temperature", (model,):
+                return beside(self.temperature(model))
             case "aggregate-model", (model,):
                 return beside(self.model_results(model))
             case "aggregate", ():

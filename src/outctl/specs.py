@@ -22,23 +22,32 @@ STAGES = {
     "make-samples": "outctl.tasks.make",
     "finetune": "outctl.finetune.train",
     "evaluate": "outctl.evaluation.evaluate",
+    "make-deviation-samples": "outctl.tasks.make_deviation",
+    "fit-temperature": "outctl.evaluation.fit_temperature",
+    "evaluate-deviation": "outctl.evaluation.evaluate_deviation",
+    "evaluate-retention": "outctl.evaluation.evaluate_retention",
+    "evaluate-agreement": "outctl.evaluation.evaluate_agreement",
     "aggregate-model": "outctl.results.model_results",
     "aggregate": "outctl.results.aggregation",
     "figures": "outctl.results.figures",
 }
 """The stages of the pipeline, each with the module that does its work."""
 
+_MODEL = ("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch", "transformers")
+"""What every job uses that computes with a model."""
 PACKAGES = {
     "fetch-model": ("gguf", "safetensors", "tokenizers", "torch", "transformers"),
-    "make-samples": ("jinja2", "simplemma", "wordfreq"),
-    "finetune": ("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch", "transformers"),
-    "evaluate": (
-        *("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", "torch", "transformers"),
-        *("simplemma", "wordfreq"),
-    ),
-    "aggregate-model": ("numpy", "scipy", "simplemma", "torch", "wordfreq"),
-    "aggregate": ("pandas",),
-    "figures": ("matplotlib",),
+    "make-samples": ("jinja2", "num2words", "simplemma", "wordfreq"),
+    "finetune": (*_MODEL, "scipy"),
+    "evaluate": (*_MODEL, "simplemma", "wordfreq"),
+    "make-deviation-samples": (),
+    "fit-temperature": (*_MODEL, "scipy", "simplemma", "wordfreq"),
+    "evaluate-deviation": _MODEL,
+    "evaluate-retention": (*_MODEL, "numpy", "scipy"),
+    "evaluate-agreement": (*_MODEL, "numpy", "scipy", "simplemma", "wordfreq"),
+    "aggregate-model": ("numpy", "scipy", "simplemma", "statsmodels", "torch", "wordfreq"),
+    "aggregate": ("numpy", "pandas", "statsmodels"),
+    "figures": ("matplotlib", "numpy"),
 }
 """The packages whose versions may change a stage's result; `outctl.plan` knows which of them a job does without."""
 
@@ -58,13 +67,17 @@ class FetchSettings(Section):
 
 
 class SamplesSettings(Section):
-    """Slice of `make-samples`: `case` has a sample count of the split alone, `template` is the template's content."""
+    """Slice of `make-samples`: `case` has no sample counts, `template` is the template's content.
+
+    `words` are those to draw from, where they are not the most common ones.
+    """
 
     case_name: str
     split: str
     count: int
     case: CaseConfig
     template: dict[str, Any]
+    words: list[str] | None = None
     seed: int
 
 
@@ -87,21 +100,112 @@ class EvaluateSettings(Section):
     evaluation: Evaluation
 
 
-class AggregateSettings(Section):
-    """Slice of `aggregate-model` and `aggregate`, with the spec hash that each result must bear."""
+class DeviationSamplesSettings(Section):
+    """Slice of `make-deviation-samples`: `texts` are those to take excerpts from, by their names."""
 
-    models: list[str]
-    variants: list[str]
-    cases: list[str]
+    count: int
+    texts: dict[str, str]
+    seed: int
+
+
+class DeviationSettings(Section):
+    """Slice of `evaluate-deviation`: the reference is the model's own base without one."""
+
+    model: str
+    loading: Loading
+    variant: str
+    reference: str | None
+    reference_loading: Loading | None
+    max_new_tokens: int
+    evaluation: Evaluation
+
+
+class RetentionSettings(Section):
+    """Slice of `evaluate-retention`: `texts` are those to measure perplexity on, by their names."""
+
+    model: str
+    loading: Loading
+    variant: str
+    prompts: int
+    answer_tokens: int
+    texts: dict[str, str]
+    evaluation: Evaluation
     statistics: Statistics
     seed: int
 
 
-class FiguresSettings(Section):
-    """Slice of `figures`."""
+class AgreementSettings(Section):
+    """Slice of `evaluate-agreement`."""
+
+    model: str
+    loading: Loading
+    variant: str
+    case_name: str
+    samples: int
+    draws: int
+    evaluation: Evaluation
+    seed: int
+
+
+class TemperatureSettings(Section):
+    """Slice of `fit-temperature`."""
+
+    model: str
+    loading: Loading
+    case_name: str
+    samples: int
+    evaluation: Evaluation
+
+
+class Compared(Section):
+    """The variants that results compare.
+
+    Attributes:
+        variants: all variants, in the order of the tables.
+        trained_on: the cases that each adapter trained on.
+        sweeps: of each sweep its adapters, and of those the label of each key that is varied.
+    """
+
+    variants: list[str]
+    trained_on: dict[str, list[str]]
+    sweeps: dict[str, dict[str, dict[str, str]]]
+
+    @property
+    def adapters(self) -> list[str]:
+        """The adapters in the order of the tables, which a specification keeps of lists alone."""
+        return [variant for variant in self.variants if variant in self.trained_on]
+
+    def ordered_sweeps(self) -> dict[str, dict[str, dict[str, str]]]:
+        """The sweeps in that order, as are the adapters of each."""
+        own = {name: [adapter for adapter in self.adapters if adapter in found] for name, found in self.sweeps.items()}
+        names = sorted(own, key=lambda name: self.adapters.index(own[name][0]))
+        return {name: {adapter: self.sweeps[name][adapter] for adapter in own[name]} for name in names}
+
+
+class AggregateSettings(Compared):
+    """Slice of `aggregate-model` and `aggregate`, with the spec hash that each result must bear.
+
+    Attributes:
+        repeats: adapters that differ in their seed alone, under the name of the first.
+        deviation, retention: whether these were measured.
+        agreement: the cases whose answers were sampled.
+    """
 
     models: list[str]
-    variants: list[str]
+    cases: list[str]
+    repeats: dict[str, list[str]]
+    deviation: bool
+    retention: bool
+    agreement: list[str]
+    statistics: Statistics
+    seed: int
+
+
+class FiguresSettings(Compared):
+    """Slice of `figures`."""
+
+    figures: list[str]
+    models: list[str]
     cases: list[str]
 
 

@@ -4,13 +4,14 @@ from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Any
 
-from outctl.config import BASELINE
+from outctl.config import TEMPERATURE
 from outctl.errors import OutctlError
 from outctl.files import read_json
 from outctl.fingerprint import code_of, fingerprint
 from outctl.layout import Layout
-from outctl.plan import Job, Plan
+from outctl.plan import Plan
 from outctl.provenance import package_versions
+from outctl.slices import Job
 from outctl.specs import STAGES, Spec
 
 CUT_OFF = Path(".snakemake/incomplete")
@@ -141,6 +142,17 @@ def _reasons(plan: Plan, job: Job, stale: set[str], cut_off: set[str]) -> list[s
     return lines
 
 
+SECTIONS = {
+    "fit-temperature": "temperature_scaling",
+    "evaluate-deviation": "base_model_deviation",
+    "evaluate-retention": "retention",
+    "evaluate-agreement": "agreement",
+}
+"""The section of the configuration that asks for each further evaluation."""
+OF_OTHERS = ("model", "variant", "loading", "evaluation", "statistics", "case_name")
+"""Settings of further evaluations that stand elsewhere in the configuration, or name the job."""
+
+
 def _flat(value: Any, key: str) -> dict[str, Any]:
     if isinstance(value, dict):
         return {name: leaf for part in value for name, leaf in _flat(value[part], f"{key}.{part}").items()}
@@ -165,11 +177,24 @@ def _by_key(job: Job, spec: Spec) -> dict[str, Any]:
             return _flat(settings["recipe"], f"adapters.{adapter}") | _flat(settings["loading"], f"models.{model}")
         case "evaluate", model, _, _:
             return _flat(settings["evaluation"], "evaluation") | _flat(settings["loading"], f"models.{model}")
+        case ("make-deviation-samples",):
+            texts = {f"text {name} of base_model_deviation": text for name, text in settings["texts"].items()}
+            return {"base_model_deviation.samples": settings["count"], "seed": settings["seed"]} | texts
+        case (
+            "fit-temperature" | "evaluate-deviation" | "evaluate-retention" | "evaluate-agreement"
+        ) as stage, model, *_:
+            section = SECTIONS[stage]
+            loading = _flat(settings["loading"], f"models.{model}") | _flat(settings["evaluation"], "evaluation")
+            own = {name: value for name, value in settings.items() if name not in OF_OTHERS}
+            return loading | _flat(own, section) | _flat(settings.get("statistics", {}), "statistics")
     lists = {
         "models": settings["models"],
-        "adapters": [variant for variant in settings["variants"] if variant != BASELINE],
+        "adapters": [variant for variant in settings["variants"] if variant in settings["trained_on"]],
         "cases": settings["cases"],
+        "temperature_scaling": TEMPERATURE in settings["variants"],
     }
+    for name in ("deviation", "retention", "agreement"):
+        lists |= {SECTIONS[f"evaluate-{name}"]: settings[name]} if name in settings else {}
     return lists | _flat(settings.get("statistics", {}), "statistics") | {"seed": settings.get("seed")}
 
 

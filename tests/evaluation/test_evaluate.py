@@ -198,7 +198,9 @@ def test_a_job_that_has_computed_for_long_does_not_go_on_with_others(
 def test_records_that_are_there_are_taken_over_without_the_heavy_libraries(three_cases: ByHand) -> None:
     command = ("evaluate", "tiny", "baseline", "given")
     assert three_cases.run(*command)[0] == 0
-    program = "import sys; from outctl.cli import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    program = (
+        "import sys; from outctl.cli.main import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    )
     run = subprocess.run(
         [sys.executable, "-c", program, *command], cwd=three_cases.folder, capture_output=True, text=True, check=True
     )

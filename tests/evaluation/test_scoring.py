@@ -206,3 +206,43 @@ def test_the_uniform_reference_misses_targets_between_30_and_70_by_twelve_hundre
 def test_as_many_answers_as_shares_are_needed() -> None:
     with pytest.raises(ValueError, match="1 words for 2 shares"):
         score(sample([0.7, 0.3], ["ark", "atom"]), "fake", "baseline", ["ark"], [0.0], REST)
+
+
+def limited(limit: float) -> Sample:
+    return Sample(
+        sample_id=f"limit-{limit}",
+        case="case",
+        messages=[{"role": "user", "content": "Name a fruit."}],
+        words=["apple", "another"],
+        answers=[["apple"], ["pear", "plum", "fig"]],
+        target=[limit, 1.0 - limit],
+        at_most=True,
+        tolerance=0.1,
+        seed=0,
+    )
+
+
+def test_a_word_under_its_limit_is_as_asked_and_one_over_it_is_too_much_by_the_rest() -> None:
+    under = score(limited(0.3), "m", "v", ["apple", "another"], [math.log(0.1), math.log(0.9)], REST)
+    over = score(limited(0.3), "m", "v", ["apple", "another"], [math.log(0.4), math.log(0.4)], REST)
+    assert (under.tvd, under.within_tolerance, under.conditional_tvd) == pytest.approx((0.0, True, 0.0))
+    assert (over.tvd, over.within_tolerance, over.conditional_tvd) == pytest.approx((0.3, False, 0.2))
+    assert over.tvd_sad is None
+
+
+def test_only_samples_count_as_kept_in_which_the_limit_binds() -> None:
+    answers = {0.1: (0.3, 0.05), 0.2: (0.3, 0.25), 0.5: (0.3, 0.3), 0.6: (None, 0.9)}
+    records = [
+        score(limited(limit), "m", "v", ["apple", "another"], [math.log(p), math.log(1 - p)], REST, None, free)
+        for limit, (free, p) in answers.items()
+    ]
+    row = summarise("m", "v", "case", records, Statistics(), 0)
+    assert (row.num_binding, row.kept) == (2, 0.5)
+    assert 0.0 < row.kept_low < 0.5 < row.kept_high < 1.0
+    assert math.isnan(row.accuracy_sad)
+
+
+def test_the_even_reference_gives_every_answer_the_same() -> None:
+    uniform, majority = reference_records([limited(0.1)])
+    assert uniform.probabilities == pytest.approx([0.25, 0.75])
+    assert majority.probabilities == pytest.approx([0.0, 1.0])

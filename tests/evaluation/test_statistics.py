@@ -3,7 +3,19 @@ import math
 import numpy as np
 import pytest
 
-from outctl.evaluation.statistics import control_slope, mean, mean_interval, rate_interval, standard_deviation
+from outctl.evaluation.statistics import (
+    control_slope,
+    holm,
+    mcnemar_pvalue,
+    mean_interval,
+    rate_interval,
+    sign_flip_pvalue,
+    slope_difference,
+    slope_interval,
+    standard_deviation,
+)
+
+NAN = float("nan")
 
 
 def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
@@ -29,13 +41,13 @@ def test_what_is_undefined_is_nan() -> None:
     assert math.isnan(single.high)
     assert all(math.isnan(value) for value in rate_interval(0, 0, 0.95))
     assert math.isnan(standard_deviation([0.3]))
-    assert math.isnan(mean([None, None]))
     assert math.isnan(control_slope([0.5, 0.5], [0.2, 0.8]))
-    assert math.isnan(control_slope([0.1, 0.9], [float("nan"), 0.8]))
-
-
-def test_values_that_are_missing_do_not_enter_the_mean() -> None:
-    assert mean([0.2, None, 0.4]) == pytest.approx(0.3)
+    assert math.isnan(control_slope([0.1, 0.9], [NAN, 0.8]))
+    assert all(math.isnan(value) for value in slope_interval([0.5, 0.5], [0.2, 0.8], 0.95, 100, 0))
+    assert all(math.isnan(value) for value in slope_difference([0.1, 0.9], [NAN, 0.8], [0.1, 0.8], 0.95, 100, 0))
+    assert math.isnan(sign_flip_pvalue([], [], 99, 0))
+    assert math.isnan(mcnemar_pvalue([], []))
+    assert math.isnan(holm([NAN])[0])
 
 
 def test_equal_values_have_an_interval_of_no_width() -> None:
@@ -52,3 +64,53 @@ def test_the_slope_of_a_line_is_found_and_undefined_points_are_left_out(slope: f
 def test_slopes_need_as_many_targets_as_shares() -> None:
     with pytest.raises(ValueError, match="2 targets and 1 shares"):
         control_slope([0.1, 0.2], [0.1])
+
+
+def test_the_interval_of_a_slope_covers_it_as_often_as_it_says() -> None:
+    random = np.random.default_rng(1)
+    covered = 0
+    for trial in range(200):
+        targets = random.uniform(0.05, 0.95, size=60)
+        shares = 0.2 + 0.6 * targets + random.normal(0.0, 0.2, size=60)
+        interval = slope_interval(list(targets), list(shares), 0.9, 300, seed=trial)
+        covered += interval.low <= 0.6 <= interval.high
+    assert 163 <= covered <= 193
+
+
+def test_an_interval_of_a_slope_outlasts_resamples_of_a_single_target() -> None:
+    interval = slope_interval([0.1, 0.1, 0.9], [0.2, 0.1, 0.7], 0.95, 200, seed=0)
+    assert interval.low <= interval.value <= interval.high
+
+
+def test_the_difference_of_slopes_is_that_of_the_samples_that_both_have() -> None:
+    targets = [0.1, 0.4, 0.6, 0.9]
+    before, after = [0.5, 0.5, NAN, 0.5], [0.1, 0.4, 0.0, 0.9]
+    found = slope_difference(targets, before, after, 0.95, 300, seed=0)
+    assert found.value == pytest.approx(1.0)
+    assert found.low == pytest.approx(1.0)
+
+
+def test_sign_flips_of_few_pairs_are_all_tried() -> None:
+    # Of the 32 ways to sign five differences of one sign, two are as far from zero.
+    assert sign_flip_pvalue([0.9] * 5, [0.1, 0.2, 0.3, 0.4, 0.5], 9999, 0) == pytest.approx(2 / 32)
+
+
+def test_sign_flips_reject_true_hypotheses_as_seldom_as_they_say_and_find_small_differences() -> None:
+    random = np.random.default_rng(2)
+    base = random.uniform(0.0, 1.0, size=(100, 30))
+    noise = random.normal(0.0, 0.05, size=(100, 30))
+    rejected = sum(sign_flip_pvalue(a, a + e, 199, 0) < 0.05 for a, e in zip(base, noise, strict=True))
+    assert rejected <= 12
+    # Paired, a shift of a fifth of the spread between samples is plain.
+    assert sign_flip_pvalue(base[0], base[0] + 0.06 + noise[0], 9999, 0) < 0.001
+
+
+def test_mcnemar_counts_the_samples_that_changed() -> None:
+    before, after = [True] * 5 + [False] * 8, [True] * 4 + [False] + [True] * 7 + [False]
+    # One lost and seven gained: twice the chance of at most one head in eight throws.
+    assert mcnemar_pvalue(before, after) == pytest.approx(2 * (1 + 8) / 2**8)
+    assert mcnemar_pvalue([True, False], [True, False]) == 1.0
+
+
+def test_holm_multiplies_by_the_number_of_hypotheses_left() -> None:
+    assert holm([0.01, 0.04, NAN, 0.03]) == pytest.approx([0.03, 0.06, NAN, 0.06], nan_ok=True)

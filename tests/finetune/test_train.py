@@ -17,16 +17,22 @@ from safetensors.torch import load_file
 
 from command_line import ByHand
 from outctl.config import AdapterRecipe
-from outctl.divergences import kl
+from outctl.divergences import full_kl, kl
 from outctl.errors import OutctlError
+from outctl.evaluation.retention import measure_retention
+from outctl.finetune import retention as retention_module
+from outctl.finetune import train as train_module
 from outctl.finetune.collation import build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES
-from outctl.finetune.train import add_adapter, train_adapter, training_log
+from outctl.finetune.retention import Retention
+from outctl.finetune.train import DistributionTrainer, add_adapter, train_adapter, training_log
+from outctl.inference.prompts import build_prompts
 from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model
 from outctl.specs import FinetuneSettings, Spec
+from outctl.tasks.neutral import neutral_prompts
 from outctl.tasks.samples import Sample, write_samples
 
 WORDS = ("ark", "atom", "kan", "sand", "mint", "lime", "rock", "dust", "bell", "corn")
@@ -294,3 +300,155 @@ def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts_to_the_same_w
 def test_an_undefined_slope_is_null_in_the_log() -> None:
     history = [{"step": 1, "loss": 2.0, "held_out_slope": float("nan")}, {"step": 2, "train_runtime": 1.0}]
     assert training_log(history, 4) == [{"step": 1, "samples": 4, "loss": 2.0, "held_out_slope": None}]
+
+
+def test_the_retention_term_keeps_the_model_closer_to_its_base(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path]
+) -> None:
+    directory, samples = tiny_model_dir("llama"), given_samples(24)
+    logged, kept = {}, {}
+    for weight in (0.0, 1.0):
+        spec = spec_for({"given": 24}, retention_weight=weight)
+        adapter = train(tmp_path, directory, samples, spec, f"weight-{weight}")
+        logged[weight] = rows(adapter)
+        loaded = load_model(directory, "float32", True, adapter)
+        kept[weight] = measure_retention(loaded, neutral_prompts("eval"), {}, answer_tokens=1).kl.value or 0.0
+    # None of these prompts was in the term.
+    assert 0.0 < kept[1.0] < 0.5 * kept[0.0]
+    assert not any("retention_kl" in row for row in logged[0.0])
+    assert all(row["retention_kl"] > 0.0 for row in logged[1.0])
+    assert logged[1.0][-1]["loss"] < logged[1.0][0]["loss"]
+
+
+def test_without_a_weight_nothing_of_retention_is_computed_and_no_bit_changes(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"steps": 6, "dropout": 0.1, "accumulation": 2, "log_every": 2}
+    recipes = {
+        "left_out": {},
+        "zero": {"retention_weight": 0.0, "retention_prompts": 3},
+        "one": {"retention_weight": 1.0},
+    }
+    content = {}
+    for name, recipe in recipes.items():
+        with monkeypatch.context() as without:
+            if name != "one":
+                without.setattr(train_module, "Retention", None)
+                without.setattr(train_module, "neutral_prompts", None)
+            spec = spec_for({"given": 16}, **options, **recipe)
+            adapter = train(tmp_path, tiny_model_dir("llama"), given_samples(16), spec, name)
+        content[name] = [(adapter / file).read_bytes() for file in COMPARED]
+    assert content["zero"] == content["left_out"] != content["one"]
+
+
+def test_a_training_with_retention_goes_on_from_its_checkpoint_to_the_same_bytes(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Seven does not divide the number of prompts, and neither do the steps before the checkpoint make whole rounds.
+    recipe = {"steps": 24, "dropout": 0.2, "accumulation": 2, "retention_weight": 0.5, "retention_prompts": 7}
+    spec = spec_for({"given": 24}, checkpoint_every=10, **recipe)
+    model, samples = tiny_model_dir("llama"), given_samples(24)
+    whole = train(tmp_path, model, samples, spec, "whole")
+    asked, numbers, last = [], Retention.numbers, 13
+
+    def until_cut_off(retention: Retention, step: int) -> list[int]:
+        asked.append(step)
+        if step == last:
+            raise KeyboardInterrupt
+        return numbers(retention, step)
+
+    monkeypatch.setattr(Retention, "numbers", until_cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, model, samples, spec, "cut")
+    last = 24
+    cut = train(tmp_path, model, samples, spec, "cut")
+    assert asked == [*range(14), *range(10, 24)]
+    for name in COMPARED:
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def trainer_for(directory: Path, folder: Path, **options: Any) -> DistributionTrainer:
+    """A trainer before its first step, whose adapter has random weights; its retention term has a weight of 3."""
+    loaded = load_model(directory, "float32", True)
+    enable_trees(loaded.model)
+    recipe = AdapterRecipe(cases={"given": 8}, steps=9, batch_size=4, rank=4, retention_weight=3.0, **options)
+    torch.manual_seed(0)
+    adapted = add_adapter(loaded.model, recipe)
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    prompts = build_prompts(loaded.tokenizer, neutral_prompts("train")[:9], chat=True)
+    retention = Retention(adapted, prompts, recipe.retention_prompts, recipe.seed)
+    items = encode_samples(loaded.tokenizer, given_samples(8), chat=True)
+    trainer = DistributionTrainer(adapted, loaded.tokenizer, recipe, items[:4], items[4:], folder, retention)
+    trainer.current_gradient_accumulation_steps = recipe.accumulation
+    return trainer
+
+
+def gradients_of(trainer: DistributionTrainer) -> dict[str, torch.Tensor]:
+    """The adapter's gradients, which are then forgotten."""
+    found = {name: weight.grad.clone() for name, weight in trainer.model.named_parameters() if weight.grad is not None}
+    trainer.model.zero_grad()
+    return found
+
+
+def test_the_term_counts_once_a_step_with_its_weight_beside_the_mean_of_the_batches(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path]
+) -> None:
+    trainer = trainer_for(tiny_model_dir(), tmp_path, accumulation=2, retention_prompts=4)
+    retention, items = trainer.retention, trainer.train_dataset
+    assert retention is not None
+    # The third step takes the one prompt that is left of nine.
+    trainer.state.global_step = 2
+    retention.divergences(trainer.model, [8]).mean().backward()
+    of_term = gradients_of(trainer)
+    log_p, target, _ = trainer.word_log_p(trainer.model, items)
+    divergence = kl(log_p, target).mean()
+    divergence.backward()
+    of_batch = gradients_of(trainer)
+    for last in (False, True):
+        trainer.accelerator.gradient_state._set_sync_gradients(last)
+        loss = trainer.training_step(trainer.model, {"items": items})
+        term = retention.divergences(trainer.model, [8]).mean().item() if last else 0.0
+        assert loss.item() == pytest.approx(divergence.item() / 2 + 3.0 * term, rel=1e-5)
+        for name, gradient in gradients_of(trainer).items():
+            expected = of_batch[name] / 2 + (3.0 * of_term[name] if last else 0.0)
+            torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
+    assert trainer.retention_kl == pytest.approx([term], rel=1e-5)
+    assert max(gradient.abs().max().item() for gradient in of_term.values()) > 1e-3
+
+
+def test_a_term_that_does_not_fit_into_memory_is_computed_in_parts_to_the_same_gradients(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_for(tiny_model_dir(), tmp_path, retention_prompts=7)
+    trainer.accelerator.gradient_state._set_sync_gradients(True)
+    losses, found, passes = [], [], []
+
+    def short_of_memory(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+        """As `full_kl`, with a backward pass that asks the real allocator for too much once half of it is done."""
+        passes.append(len(log_q))
+        if len(log_q) > 4:
+            log_q.register_hook(lambda gradient: torch.empty(2**62, dtype=torch.int8) if gradient.sum() else gradient)
+        return full_kl(log_p, log_q)
+
+    for divergence in (full_kl, short_of_memory):
+        monkeypatch.setattr(retention_module, "full_kl", divergence)
+        losses.append(trainer.training_step(trainer.model, {"items": trainer.train_dataset}).item())
+        found.append(gradients_of(trainer))
+    assert passes == [7, 3, 4]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert trainer.retention_kl[0] == pytest.approx(trainer.retention_kl[1], rel=1e-5)
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][name], atol=1e-5, rtol=1e-4)
+
+
+def test_a_line_of_the_log_has_the_mean_term_of_its_steps(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
+    spec = {"retention_weight": 0.5, "retention_prompts": 20, "steps": 8}
+    model, samples = tiny_model_dir("llama"), given_samples(16)
+    each = rows(train(tmp_path, model, samples, spec_for({"given": 16}, log_every=1, **spec), "each"))
+    means = rows(train(tmp_path, model, samples, spec_for({"given": 16}, log_every=4, **spec), "means"))
+    # A fresh adapter changes nothing.
+    assert each[0]["retention_kl"] == 0.0
+    for mean, four in zip(means, (each[:4], each[4:]), strict=True):
+        assert mean["retention_kl"] == pytest.approx(sum(row["retention_kl"] for row in four) / 4, rel=1e-6)

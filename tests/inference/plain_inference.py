@@ -33,7 +33,9 @@ def ending_tokens(tokenizer: PreTrainedTokenizerBase, size: int) -> list[int]:
     return [token for token, text in enumerate(texts) if token in special or not lengthens(text)]
 
 
-def plain_log_probability(model: Any, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, word: str) -> Tensor:
+def plain_log_probability(
+    model: Any, tokenizer: PreTrainedTokenizerBase, prompt: Prompt, word: str, temperature: float = 1.0
+) -> Tensor:
     """Logarithm of the probability that the answer is a word: a pass a form, all logits, products along the form."""
     spellings = {space + spelling for spelling in (word, word[0].upper() + word[1:]) for space in ("", " ")}
     forms = set()
@@ -42,7 +44,7 @@ def plain_log_probability(model: Any, tokenizer: PreTrainedTokenizerBase, prompt
         forms.add(tuple(ids[len(prompt.tokens) :]))
     total: Any = 0
     for form in forms:
-        log_p = plain_logits(model, [*prompt.tokens, *form]).double().log_softmax(-1)
+        log_p = (plain_logits(model, [*prompt.tokens, *form]).double() / temperature).log_softmax(-1)
         along: Any = sum(log_p[len(prompt.tokens) - 1 + i, token] for i, token in enumerate(form))
         end = log_p[-1, ending_tokens(tokenizer, log_p.shape[-1])].exp().sum().log()
         total = total + (along + end).exp()

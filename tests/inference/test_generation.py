@@ -15,7 +15,7 @@ from scipy.stats import chisquare
 from transformers import PreTrainedTokenizerBase
 
 from outctl.config import LocalSource
-from outctl.inference.generation import generate
+from outctl.inference.generation import Continuation, continuations, generate
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.models.loading import LoadedModel, load_model
 from outctl.models.prepare import prepare_model
@@ -141,3 +141,24 @@ def test_settings_that_come_with_a_model_do_not_change_its_answers(
         for loaded in (tiny_model(), load_model(directory, "float32", chat=True))
     )
     assert found == expected
+
+
+@pytest.mark.parametrize("ends", ["<|end|>", ["<|end|>", "<|endoftext|>"], None])
+def test_an_answer_is_cut_off_where_the_model_has_not_ended_it(
+    ends: str | list[str] | None, bigram_model: BigramModel
+) -> None:
+    """The end takes a token itself: of two tokens, "arkansas" has no room for it."""
+    loaded = bigram_model({START: {"ark": 1.0}, "ark": {"ansas": 1.0}, "a": {"m": 1.0}, "m": {"m": 1.0}})
+    loaded.model.generation_config.eos_token_id = ends and loaded.tokenizer.convert_tokens_to_ids(ends)
+    (ending,) = ask(loaded, "or")
+    endless = Prompt("a", (loaded.tokenizer.convert_tokens_to_ids("a"),))
+    found = continuations(loaded.model, loaded.tokenizer, [ending, endless], 3)
+    assert found == [Continuation("arkansas", ends is None), Continuation("mmm", True)]
+    assert continuations(loaded.model, loaded.tokenizer, [ending], 2) == [Continuation("arkansas", True)]
+
+
+def test_an_end_whose_id_is_zero_is_an_end(bigram_model: BigramModel) -> None:
+    loaded = bigram_model({START: {"ark": 1.0}, "ark": {"<unk>": 1.0}})
+    loaded.model.generation_config.eos_token_id = loaded.tokenizer.convert_tokens_to_ids("<unk>")
+    assert loaded.model.generation_config.eos_token_id == 0
+    assert continuations(loaded.model, loaded.tokenizer, ask(loaded, "or"), 3) == [Continuation("ark", False)]

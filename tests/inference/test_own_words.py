@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from plain_inference import all_answers
+from plain_inference import all_answers, plain_log_probability
 
 from outctl.inference.own_words import answer_freely, fold, own_words
-from outctl.inference.prompts import Prompt, build_prompts
+from outctl.inference.prompts import Prompt, build_prompts, plain_prompts
 from outctl.inference.word_forms import token_texts
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.models.loading import LoadedModel
@@ -139,6 +139,19 @@ def test_words_and_their_exact_probabilities_in_one_go(
         assert [token for token, _ in answer.top_tokens] == [token for token, _ in other.top_tokens]
 
 
+@pytest.mark.parametrize(("temperature", "words"), [(0.25, ["kan", "ark"]), (1.0, ["ark", "kan"])])
+def test_the_search_is_at_the_temperature_that_the_words_are_measured_at(
+    temperature: float, words: list[str], bigram_model: BigramModel
+) -> None:
+    """Three forms of *ark* are likelier than the one of *kan*, but each is less likely."""
+    loaded = bigram_model({START: {"kan": 0.4, "ark": 0.2, "Ark": 0.2, " ark": 0.2}})
+    (prompt,) = ask(loaded, "or")
+    ((own, answer),) = answer_freely(loaded.model, loaded.tokenizer, [prompt], temperature=temperature)
+    assert own.words == words
+    expected = [plain_log_probability(loaded.model, loaded.tokenizer, prompt, word, temperature) for word in words]
+    assert answer.log_probabilities == pytest.approx([value.item() for value in expected], abs=1e-4)
+
+
 def test_no_other_word_of_the_embedded_model_is_likelier(real_model: LoadedModel) -> None:
     """Every word that is one of the 50 likeliest first tokens is measured against the two that were found."""
     tokenizer, model = real_model.tokenizer, real_model.model
@@ -182,3 +195,26 @@ def test_own_words_can_be_measured_side_by_side(bigram_model: BigramModel) -> No
     words = words_of(loaded)
     (question,) = word_questions(loaded.tokenizer, ask(loaded, "or"), [words])
     assert len(question.forms) == 2
+
+
+def next_words(loaded: LoadedModel, text: str, running: bool = True) -> list[str]:
+    (prompt,) = plain_prompts(loaded.tokenizer, [text])
+    (found,) = own_words(loaded.model, loaded.tokenizer, [prompt.tokens], running=running)
+    return found.words
+
+
+def test_in_running_text_a_token_without_a_space_goes_on_with_the_last_word(bigram_model: BigramModel) -> None:
+    """Behind "kan", *ansas* would make it "kanansas"."""
+    loaded = bigram_model({"kan": {"ansas": 0.5, " ark": 0.3, " ": 0.2}, " ": {"om": 1.0}})
+    assert next_words(loaded, "kan") == ["ark", "om"]
+    assert next_words(loaded, "kan", running=False) == ["ansas", "ark"]
+
+
+def test_numbers_are_words_of_running_text_alone(tiny_model: Callable[..., LoadedModel]) -> None:
+    loaded = tiny_model("qwen2", 1)
+    digits = {str(digit) for digit in range(10)}
+    (prompt,) = plain_prompts(loaded.tokenizer, ["ark"])
+    (running,) = own_words(loaded.model, loaded.tokenizer, [prompt.tokens], count=100, running=True)
+    (answer,) = own_words(loaded.model, loaded.tokenizer, [prompt.tokens], count=100)
+    assert {word for word in running.words if word[0].isdigit()} & digits
+    assert not [word for word in answer.words if word[0].isdigit()]

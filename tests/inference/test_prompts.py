@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from outctl.errors import OutctlError
-from outctl.inference.prompts import build_prompts, leading_bos, transcript
+from outctl.inference.prompts import build_prompts, leading_bos, plain_prompts, transcript
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Message
 
@@ -109,3 +109,13 @@ def test_a_date_in_a_template_is_always_the_same(make_tokenizer: Callable[..., P
     tokenizer = make_tokenizer(chat_template=template)
     (prompt,) = build_prompts(tokenizer, [[Message(role="user", content="hi")]], chat=True)
     assert prompt.text == "<s>Today is 26 Jul 2024.hi"
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_plain_text_stands_behind_one_bos_where_there_is_one(bos: bool, make_tokenizer: MakeTokenizer) -> None:
+    tokenizer = make_tokenizer(bos=bos, chat_template=None)
+    mark = "<s>" if bos else ""
+    first, second = plain_prompts(tokenizer, ["ark atom ", mark + "om"])
+    assert (first.text, second.text) == (f"{mark}ark atom", f"{mark}om")
+    assert tokenizer.decode(first.tokens) == first.text
+    assert first.tokens.count(tokenizer.convert_tokens_to_ids("<s>")) == bos

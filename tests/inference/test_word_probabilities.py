@@ -16,12 +16,14 @@ from outctl.divergences import other_mass
 from outctl.inference.prompts import Prompt, build_prompts, encode
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.tree_attention import tree_inputs
-from outctl.inference.tree_forward import enable_trees, logits_at
+from outctl.inference.tree_forward import CachedTree, enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import (
     WordQuestion,
     answer_questions,
+    common_beginning,
     lay_out,
+    logits_below,
     split_by_size,
     word_log_probabilities,
     word_questions,
@@ -64,6 +66,34 @@ def test_equals_a_plain_loop(architecture: str, tiny_model: TinyModel) -> None:
         ]
     for row, expected_row in zip(found, expected, strict=True):
         assert row == pytest.approx(expected_row, abs=2e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 2.5])
+def test_equals_a_plain_loop_at_a_temperature(temperature: float, tiny_model: TinyModel) -> None:
+    loaded = tiny_model()
+    model, tokenizer = loaded.model, loaded.tokenizer
+    prompts = ask(loaded, "Say", "Say ark: 70%")
+    questions = word_questions(tokenizer, prompts, [WORDS, WORDS[:2]])
+    answers = answer_questions(model, tokenizer, questions, 1024, top=5, temperature=temperature)
+    for prompt, question, answer in zip(prompts, questions, answers, strict=True):
+        own = WORDS[: len(question.forms)]
+        with torch.no_grad():
+            expected = [plain_log_probability(model, tokenizer, prompt, word, temperature).item() for word in own]
+            first = (plain_logits(model, list(prompt.tokens))[-1] / temperature).softmax(-1).topk(5)
+        assert answer.log_probabilities == pytest.approx(expected, abs=1e-4)
+        assert [token for token, _ in answer.top_tokens] == first.indices.tolist()
+        assert [value for _, value in answer.top_tokens] == pytest.approx(first.values.tolist(), abs=1e-5)
+
+
+def test_temperature_1_asks_the_model_as_it_is_to_the_bit(
+    tiny_model: TinyModel, mixed_questions: list[WordQuestion]
+) -> None:
+    loaded = tiny_model()
+    beginning = CachedTree(loaded.model, common_beginning([question.prompt for question in mixed_questions]))
+    layout, logits = logits_below(beginning, mixed_questions)
+    rows = word_log_probabilities(logits, layout, word_continuations(loaded.tokenizer, logits.shape[-1])).tolist()
+    found = measure(loaded, mixed_questions, 4096)
+    assert found == [row[: len(own)] for row, own in zip(rows, found, strict=True)]
 
 
 def test_equals_a_plain_loop_on_the_embedded_model(real_model: LoadedModel) -> None:

@@ -1,6 +1,7 @@
 """Tables and combined files, made from records of fake answers through the real stages."""
 
 import json
+import statistics
 from math import log
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 
 from outctl.config import Experiment, Registry
 from outctl.errors import OutctlError
-from outctl.evaluation.records import write_records
+from outctl.evaluation.records import Record, read_records, write_records
 from outctl.evaluation.scoring import score
+from outctl.files import write_jsonl
 from outctl.layout import Layout
 from outctl.plan import Plan
 from outctl.provenance import write_provenance
 from outctl.results.aggregation import aggregate, to_csv
+from outctl.results.comparisons import between_seeds, compare
 from outctl.results.console import number, summary_table
 from outctl.results.figures import draw_figures
 from outctl.results.model_results import aggregate_model
@@ -23,6 +26,7 @@ from outctl.tasks.make import make_samples
 from outctl.tasks.samples import read_samples
 
 MODELS = ("small", "large")
+MEASURED = {"held_out_tvd": 0.25, "held_out_slope": None, "held_out_mass": 0.75}
 REST = [(f"<{n}>", 0.0) for n in range(10)]
 
 
@@ -34,7 +38,7 @@ def plan_in(folder: Path, **changes: Any) -> Plan:
             "given": {"kind": "given_words", "train_samples": 8, "eval_samples": 6},
             "own": {"kind": "random_words", "eval_samples": 4},
         },
-        "adapters": {"tuned": {"cases": {"given": 8}, "steps": 1}},
+        "adapters": {"tuned": {"cases": {"given": 8}, "steps": 1, "held_out_samples": 2}},
         "results_dir": str(folder),
         "models_dir": str(folder / "models"),
     }
@@ -46,6 +50,12 @@ def plan_in(folder: Path, **changes: Any) -> Plan:
 
 def evaluate_with_fakes(plan: Plan) -> None:
     """Samples from the real stage; answers of a baseline that splits evenly and an adapter that does as it is told."""
+    for model in plan.models:
+        for adapter in plan.recipes:
+            training = plan.layout.adapter(model, adapter) / "training.jsonl"
+            write_jsonl(training, [{"step": 1, "samples": 16, "loss": 1.0}, {"step": 2, "samples": 32, **MEASURED}])
+            spec = plan.spec("finetune", model, adapter)
+            write_provenance(training.parent / "provenance.json", spec, [training])
     for case in plan.cases:
         file = plan.layout.samples(case, "eval")
         make_samples(plan.spec("make-samples", case, "eval"), file)
@@ -54,7 +64,7 @@ def evaluate_with_fakes(plan: Plan) -> None:
                 records = []
                 for sample in read_samples(file):
                     words = sample.words or ["zephyr", "quagmire"]
-                    shares = sample.target if variant == "tuned" else [0.5, 0.5]
+                    shares = [0.5, 0.5] if variant == "baseline" else sample.target
                     top = [*zip(words, shares, strict=True), *REST]
                     records.append(score(sample, model, variant, words, [log(share) for share in shares], top))
                 output = plan.layout.records(model, variant, case)
@@ -189,3 +199,78 @@ def test_the_terminal_table_puts_references_below_what_was_measured(plan: Plan) 
     table = summary_table(pd.read_csv(gather(plan).case_table()), "title")
     variants = list(table.columns[2].cells)
     assert variants == ["baseline", "tuned", "baseline", "tuned", "uniform", "majority"] * 2
+
+
+def test_comparisons_pair_by_sample_and_correct_over_all_models(plan: Plan) -> None:
+    layout = gather(plan)
+    table = pd.read_csv(layout.comparison_table())
+    assert list(zip(table["model"], table["variant"], table["case_type"], strict=True)) == [
+        (model, "tuned", case) for model in MODELS for case in ("given", "own")
+    ]
+    small = json.loads(layout.model_results("small").read_text())["records"]
+    for row in table[table["model"] == "small"].to_dict("records"):
+        before, after = (small[variant][row["case_type"]] for variant in ("baseline", "tuned"))
+        assert row["num_gained"] == sum(not record["within_tolerance"] for record in before)
+        assert row["num_lost"] == 0
+        assert row["tvd_difference"] == pytest.approx(-sum(record["tvd"] for record in before) / len(after))
+        assert row["slope_difference"] == pytest.approx(1.0)
+    # Of four p-values, the smallest is multiplied by four, whatever model it is of.
+    assert table["tvd_p_holm"].min() == pytest.approx(min(1.0, 4 * table["tvd_p"].min()))
+
+
+def test_comparisons_of_other_samples_are_refused(plan: Plan) -> None:
+    records = read_records(plan.layout.records("small", "baseline", "given"))
+    with pytest.raises(ValueError, match="did not answer the same samples"):
+        compare(records, records[:-1], plan.experiment.statistics, 0)
+
+
+def test_the_matrix_has_every_metric_of_every_case_and_what_was_trained_on(plan: Plan) -> None:
+    layout = gather(plan)
+    matrix, cases = pd.read_csv(layout.matrix_table()), pd.read_csv(layout.case_table())
+    assert len(matrix) == 2 * 2 * 2
+    assert matrix[matrix["variant"] == "tuned"]["trained_on"].unique().tolist() == ["given"]
+    assert matrix[matrix["variant"] == "baseline"]["trained_on"].isna().all()
+    for row in matrix.to_dict("records"):
+        for case in ("given", "own"):
+            own = cases[(cases["model"] == row["model"]) & (cases["variant"] == row["variant"])]
+            expected = own.set_index("case_type").loc[case, row["metric"]]
+            assert row[case] == pytest.approx(expected, nan_ok=True)
+
+
+def test_learning_curves_hold_what_was_measured_and_leave_the_rest_empty(plan: Plan) -> None:
+    table = pd.read_csv(gather(plan).learning_table())
+    assert table["model"].tolist() == list(MODELS)
+    assert table["samples"].tolist() == [32, 32]
+    assert table["held_out_tvd"].tolist() == [0.25, 0.25]
+    assert table["held_out_slope"].isna().all()
+
+
+def test_repeats_over_seeds_tell_seeds_from_samples(tmp_path: Path) -> None:
+    sweep = {"seeds": {"base": "tuned", "vary": {"seed": [1, 2]}}}
+    plan = plan_in(tmp_path, sweeps=sweep)
+    evaluate_with_fakes(plan)
+    layout = gather(plan)
+    table = pd.read_csv(layout.seed_table())
+    assert table["num_seeds"].tolist() == [3] * 4
+    assert table["variant"].unique().tolist() == ["tuned"]
+    # Fakes of every seed answer alike, so all that is spread is between samples.
+    assert table["std_between_seeds"].tolist() == pytest.approx([0.0] * 4)
+    assert table["std_left"].tolist() == pytest.approx([0.0] * 4)
+    combined = json.loads(layout.combined().read_text())
+    assert combined["sweeps"] == {"seeds": {"seeds-1": {"seed": "1"}, "seeds-2": {"seed": "2"}}}
+    draw_figures(plan.spec("figures"), layout)
+    assert "seed 2" in layout.figure("sweeps").read_text()
+
+
+def test_the_spread_between_seeds_is_not_that_between_samples(plan: Plan) -> None:
+    records = read_records(plan.layout.records("small", "baseline", "given"))
+
+    def shifted(by: float) -> list[Record]:
+        return [record.model_copy(update={"tvd": record.tvd + by}) for record in records]
+
+    row = between_seeds([shifted(0.0), shifted(0.1), shifted(0.2)], 0.95)
+    assert row.std_between_seeds == pytest.approx(0.1)
+    assert row.std_between_samples == pytest.approx(statistics.stdev(record.tvd for record in records))
+    assert row.std_left == pytest.approx(0.0, abs=1e-9)
+    # Student's t at 2 degrees of freedom: 4.303 standard errors.
+    assert row.avg_tvd_high - row.avg_tvd == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)

@@ -11,7 +11,10 @@ ROW: dict[str, Any] = {
     "case": "case",
     "messages": [{"role": "user", "content": "Say one word: 70% ark, 30% été"}],
     "words": ["ark", "été"],
+    "answers": None,
     "target": [0.7, 0.3],
+    "at_most": False,
+    "free_messages": None,
     "tolerance": 0.1,
     "seed": 5,
     "max_zipf": None,
@@ -40,6 +43,7 @@ def test_a_sample_is_one_line_with_every_key(tmp_path):
         ({"messages": []}, "messages", "at least 1 item"),
         ({"messages": [{"role": "robot", "content": "a"}]}, "messages.0.role", "'assistant'"),
         ({"words": "ark"}, "words", "list"),
+        ({"answers": [["ark"]]}, "answers", "1 of them for 2 words"),
         ({"other": 1}, "other", "not permitted"),
     ],
 )

@@ -4,10 +4,19 @@ import pytest
 from pydantic import ValidationError
 
 from outctl.errors import OutctlError
+from outctl.tasks.shares import named_shares
 from outctl.tasks.templates import Template, load_template, render, template_names
 
-KINDS = ("given_words", "random_words", "icl_random_words")
-SHARES = [{"word": "ark", "percent": 70}, {"word": "atom", "percent": 20}, {"word": "oak", "percent": 10}]
+KINDS = ("given_words", "random_words", "icl_random_words", "successive_words", "suppression")
+SHARES = named_shares(["ark", "atom", "oak"], [70, 20, 10])
+WRITTEN = {
+    "given_words_fractions": ["7/10 ark", "1/5 atom", "1/10 oak"],
+    "given_words_odds": ["7 to 2 to 1 for ark against atom against oak"],
+    "given_words_spelled": ["seventy percent ark", "twenty percent atom", "ten percent oak"],
+    "given_words_urn": ["100 slips", "70 say ark", "20 say atom", "10 say oak"],
+    "given_words_swapped": ["10% oak, 20% atom, 70% ark"],
+}
+"""What questions say that do not have the percentages as they are, or in their order."""
 OWN = {"seed": 123456, "percents": [70, 30]}
 
 
@@ -20,14 +29,22 @@ def test_every_kind_has_a_template_of_its_name():
 def test_packaged_template_renders_what_its_kind_asks(name):
     template = load_template(name)
     if name.startswith("given_words"):
-        text = render(template.question, shares=SHARES)
-        expected = ["ark", "70%", "atom", "20%", "oak", "10%"]
+        expected = WRITTEN.get(name, ["ark", "70", "atom", "20", "oak", "10"])
+        variables = {"shares": SHARES}
         text_of_two = render(template.question, shares=SHARES[:2])
-        assert len(text_of_two) < len(text)
+        assert len(text_of_two) < len(render(template.question, **variables))
         assert "oak" not in text_of_two
+    elif name == "successive_words":
+        expected = ["70% ark", "30% atom", "40% oak", "60% ash"]
+        variables = {"first": named_shares(["ark", "atom"], [70, 30]), "second": named_shares(["oak", "ash"], [40, 60])}
+    elif name == "suppression":
+        expected = ["a ship", "ark", "30%"]
+        variables = {"topic": "a ship", "word": "ark", "percent": 30}
+        assert render(template.free, **variables) == "Name a ship, in one word."
     else:
-        text = render(template.question, **OWN)
         expected = ["123456", "70%", "30%"]
+        variables = OWN
+    text = render(template.question, **variables)
     assert [part for part in expected if text.count(part) != 1] == []
     assert text == text.strip()
     assert not set("{}\n") & set(text)

@@ -6,10 +6,10 @@ import wordfreq
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outctl.tasks.splits import belongs_to_eval
 from outctl.tasks.words import (
     FUNCTION_WORDS,
     RARE_BAND,
-    belongs_to_eval,
     common_words,
     is_rare_word,
     rare_words,

@@ -57,6 +57,19 @@ class Workspace:
         )
         return Run(result.returncode, result.stdout)
 
+    def outctl(self, *arguments: str) -> Run:
+        """Run a command of `outctl` here."""
+        result = subprocess.run(
+            [sys.executable, "-m", "outctl", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return Run(result.returncode, result.stdout)
+
     def stale(self, **changes: Any) -> dict[str, int]:
         """Rules that a dry run would run, each with its number of jobs; the rule `all` is left out."""
         run = self.snakemake("--dry-run", **changes)

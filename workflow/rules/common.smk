@@ -12,7 +12,7 @@ SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 shell.prefix(f"export PYTHONPATH={quote(SOURCE)}" + "${{PYTHONPATH:+:$PYTHONPATH}}; ")
 
-from outctl.config import BASELINE, NAME_PATTERN
+from outctl.config import BASELINE, DEVIATION, NAME_PATTERN, TEMPERATURE
 from outctl.config_files import read_config
 from outctl.environments import pinned_versions
 from outctl.errors import ending_in_one_line
@@ -156,14 +156,39 @@ def runtime(tokens):
     )
 
 
-def adapter_of(wildcards):
-    """What stands for the adapter that a variant asks with; nothing for the baseline."""
-    if wildcards.variant == BASELINE:
+def asked_with(wildcards):
+    """What stands for what a variant is asked with, beside the model: an adapter, a temperature, or nothing."""
+    model, variant = wildcards.model, wildcards.variant
+    if variant == BASELINE:
         return []
-    return [made_by("finetune", wildcards.model, wildcards.variant)]
+    if variant == TEMPERATURE:
+        return [made_by("fit-temperature", model)]
+    return [made_by("finetune", model, variant)]
 
 
-def adapter_flag(wildcards):
-    """The flag that names the variant's adapter."""
+def asked_with_flag(wildcards):
+    """The flag that names what the variant is asked with."""
+    if wildcards.variant == TEMPERATURE:
+        return [f"--temperature={LAYOUT.temperature(wildcards.model)}"]
     adapter = LAYOUT.variant_adapter(wildcards.model, wildcards.variant)
     return [] if adapter is None else [f"--adapter-dir={adapter}"]
+
+
+def reference_model(wildcards):
+    """What stands for the reference of base_model_deviation; nothing where a model's own base is the reference."""
+    reference = PLAN.experiment.base_model_deviation.reference
+    return (
+        []
+        if reference in (None, wildcards.model)
+        else [made_by("fetch-model", reference)]
+    )
+
+
+def reference_flag(wildcards):
+    """The flag that names that reference."""
+    reference = PLAN.experiment.base_model_deviation.reference
+    return (
+        []
+        if reference in (None, wildcards.model)
+        else [f"--reference-dir={LAYOUT.model(reference)}"]
+    )

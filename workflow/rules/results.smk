@@ -15,6 +15,15 @@ rule aggregate_model:
             for variant in PLAN.variants
             for case in PLAN.cases
         ],
+        adapters=[made_by("finetune", "{model}", adapter) for adapter in PLAN.recipes],
+        temperature=(
+            [made_by("fit-temperature", "{model}")]
+            if TEMPERATURE in PLAN.variants
+            else []
+        ),
+        others=lambda wildcards: [
+            made_by(*job) for job in PLAN.further_evaluations(wildcards.model)
+        ],
     output:
         results=LAYOUT.model_results("{model}"),
         provenance=made_by("aggregate-model", "{model}"),
@@ -40,18 +49,15 @@ rule aggregate:
     output:
         combined=LAYOUT.combined(),
         provenance=made_by("aggregate"),
-        results=report(
-            LAYOUT.results_table(),
-            category="Tables",
-            caption="../report/results.rst",
-            labels={"table": "models"},
-        ),
-        cases=report(
-            LAYOUT.case_table(),
-            category="Tables",
-            caption="../report/cases.rst",
-            labels={"table": "cases"},
-        ),
+        tables=[
+            report(
+                table,
+                category="Tables",
+                caption=f"../report/{table.stem}.rst",
+                labels={"table": table.stem},
+            )
+            for table in PLAN.tables()
+        ],
     log:
         LAYOUT.results / "logs" / "aggregate.log",
     conda:
@@ -69,18 +75,15 @@ rule figures:
         spec=PLAN.spec_path("figures"),
         results=[made_by("aggregate-model", model) for model in PLAN.models],
     output:
-        calibration=report(
-            LAYOUT.figure("calibration"),
-            category="Figures",
-            caption="../report/calibration.rst",
-            labels={"figure": "calibration"},
-        ),
-        tvd=report(
-            LAYOUT.figure("tvd"),
-            category="Figures",
-            caption="../report/tvd.rst",
-            labels={"figure": "tvd"},
-        ),
+        figures=[
+            report(
+                LAYOUT.figure(name),
+                category="Figures",
+                caption=f"../report/{name}.rst",
+                labels={"figure": name},
+            )
+            for name in PLAN.figures
+        ],
         provenance=made_by("figures"),
     log:
         LAYOUT.results / "logs" / "figures.log",

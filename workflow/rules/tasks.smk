@@ -19,3 +19,26 @@ rule make_samples:
     shell:
         "exec python -m outctl make-samples {wildcards.case:q} {wildcards.split:q} --spec {input.spec:q} --output {output.samples:q}"
         " > {log:q} 2>&1"
+
+
+rule make_deviation_samples:
+    input:
+        spec=lambda wildcards: PLAN.spec_path("make-deviation-samples"),
+    output:
+        samples=LAYOUT.samples(DEVIATION, "eval"),
+        provenance=made_by("make-deviation-samples"),
+    log:
+        LAYOUT.results / "logs" / "make_deviation_samples.log",
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=lambda wildcards, attempt: 10 * attempt,
+    message:
+        "drawing samples of base_model_deviation"
+    shell:
+        "exec python -m outctl make-deviation-samples --spec {input.spec:q} --output {output.samples:q} > {log:q} 2>&1"
+
+
+# Its samples lie where a case's would, and no case can be called that.
+ruleorder: make_deviation_samples > make_samples

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from outctl.checkpoints import Stop, stopped
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress, Record, read_records, write_records
-from outctl.files import copy_file
+from outctl.files import copy_file, read_json
 from outctl.layout import beside
 from outctl.locks import BusyError, only_writer
 from outctl.provenance import check_upstream, is_made, write_provenance
@@ -43,6 +43,7 @@ class EvaluationJob:
         output: the records' file.
         checkpoints: where the records of finished samples are kept meanwhile; an evaluation of the same specification
             goes on behind them.
+        temperature: file with the temperature to ask at; None asks at 1.
     """
 
     spec: Spec
@@ -51,6 +52,7 @@ class EvaluationJob:
     adapter: Path | None
     output: Path
     checkpoints: Path
+    temperature: Path | None = None
 
     @property
     def settings(self) -> EvaluateSettings:
@@ -79,6 +81,8 @@ class EvaluationJob:
         if self.adapter is not None:
             adapter = f"finetune/{settings.model}/{settings.variant}"
             check_upstream(self.spec, adapter, self.adapter / "provenance.json")
+        if self.temperature is not None:
+            check_upstream(self.spec, f"fit-temperature/{settings.model}", beside(self.temperature))
         questions = read_samples(self.samples)
         if questions[0].case != settings.case_name:
             raise OutctlError(f"{self.samples}: samples of {questions[0].case}, not of {settings.case_name}")
@@ -141,16 +145,19 @@ def _go_ahead(job: EvaluationJob, loaded: "LoadedModel") -> None:
 
 def _finish(job: EvaluationJob, loaded: "LoadedModel", questions: Sequence[Sample], progress: Progress | None) -> None:
     """Measure all samples, and keep the records with their provenance among the checkpoints."""
-    write_records(job.finished, _measure_in_parts(loaded, questions, job.settings, job.folder / "parts", progress))
+    temperature = 1.0 if job.temperature is None else float(read_json(job.temperature)["temperature"])
+    parts = job.folder / "parts"
+    write_records(job.finished, _measure_in_parts(loaded, questions, job.settings, temperature, parts, progress))
     details = {"base_weights_hash": loaded.weights_hash, **loaded.description}
     write_provenance(beside(job.finished), job.spec, [job.finished], **details)
-    shutil.rmtree(job.folder / "parts", ignore_errors=True)
+    shutil.rmtree(parts, ignore_errors=True)
 
 
 def _measure_in_parts(
     loaded: "LoadedModel",
     samples: Sequence[Sample],
     settings: EvaluateSettings,
+    temperature: float,
     folder: Path,
     progress: Progress | None = None,
 ) -> list[Record]:
@@ -170,7 +177,7 @@ def _measure_in_parts(
         found = _kept_records(kept, part)
         if not found:
             with stop.listening():
-                asked = asked or CaseQuestions(loaded, samples)
+                asked = asked or CaseQuestions(loaded, samples, temperature)
                 found = asked.measure(
                     range(start, start + len(part)),
                     settings.model,

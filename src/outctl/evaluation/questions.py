@@ -8,10 +8,16 @@ from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress, Record
 from outctl.evaluation.scoring import score
 from outctl.inference.own_words import OwnWords, answer_freely
-from outctl.inference.prompts import build_prompts
+from outctl.inference.prompts import Prompt, build_prompts
 from outctl.inference.tree_forward import CachedTree
 from outctl.inference.word_forms import token_texts
-from outctl.inference.word_probabilities import WordAnswer, answer_questions, common_beginning, word_questions
+from outctl.inference.word_probabilities import (
+    WordAnswer,
+    answer_questions,
+    common_beginning,
+    outcome_questions,
+    word_questions,
+)
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Message, Sample
 
@@ -22,13 +28,19 @@ class CaseQuestions:
     Args:
         loaded: the model, which `enable_trees` has seen.
         samples: the questions.
+        temperature: what the model's logits are divided by; 1 asks it as it is.
     """
 
-    def __init__(self, loaded: LoadedModel, samples: Sequence[Sample]) -> None:
+    def __init__(self, loaded: LoadedModel, samples: Sequence[Sample], temperature: float = 1.0) -> None:
         self.loaded = loaded
         self.samples = samples
+        self.temperature = temperature
         self.prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
-        self.beginning = CachedTree(loaded.model, common_beginning([prompt.tokens for prompt in self.prompts]))
+        free = [number for number, sample in enumerate(samples) if sample.free_messages]
+        asked = [samples[number].free_messages or [] for number in free]
+        self.free_prompts = dict(zip(free, build_prompts(loaded.tokenizer, asked, loaded.chat), strict=True))
+        every = [prompt.tokens for prompt in (*self.prompts, *self.free_prompts.values())]
+        self.beginning = CachedTree(loaded.model, common_beginning(every))
 
     def measure(
         self, numbers: Sequence[int], model: str, variant: str, evaluation: Evaluation, progress: Progress | None = None
@@ -48,35 +60,41 @@ class CaseQuestions:
         Raises:
             OutctlError: the model answers a sample with fewer words than it asks for.
         """
-        free = [number for number in numbers if self.samples[number].words is None]
+        own = [number for number in numbers if self.samples[number].words is None]
         given = [number for number in numbers if self.samples[number].words is not None]
+        limited = [number for number in given if number in self.free_prompts]
         records: dict[int, Record] = {}
-        for number, (own, answer) in zip(free, self._answers_of_its_own(free, evaluation), strict=True):
+        for number, (words, answer) in zip(own, self._answers_of_its_own(own, evaluation), strict=True):
             sample = self.samples[number]
-            if len(own.words) < len(sample.target):
+            if len(words.words) < len(sample.target):
                 raise OutctlError(
                     f"{model} {variant}: answers {sample.sample_id} with fewer than {len(sample.target)} words"
                 )
-            records[number] = self._scored(number, model, variant, own.words, answer, own.unresolved)
+            records[number] = self._scored(number, model, variant, words.words, answer, words.unresolved)
             if progress:
                 progress(len(records), len(numbers))
-        for number, answer in zip(given, self._answers(given, evaluation), strict=True):
-            words = self.samples[number].words or []
-            records[number] = self._scored(number, model, variant, words, answer, None)
+        unasked = self._answers([(self.free_prompts[number], number) for number in limited], evaluation)
+        free_shares = {number: _first_share(answer) for number, answer in zip(limited, unasked, strict=True)}
+        answers = self._answers([(self.prompts[number], number) for number in given], evaluation)
+        for number, answer in zip(given, answers, strict=True):
+            asked = self.samples[number].words or []
+            records[number] = self._scored(number, model, variant, asked, answer, None, free_shares.get(number))
             if progress:
                 progress(len(records), len(numbers))
         return [records[number] for number in numbers]
 
-    def _answers(self, numbers: Sequence[int], evaluation: Evaluation) -> Iterator[WordAnswer]:
-        words = [self.samples[number].words or [] for number in numbers]
-        questions = word_questions(self.loaded.tokenizer, [self.prompts[number] for number in numbers], words)
+    def _answers(self, asked: Sequence[tuple[Prompt, int]], evaluation: Evaluation) -> Iterator[WordAnswer]:
+        """Answers to prompts in the words of samples."""
+        prompts = [prompt for prompt, _ in asked]
+        outcomes = [self.samples[number].outcomes for _, number in asked]
         return answer_questions(
             self.loaded.model,
             self.loaded.tokenizer,
-            questions,
+            outcome_questions(self.loaded.tokenizer, prompts, outcomes),
             evaluation.tokens_per_pass,
             evaluation.top_tokens,
             self.beginning,
+            self.temperature,
         )
 
     def _answers_of_its_own(
@@ -89,10 +107,18 @@ class CaseQuestions:
             evaluation.tokens_per_pass,
             top=evaluation.top_tokens,
             trunk=self.beginning,
+            temperature=self.temperature,
         )
 
     def _scored(
-        self, number: int, model: str, variant: str, words: Sequence[str], answer: WordAnswer, unresolved: float | None
+        self,
+        number: int,
+        model: str,
+        variant: str,
+        words: Sequence[str],
+        answer: WordAnswer,
+        unresolved: float | None,
+        free_share: float | None = None,
     ) -> Record:
         tokenizer = self.loaded.tokenizer
         texts = token_texts(tokenizer, self.loaded.model.get_input_embeddings().weight.shape[0])
@@ -100,7 +126,14 @@ class CaseQuestions:
             (texts[token] or str(tokenizer.convert_ids_to_tokens(token)), probability)
             for token, probability in answer.top_tokens
         ]
-        return score(self.samples[number], model, variant, list(words), answer.log_probabilities, top, unresolved)
+        sample, log_p = self.samples[number], answer.log_probabilities
+        return score(sample, model, variant, list(words), log_p, top, unresolved, free_share)
+
+
+def _first_share(answer: WordAnswer) -> float | None:
+    """Share of the first word among the words' mass; None where they have none."""
+    mass = sum(math.exp(value) for value in answer.log_probabilities)
+    return math.exp(answer.log_probabilities[0]) / mass if mass > 0.0 else None
 
 
 def ask_words(loaded: LoadedModel, prompt: str, words: Sequence[str]) -> dict[str, float]:

@@ -63,6 +63,10 @@ class Record(BaseModel):
     """Where the model picked the words: whether they are distinct English words as rare as asked; null elsewhere."""
     unresolved_mass: Share | None = None
     """Where the model picked the words: mass of unfinished words that were not followed to their end; null elsewhere."""
+    at_most: bool = False
+    """Whether the first share is a limit; `tvd` is then the distance to the nearest distribution under it."""
+    free_share: Share | None = None
+    """Where the first share is a limit: what share of the words' mass the first word takes when none is asked for."""
     top_tokens: list[TopToken]
     """The likeliest first tokens, likeliest first."""
 

@@ -13,14 +13,18 @@ OTHER_TOKENS = tuple(f"<other {number}>" for number in range(10))
 
 
 def reference_records(samples: Iterable[Sample]) -> list[Record]:
-    """Records of the references `uniform` (all words alike) and `majority` (all mass on the likelier word)."""
+    """Records of the references `uniform` (all answers alike) and `majority` (all mass on the likelier word)."""
     records = []
     for sample in samples:
         count = len(sample.target)
         # Rare, distinct words: where the model picks them, the references are valid and only their shares are wrong.
         words = sample.words if sample.words is not None else ["zephyr", "quagmire"]
         likelier = max(range(count), key=lambda number: sample.target[number])
-        shares = {"uniform": [1 / count] * count, "majority": [float(number == likelier) for number in range(count)]}
+        answers = [len(own) for own in sample.outcomes] or [1] * count
+        shares = {
+            "uniform": [own / sum(answers) for own in answers],
+            "majority": [float(number == likelier) for number in range(count)],
+        }
         for name in REFERENCES:
             tokens = sorted(zip(words, shares[name], strict=True), key=lambda token: -token[1])
             log_p = [math.log(share) if share else -math.inf for share in shares[name]]

@@ -22,6 +22,7 @@ def score(
     log_probabilities: Sequence[float],
     top_tokens: Sequence[tuple[str, float]],
     unresolved_mass: float | None = None,
+    free_share: float | None = None,
 ) -> Record:
     """Score one answer.
 
@@ -33,6 +34,7 @@ def score(
         log_probabilities: natural logarithm of each word's probability.
         top_tokens: text and probability of the likeliest first tokens, likeliest first.
         unresolved_mass: what the search for the model's own words left open.
+        free_share: share of the first word among the words' mass where no limit is asked for.
 
     Raises:
         ValueError: there are not as many words and probabilities as shares.
@@ -47,10 +49,15 @@ def score(
         target.sort(reverse=True)
     log_p = torch.tensor([value for _, value in answers], dtype=torch.float64)
     wanted = torch.tensor(target, dtype=torch.float64)
-    tvd = divergences.tvd(log_p, wanted).item()
-    conditional = divergences.conditional_tvd(log_p, wanted).item()
+    if sample.at_most:
+        tvd = divergences.excess(log_p, wanted).item()
+        conditional = divergences.excess(log_p.log_softmax(-1), wanted).item()
+    else:
+        tvd = divergences.tvd(log_p, wanted).item()
+        conditional = divergences.conditional_tvd(log_p, wanted).item()
     valid = None if sample.words is not None else words_are_valid([word for word, _ in answers], sample.max_zipf)
-    sad = sad_score(top_tokens, sample.target, sample.tolerance + ROUNDING, sample.words)
+    # The published rule knows no limits.
+    sad = None if sample.at_most else sad_score(top_tokens, sample.target, sample.tolerance + ROUNDING, sample.words)
     return Record(
         sample_id=sample.sample_id,
         case=sample.case,
@@ -68,6 +75,8 @@ def score(
         within_tolerance_sad=sad.within_tolerance if sad else None,
         words_valid=valid,
         unresolved_mass=unresolved_mass,
+        at_most=sample.at_most,
+        free_share=free_share,
         top_tokens=[TopToken(text=text, probability=probability) for text, probability in top_tokens],
     )
 

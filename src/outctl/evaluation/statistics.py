@@ -1,13 +1,14 @@
-"""Summaries of records: means and rates with intervals, and the slope of control. Undefined numbers are NaN."""
+"""Estimates with intervals, and tests of paired answers. Undefined numbers are NaN."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 Array = npt.NDArray[np.float64]
+NAN = float("nan")
 
 
 class Interval(NamedTuple):
@@ -26,6 +27,8 @@ def mean_interval(values: Sequence[float], confidence: float, resamples: int, se
     mean = float(data.mean())
     if data.size == 1:
         return Interval(mean, np.nan, np.nan)
+    if np.ptp(data) == 0.0:
+        return Interval(mean, mean, mean)
     result = stats.bootstrap(
         (data,),
         np.mean,
@@ -35,6 +38,15 @@ def mean_interval(values: Sequence[float], confidence: float, resamples: int, se
         rng=np.random.default_rng(seed),
     )
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def t_interval(values: Sequence[float], confidence: float) -> Interval:
+    """Mean with Student's t interval, for few values such as one a seed; no interval for a single one."""
+    data = np.asarray(values, dtype=np.float64)
+    if data.size < 2:
+        return Interval(float(data.mean()) if data.size else NAN, NAN, NAN)
+    reach = float(stats.t.ppf(0.5 + confidence / 2.0, data.size - 1) * stats.sem(data))
+    return Interval(float(data.mean()), float(data.mean()) - reach, float(data.mean()) + reach)
 
 
 def rate_interval(successes: int, trials: int, confidence: float) -> Interval:
@@ -58,23 +70,135 @@ def control_slope(targets: Sequence[float], shares: Sequence[float]) -> float:
     Raises:
         ValueError: the lengths differ.
     """
+    x, y = _defined_pairs(targets, shares)
+    if np.unique(x).size < 2:
+        return NAN
+    return float(_slopes(x, y))
+
+
+def slope_interval(
+    targets: Sequence[float], shares: Sequence[float], confidence: float, resamples: int, seed: int
+) -> Interval:
+    """`control_slope` with a percentile bootstrap interval over samples; resamples without two different targets are left out."""
+    x, y = _defined_pairs(targets, shares)
+    if np.unique(x).size < 2:
+        return Interval(NAN, NAN, NAN)
+    return Interval(float(_slopes(x, y)), *_paired_bootstrap(x, y, _slopes, confidence, resamples, seed))
+
+
+def slope_difference(
+    targets: Sequence[float],
+    before: Sequence[float],
+    after: Sequence[float],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Interval:
+    """Slope after minus slope before, with a bootstrap interval over the samples that both have a share for."""
+    both = [
+        (target, share, other)
+        for target, share, other in zip(targets, before, after, strict=True)
+        if share == share and other == other
+    ]
+    x, first, second = (np.array(column) for column in zip(*both, strict=True)) if both else (np.empty(0),) * 3
+    if np.unique(x).size < 2:
+        return Interval(NAN, NAN, NAN)
+    # A slope is linear in the shares, so the difference of slopes is the slope of the differences.
+    difference = second - first
+    ends = _paired_bootstrap(x, difference, _slopes, confidence, resamples, seed)
+    return Interval(float(_slopes(x, difference)), *ends)
+
+
+def _defined_pairs(targets: Sequence[float], shares: Sequence[float]) -> tuple[Array, Array]:
     if len(targets) != len(shares):
         raise ValueError(f"{len(targets)} targets and {len(shares)} shares")
     x, y = np.asarray(targets, dtype=np.float64), np.asarray(shares, dtype=np.float64)
     defined = ~np.isnan(y)
-    x, y = x[defined], y[defined]
-    if np.unique(x).size < 2:
-        return float("nan")
-    centred = x - x.mean()
-    return float(centred @ y / (centred @ centred))
+    return x[defined], y[defined]
+
+
+def _slopes(x: Array, y: Array, axis: int = -1) -> Any:
+    """Least-squares slopes along an axis; NaN where x does not vary."""
+    centred = x - x.mean(axis=axis, keepdims=True)
+    spread = (centred * centred).sum(axis=axis)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(spread > 0.0, (centred * y).sum(axis=axis) / spread, NAN)
+
+
+def _paired_bootstrap(
+    x: Array, y: Array, statistic: Any, confidence: float, resamples: int, seed: int
+) -> tuple[float, float]:
+    result = stats.bootstrap(
+        (x, y),
+        statistic,
+        paired=True,
+        vectorized=True,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.nanquantile(result.bootstrap_distribution, [tail, 1.0 - tail])
+    return float(low), float(high)
+
+
+def sign_flip_pvalue(before: Sequence[float], after: Sequence[float], resamples: int, seed: int) -> float:
+    """Two-sided p-value of the paired permutation test of equal means: exact where there are few pairs, else seeded.
+
+    Under the hypothesis that it does not matter which of the two answered, each pair's difference is as likely with the
+    other sign.
+
+    Args:
+        before: a value a sample.
+        after: its partner's value.
+        resamples: number of random sign flips, where not all can be tried.
+        seed: seed of the flips.
+
+    Returns:
+        NaN without pairs.
+    """
+    first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if first.size == 0:
+        return NAN
+    result = stats.permutation_test(
+        (second - first, np.zeros_like(first)),
+        lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.pvalue)
+
+
+def mcnemar_pvalue(before: Sequence[bool], after: Sequence[bool]) -> float:
+    """Two-sided exact p-value of McNemar's test: are samples won and samples lost equally likely?
+
+    Returns:
+        1 where no sample changed, NaN without samples.
+    """
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    if not before:
+        return NAN
+    table = np.zeros((2, 2), dtype=int)
+    for first, second in zip(before, after, strict=True):
+        table[int(first), int(second)] += 1
+    return float(mcnemar(table, exact=True).pvalue)
+
+
+def holm(pvalues: Sequence[float]) -> list[float]:
+    """P-values corrected for their number by Holm's step-down method; undefined ones stay NaN and do not count."""
+    from statsmodels.stats.multitest import multipletests
+
+    corrected = np.asarray(pvalues, dtype=np.float64)
+    defined = ~np.isnan(corrected)
+    if defined.any():
+        corrected[defined] = multipletests(corrected[defined], method="holm")[1]
+    return [float(value) for value in corrected]
 
 
 def standard_deviation(values: Sequence[float]) -> float:
     """Standard deviation of a sample (n - 1 in the denominator); NaN for fewer than two values."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-
-
-def mean(values: Sequence[float | None]) -> float:
-    """Mean of the values that are defined; NaN if none is."""
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else float("nan")

@@ -14,7 +14,13 @@ from outctl.inference.prompts import Prompt, build_prompts
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.tree_attention import tree_inputs
 from outctl.inference.tree_forward import on_device
-from outctl.inference.word_probabilities import WordLayout, WordQuestion, lay_out, word_questions
+from outctl.inference.word_probabilities import (
+    WordLayout,
+    WordQuestion,
+    lay_out,
+    outcome_questions,
+    word_questions,
+)
 from outctl.tasks.samples import Sample
 
 
@@ -36,7 +42,7 @@ class TrainingItem:
 def encode_samples(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample], chat: bool) -> list[TrainingItem]:
     """Encode samples once, before the first step."""
     prompts = build_prompts(tokenizer, [sample.messages for sample in samples], chat)
-    questions = word_questions(tokenizer, prompts, [sample.words or [] for sample in samples])
+    questions = outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples])
     return [
         TrainingItem(prompt, question if sample.words else None, tuple(sample.target))
         for sample, prompt, question in zip(samples, prompts, questions, strict=True)

@@ -1,11 +1,12 @@
 """Train one LoRA adapter for one model: `Trainer` of transformers, with the losses on word distributions."""
 
 import os
+import random
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -24,11 +25,13 @@ from outctl import divergences
 from outctl.checkpoints import Stop, newest_sealed, seal, stopped
 from outctl.config import AdapterRecipe
 from outctl.errors import OutctlError
-from outctl.evaluation.statistics import control_slope
+from outctl.evaluation.statistics import mean_interval, slope_interval
 from outctl.files import copy_directory, whole_directory, write_jsonl
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES, distribution_loss, match_ranked
+from outctl.finetune.retention import Retention
 from outctl.inference.passes import halving
+from outctl.inference.prompts import build_prompts
 from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
@@ -38,7 +41,12 @@ from outctl.models.loading import LoadedModel, keep_differentiable, load_model
 from outctl.models.lora import compute_in_input_type
 from outctl.provenance import check_upstream, is_made, write_provenance
 from outctl.specs import FinetuneSettings, Spec
+from outctl.tasks.neutral import neutral_prompts
 from outctl.tasks.samples import Sample, read_samples
+
+Item = TypeVar("Item")
+CONFIDENCE, RESAMPLES = 0.95, 1000
+"""Of the intervals in a training's log."""
 
 
 def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: Path, checkpoints: Path) -> None:
@@ -61,6 +69,7 @@ def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: 
         check_upstream(spec, f"make-samples/{case}/train", beside(file))
     chosen = _chosen_samples(recipe, samples)
     to_train, held_out = split_held_out_by_case(chosen, recipe.held_out_samples)
+    to_train = with_targets(to_train, recipe.targets, recipe.seed)
     if len(to_train) < recipe.batch_size:
         raise OutctlError(
             f"{len(to_train)} samples are left to train on, fewer than batch_size: {recipe.batch_size}; "
@@ -100,6 +109,7 @@ def _train(
         encode_samples(loaded.tokenizer, to_train, loaded.chat),
         encode_samples(loaded.tokenizer, held_out, loaded.chat),
         folder,
+        _retention(loaded, adapted, recipe),
         callbacks=[_Checkpoints(stop, recipe.log_every)],
     )
     checkpoint = newest_sealed(folder, "checkpoint-*")
@@ -110,6 +120,14 @@ def _train(
     _write_adapter(spec, loaded, trainer, len(to_train), output)
     for outdated in folder.glob("checkpoint-*"):
         shutil.rmtree(outdated, ignore_errors=True)
+
+
+def _retention(loaded: LoadedModel, adapted: Any, recipe: AdapterRecipe) -> Retention | None:
+    """What the recipe's retention term needs, None without one."""
+    if recipe.retention_weight == 0.0:
+        return None
+    prompts = build_prompts(loaded.tokenizer, neutral_prompts("train"), loaded.chat)
+    return Retention(adapted, prompts, recipe.retention_prompts, recipe.seed)
 
 
 def _chosen_samples(recipe: AdapterRecipe, files: Sequence[Path]) -> list[list[Sample]]:
@@ -131,6 +149,33 @@ def split_held_out_by_case(cases: Sequence[Sequence[Sample]], count: int) -> tup
     first = [sample for samples in cases for sample in samples[:share]]
     rest = [sample for samples in cases for sample in samples[share:]]
     return split_held_out([*first, *rest], len(first))
+
+
+def with_targets(samples: Sequence[Sample], targets: str, seed: int) -> list[Sample]:
+    """The samples with the targets that a recipe trains on; what the questions ask for stays as it is.
+
+    Args:
+        samples: samples to train on.
+        targets: `asked` leaves them alone; `shuffled` gives each the target of another one with as many words; `even` gives
+            all words the same.
+        seed: seed of the shuffling.
+    """
+    if targets == "asked":
+        return list(samples)
+    if targets == "even":
+        return [
+            sample.model_copy(update={"target": [1 / len(sample.target)] * len(sample.target)}) for sample in samples
+        ]
+    alike: dict[int, list[int]] = {}
+    for number, sample in enumerate(samples):
+        alike.setdefault(len(sample.target), []).append(number)
+    given = list(samples)
+    for numbers in alike.values():
+        order = random.Random(f"{seed}/targets").sample(numbers, len(numbers))
+        # Each takes the next one's in a random circle, so that none keeps its own by chance of the draw.
+        for number, other in zip(order, [*order[1:], order[0]], strict=True):
+            given[number] = samples[number].model_copy(update={"target": samples[other].target})
+    return given
 
 
 def linear_names(model: Any) -> list[str]:
@@ -185,6 +230,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         items: list[TrainingItem],
         held_out: list[TrainingItem],
         folder: Path,
+        retention: Retention | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         arguments = TrainingArguments(
@@ -222,6 +268,8 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         self.recipe = recipe
         self.held_out = held_out
         self.measured: dict[str, float] = {}
+        self.retention = retention
+        self.retention_kl: list[float] = []
 
     def word_log_p(self, model: Any, items: Sequence[TrainingItem]) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities (B, K) of the words, their targets (B, K), and which rows are compared by rank (B,)."""
@@ -239,15 +287,44 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         return distribution_loss(LOSSES[self.recipe.loss], log_p, target, by_rank) * share
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Loss and gradients of a batch, in one pass or, where memory does not suffice for that, in halves."""
+        """Loss and gradients of a batch, in one pass or, where memory does not suffice for that, in halves.
+
+        The last batch of an optimiser step brings the step's retention term with it, so that it counts once a step.
+        """
         items = inputs["items"]
-        weights = [weight for weight in model.parameters() if weight.requires_grad]
         step = super().training_step
 
-        def step_on(part: Sequence[TrainingItem]) -> list[Tensor]:
+        def step_on(part: Sequence[TrainingItem]) -> Tensor:
+            loss: Tensor = step(model, {"items": list(part), "share": len(part) / len(items)}, num_items_in_batch)
+            return loss
+
+        loss = self._in_parts(model, items, step_on)
+        if self.retention is not None and self.accelerator.sync_gradients:
+            loss = loss + self._retention_step(model, self.retention)
+        return loss
+
+    def _retention_step(self, model: Any, retention: Retention) -> Tensor:
+        """The weighted retention term of this optimiser step, and its gradients."""
+        numbers = retention.numbers(self.state.global_step)
+        weight = self.recipe.retention_weight
+
+        def step_on(part: Sequence[int]) -> Tensor:
+            term = weight * retention.divergences(model, part).sum() / len(numbers)
+            term.backward()  # type: ignore[no-untyped-call]
+            return term.detach()
+
+        term = self._in_parts(model, numbers, step_on)
+        self.retention_kl.append(term.item() / weight)
+        return term
+
+    def _in_parts(self, model: Any, items: Sequence[Item], step: Callable[[Sequence[Item]], Tensor]) -> Tensor:
+        """Sum of what a step with gradients gives for all items at once, or for parts where memory does not suffice."""
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+
+        def step_on(part: Sequence[Item]) -> list[Tensor]:
             before = [None if weight.grad is None else weight.grad.clone() for weight in weights]
             try:
-                return [step(model, {"items": list(part), "share": len(part) / len(items)}, num_items_in_batch)]
+                return [step(part)]
             except RuntimeError:
                 # Memory may run out half-way through the backward pass.
                 for weight, gradient in zip(weights, before, strict=True):
@@ -257,9 +334,10 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         return torch.stack(halving(items, step_on)).sum()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the latest held-out measurement to the line that is being logged."""
-        super().log({**logs, **self.measured}, start_time)
-        self.measured = {}
+        """Add to the line that is being logged the latest held-out measurement, and the mean of the retention term."""
+        mean = {"retention_kl": sum(self.retention_kl) / len(self.retention_kl)} if self.retention_kl else {}
+        super().log({**logs, **self.measured, **mean}, start_time)
+        self.measured, self.retention_kl = {}, []
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: `Trainer`'s formula knows no token trees."""
@@ -272,19 +350,26 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         model.eval()
         given: list[float] = []
         wanted: list[float] = []
-        tvd = mass = 0.0
+        distances: list[float] = []
+        mass = 0.0
         size = self.recipe.batch_size
         for start in range(0, len(self.held_out), size):
             log_p, target, by_rank = self.word_log_p(model, self.held_out[start : start + size])
             log_p, target = match_ranked(log_p, target, by_rank)
-            tvd += divergences.tvd(log_p, target).sum().item()
+            distances += divergences.tvd(log_p, target).tolist()
             mass += log_p.exp().sum().item()
             given += log_p.softmax(-1)[:, 0].tolist()
             wanted += target[:, 0].tolist()
         model.train()
-        count = len(self.held_out)
-        slope = control_slope(wanted, given)
-        return {"held_out_tvd": tvd / count, "held_out_slope": slope, "held_out_mass": mass / count}
+        tvd = mean_interval(distances, CONFIDENCE, RESAMPLES, self.recipe.seed)
+        slope = slope_interval(wanted, given, CONFIDENCE, RESAMPLES, self.recipe.seed)
+        numbers = {"held_out_tvd": tvd, "held_out_slope": slope}
+        ends = {
+            f"{name}{end}": value
+            for name, interval in numbers.items()
+            for end, value in zip(("", "_low", "_high"), interval, strict=True)
+        }
+        return ends | {"held_out_mass": mass / len(self.held_out)}
 
 
 class _Measurements(TrainerCallback):  # type: ignore[misc]
@@ -324,12 +409,16 @@ class _Checkpoints(TrainerCallback):  # type: ignore[misc]
         seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 
-LOGGED = ("loss", "learning_rate", "grad_norm", "held_out_tvd", "held_out_slope", "held_out_mass")
+LOGGED = (
+    *("loss", "learning_rate", "grad_norm"),
+    *(f"held_out_{name}{end}" for name in ("tvd", "slope") for end in ("", "_low", "_high")),
+    *("held_out_mass", "retention_kl"),
+)
 """What a line of `training.jsonl` holds beside step and samples, in this order."""
 
 
 def training_log(history: Sequence[dict[str, Any]], samples_per_step: int) -> list[dict[str, Any]]:
-    """One row a logged step from `Trainer`'s history: step, samples seen, loss, learning rate, held-out measurements."""
+    """One row a logged step from `Trainer`'s history: step, samples seen, loss, learning rate, measurements."""
     rows: dict[int, dict[str, Any]] = {}
     for entry in history:
         step = int(entry["step"])

@@ -1,7 +1,7 @@
 """Text from a model: greedy or sampled."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -9,7 +9,13 @@ from transformers import PreTrainedTokenizerBase
 from outctl.inference.prompts import Prompt
 
 
-@torch.inference_mode()
+class Continuation(NamedTuple):
+    """New text behind a prompt, without special tokens; whether it was cut off, as the model did not end it."""
+
+    text: str
+    cut_off: bool
+
+
 def generate(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -34,12 +40,30 @@ def generate(
     Returns:
         The new text of each prompt, without special tokens.
     """
+    found = continuations(model, tokenizer, prompts, max_new_tokens, temperature, seed, batch_size)
+    return [continuation.text for continuation in found]
+
+
+@torch.inference_mode()
+def continuations(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    batch_size: int = 16,
+) -> list[Continuation]:
+    """Continue prompts as `generate` does, and say of each new text whether the limit cut it off."""
     torch.manual_seed(seed)
     sampling: dict[str, Any] = {"do_sample": False}
     if temperature > 0.0:
         sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    texts: list[str] = []
+    # One id, several, or none.
+    own_ends = model.generation_config.eos_token_id
+    ends = torch.tensor([] if own_ends is None else own_ends, dtype=torch.long).reshape(-1)
+    found: list[Continuation] = []
     for start in range(0, len(prompts), batch_size):
         batch = prompts[start : start + batch_size]
         length = max(len(prompt.tokens) for prompt in batch)
@@ -54,5 +78,7 @@ def generate(
             pad_token_id=pad,
             **sampling,
         )
-        texts += tokenizer.batch_decode(output[:, length:], skip_special_tokens=True)
-    return texts
+        new = output[:, length:].cpu()
+        cut_off = (~torch.isin(new, ends).any(1)).tolist()
+        found += map(Continuation, tokenizer.batch_decode(new, skip_special_tokens=True), cut_off)
+    return found

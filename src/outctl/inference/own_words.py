@@ -89,8 +89,14 @@ class _Search:
         return words
 
 
-def _starts_word(text: str) -> bool:
-    """Whether a first token with this text begins a word: letters, behind at most one space."""
+def _starts_word(text: str, running: bool) -> bool:
+    """Whether a first token with this text begins a word: letters, behind at most one space.
+
+    In running text the space must be there, as the token would go on with the last word without one, and digits begin
+    words too.
+    """
+    if running:
+        return text == " " or (text[:1] == " " and text[1:2].isalnum())
     return text == " " or text.removeprefix(" ")[:1].isalpha()
 
 
@@ -101,6 +107,7 @@ def own_words(
     prompts: Sequence[tuple[int, ...]],
     tokens_per_pass: int | None = None,
     count: int = 2,
+    running: bool = False,
 ) -> list[OwnWords]:
     """The `count` likeliest whole words behind each prompt.
 
@@ -110,11 +117,12 @@ def own_words(
         prompts: token ids of each prompt.
         tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
         count: how many words to find.
+        running: whether the prompts are running text, whose next word stands behind a space and may be a number.
     """
     beginning = CachedTree(model, common_beginning(prompts))
     found: list[OwnWords] = []
     for run in _runs(prompts, tokens_per_pass or tokens_that_fit(model), beginning.tree):
-        found += halving(run, lambda part: _search(_begun(beginning, part), tokenizer, part, count))
+        found += halving(run, lambda part: _search(_begun(beginning, part), tokenizer, part, count, running))
     return found
 
 
@@ -127,6 +135,7 @@ def answer_freely(
     count: int = 2,
     top: int = 0,
     trunk: CachedTree | None = None,
+    temperature: float = 1.0,
 ) -> Iterator[tuple[OwnWords, WordAnswer]]:
     """The `count` likeliest whole words behind each prompt, and their exact probabilities.
 
@@ -138,6 +147,7 @@ def answer_freely(
         count: how many words to find.
         top: how many of the likeliest first tokens to report, with their probabilities.
         trunk: a beginning of all prompts; what they have in common if None.
+        temperature: what all logits are divided by, in the search too; 1 asks the model as it is.
 
     Yields:
         Words and answer of each prompt, in their order.
@@ -148,9 +158,9 @@ def answer_freely(
         tokens = [prompt.tokens for prompt in part]
         # The prompts are computed once; the search and the measurement both go on from there.
         begun = _begun(beginning, tokens)
-        found = _search(begun, tokenizer, tokens, count)
+        found = _search(begun, tokenizer, tokens, count, temperature=temperature)
         questions = word_questions(tokenizer, part, [own.words for own in found])
-        return list(zip(found, answer_below(begun, tokenizer, questions, top), strict=True))
+        return list(zip(found, answer_below(begun, tokenizer, questions, top, temperature), strict=True))
 
     done = 0
     for run in _runs([prompt.tokens for prompt in prompts], tokens_per_pass or tokens_that_fit(model), beginning.tree):
@@ -190,7 +200,12 @@ def _begun(beginning: CachedTree, prompts: Sequence[tuple[int, ...]]) -> CachedT
 
 
 def _search(
-    begun: CachedTree, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[tuple[int, ...]], count: int
+    begun: CachedTree,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[tuple[int, ...]],
+    count: int,
+    running: bool = False,
+    temperature: float = 1.0,
 ) -> list[OwnWords]:
     """The likeliest words behind prompts that are begun in a tree; the tree stays as it is."""
     branches = begun.copy()
@@ -199,29 +214,35 @@ def _search(
         unsure = [search for search in searches if not search.done(count)]
         if not unsure:
             break
-        _extend(branches, tokenizer, unsure)
+        _extend(branches, tokenizer, unsure, running, temperature)
     return [OwnWords(search.likeliest(count), search.dropped + sum(search.unfinished.values())) for search in searches]
 
 
-def _extend(branches: CachedTree, tokenizer: PreTrainedTokenizerBase, searches: Sequence[_Search]) -> None:
+def _extend(
+    branches: CachedTree,
+    tokenizer: PreTrainedTokenizerBase,
+    searches: Sequence[_Search],
+    running: bool,
+    temperature: float,
+) -> None:
     """Extend the likeliest unfinished words of each search by one token."""
     chosen = [(search, tokens, mass) for search in searches for tokens, mass in search.take()]
     nodes = [
         branches.tree.insert(tokens, search.prompt_end)[-1] if tokens else search.prompt_end
         for search, tokens, _ in chosen
     ]
-    probabilities = branches.logits_at(nodes).softmax(-1)
+    probabilities = (branches.logits_at(nodes) / temperature).softmax(-1)
     size = probabilities.shape[-1]
     continuations = word_continuations(tokenizer, size).to(probabilities.device)
-    starts = word_starts(tokenizer, size).to(probabilities.device)
+    starts = word_starts(tokenizer, size, running).to(probabilities.device)
     texts = token_texts(tokenizer, size)
     first = torch.tensor([not tokens for _, tokens, _ in chosen], device=probabilities.device)
     ends = (probabilities @ (~continuations).to(probabilities.dtype)).tolist()
     following = torch.where(first[:, None], starts, continuations)
-    # A space that is a token of its own only begins a word if letters follow it.
+    # A space that is a token of its own only begins a word if the word itself follows it.
     spaces = [texts[tokens[0]] == " " if len(tokens) == 1 else False for _, tokens, _ in chosen]
-    letters = letter_tokens(tokenizer, size).to(probabilities.device)
-    following = torch.where(torch.tensor(spaces, device=probabilities.device)[:, None], letters, following)
+    bare = bare_starts(tokenizer, size, running).to(probabilities.device)
+    following = torch.where(torch.tensor(spaces, device=probabilities.device)[:, None], bare, following)
     allowed = probabilities.masked_fill(~following, 0.0)
     values, ids = allowed.topk(min(4 * WIDTH, size))
     missed = (allowed.sum(-1) - values.sum(-1)).clamp_min(0.0).tolist()
@@ -238,12 +259,13 @@ def _extend(branches: CachedTree, tokenizer: PreTrainedTokenizerBase, searches: 
 
 
 @lru_cache(maxsize=8)
-def word_starts(tokenizer: PreTrainedTokenizerBase, size: int) -> Tensor:
+def word_starts(tokenizer: PreTrainedTokenizerBase, size: int, running: bool) -> Tensor:
     """(size,) booleans: which token ids begin a word."""
-    return torch.tensor([_starts_word(text) for text in token_texts(tokenizer, size)])
+    return torch.tensor([_starts_word(text, running) for text in token_texts(tokenizer, size)])
 
 
 @lru_cache(maxsize=8)
-def letter_tokens(tokenizer: PreTrainedTokenizerBase, size: int) -> Tensor:
-    """(size,) booleans: which token ids write a letter first."""
-    return torch.tensor([text[:1].isalpha() for text in token_texts(tokenizer, size)])
+def bare_starts(tokenizer: PreTrainedTokenizerBase, size: int, running: bool) -> Tensor:
+    """(size,) booleans: which token ids begin a word behind a space that is a token of its own."""
+    texts = token_texts(tokenizer, size)
+    return torch.tensor([text[:1].isalnum() if running else text[:1].isalpha() for text in texts])

@@ -96,6 +96,11 @@ def build_prompts(
         OutctlError: the model is to be asked as a chat model and its tokenizer has no template, or one that refuses.
     """
     texts = [_chat_text(tokenizer, turns) if chat else transcript(turns) for turns in conversations]
+    return plain_prompts(tokenizer, texts)
+
+
+def plain_prompts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Prompt]:
+    """Encode texts as they stand, to be gone on with; each behind exactly one BOS token where the tokenizer uses one."""
     bos = leading_bos(tokenizer)
     if bos is not None:
         mark = str(tokenizer.bos_token)

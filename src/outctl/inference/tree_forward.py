@@ -123,19 +123,24 @@ def enable_trees(model: Any, tolerance: float = 0.05) -> None:
                 )
 
 
+def length_limits(model: Any) -> dict[str, int]:
+    """How many tokens of a sequence a model attends to: the limits of its configuration, by their names there."""
+    config = model.config
+    limits = {"max_position_embeddings": getattr(config, "max_position_embeddings", None)}
+    if getattr(config, "use_sliding_window", True):
+        limits["sliding_window"] = getattr(config, "sliding_window", None)
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
 def _check_length(model: Any, position_ids: Tensor) -> None:
     """Refuse sequences that a sliding attention window or the position range of the model would cut.
 
     Raises:
         OutctlError: a sequence is longer than the model attends to.
     """
-    config = model.config
-    limits = {"max_position_embeddings": getattr(config, "max_position_embeddings", None)}
-    if getattr(config, "use_sliding_window", True):
-        limits["sliding_window"] = getattr(config, "sliding_window", None)
     longest = int(position_ids.max()) + 1
-    for name, limit in limits.items():
-        if limit is not None and longest > limit:
+    for name, limit in length_limits(model).items():
+        if longest > limit:
             raise OutctlError(
                 f"a prompt of {longest} tokens exceeds the model's {name} of {limit}; shorten the prompt template"
             )

@@ -40,6 +40,19 @@ def word_questions(
     return [WordQuestion(prompt.tokens, own) for prompt, own in zip(prompts, forms, strict=True)]
 
 
+def outcome_questions(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], outcomes: Sequence[Sequence[Sequence[str]]]
+) -> list[WordQuestion]:
+    """As `word_questions`, for outcomes that several words count for: an outcome has the forms of all its words."""
+    words = [[word for answers in own for word in answers] for own in outcomes]
+    questions = []
+    for question, own in zip(word_questions(tokenizer, prompts, words), outcomes, strict=True):
+        forms = iter(question.forms)
+        merged = [[form for _ in answers for form in next(forms)] for answers in own]
+        questions.append(WordQuestion(question.prompt, merged))
+    return questions
+
+
 @dataclass(frozen=True)
 class WordLayout:
     """Where the probabilities of B questions' words stand in the logits (P, V) at the P nodes of a tree that matter.
@@ -186,6 +199,7 @@ def answer_questions(
     tokens_per_pass: int | None = None,
     top: int = 0,
     trunk: CachedTree | None = None,
+    temperature: float = 1.0,
 ) -> Iterator[WordAnswer]:
     """Ask a model word questions, many in one pass; the answers do not depend on how they are cut into passes.
 
@@ -196,18 +210,40 @@ def answer_questions(
         tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
         top: how many of the likeliest first tokens to report, with their probabilities.
         trunk: a beginning of all prompts; what they have in common if None.
+        temperature: what all logits are divided by; 1 asks the model as it is.
 
     Yields:
         One answer a question, in their order.
     """
     beginning = trunk or CachedTree(model, common_beginning([question.prompt for question in questions]))
     for run in split_by_size(questions, tokens_per_pass or tokens_that_fit(model), beginning.tree):
-        yield from halving(run, lambda part: answer_below(beginning, tokenizer, part, top))
+        yield from halving(run, lambda part: answer_below(beginning, tokenizer, part, top, temperature))
+
+
+@torch.inference_mode()
+def logits_below(beginning: CachedTree, questions: Sequence[WordQuestion]) -> tuple[WordLayout, Tensor]:
+    """The logits that questions need whose prompts are begun in a tree, in one pass; the tree stays as it is.
+
+    Args:
+        beginning: beginnings of the prompts, of each at least its last token short.
+        questions: what to ask.
+
+    Returns:
+        Where the words' probabilities stand, and the logits (P, V) in float32, both on the model's device.
+    """
+    branches = beginning.copy()
+    layout = lay_out(questions, branches.tree)
+    logits = branches.logits_at(layout.nodes.tolist())
+    return layout.to(logits.device), logits
 
 
 @torch.inference_mode()
 def answer_below(
-    beginning: CachedTree, tokenizer: PreTrainedTokenizerBase, questions: Sequence[WordQuestion], top: int
+    beginning: CachedTree,
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[WordQuestion],
+    top: int,
+    temperature: float = 1.0,
 ) -> list[WordAnswer]:
     """Ask questions whose prompts are begun in a tree, in one pass; the tree stays as it is.
 
@@ -216,11 +252,10 @@ def answer_below(
         tokenizer: the model's tokenizer.
         questions: what to ask.
         top: how many of the likeliest first tokens to report.
+        temperature: what all logits are divided by.
     """
-    branches = beginning.copy()
-    layout = lay_out(questions, branches.tree)
-    logits = branches.logits_at(layout.nodes.tolist())
-    layout = layout.to(logits.device)
+    layout, logits = logits_below(beginning, questions)
+    logits /= temperature
     continuations = word_continuations(tokenizer, logits.shape[-1]).to(logits.device)
     log_p = word_log_probabilities(logits, layout, continuations).double().tolist()
     values, ids = logits[layout.prompt_rows].softmax(-1).topk(top)

@@ -1,15 +1,19 @@
-"""The combined results of all models: one JSON file and two tables."""
+"""The combined results of all models: one JSON file and the tables."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from outctl.config import REFERENCE_MODEL
+from outctl.config import DEVIATION, REFERENCE_MODEL
 from outctl.errors import printable
+from outctl.evaluation.agreement import AgreementRow
 from outctl.files import read_json, write_json, write_text
 from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, environment, write_provenance
-from outctl.results.summary import SummaryRow
+from outctl.results.comparisons import ComparisonRow, SeedRow, corrected
+from outctl.results.further import LEARNING_COLUMNS, DeviationRow, RetentionRow
+from outctl.results.summary import SummaryRow, defined
 from outctl.specs import AggregateSettings, Spec
 
 CASE_COLUMNS = ("accuracy", "avg_tvd", "control_slope")
@@ -27,41 +31,111 @@ def aggregate(spec: Spec, layout: Layout) -> None:
         OutctlError: a model's results are missing, broken, or from other settings than the current ones.
     """
     settings = spec.settings_as(AggregateSettings)
-    summaries: list[dict[str, Any]] = []
-    comparisons: list[dict[str, Any]] = []
-    evaluations: dict[str, Any] = {}
-    for position, model in enumerate(settings.models):
+    results: dict[str, dict[str, Any]] = {}
+    for model in settings.models:
         file = layout.model_results(model)
         check_outputs(beside(file), spec.upstream[f"aggregate-model/{model}"])
-        results = read_json(file)
-        # Reference rows depend on the samples alone, which all models share.
-        summaries += [row for row in results["summary"] if position == 0 or row["model"] != REFERENCE_MODEL]
-        comparisons += results["comparisons"]
-        evaluations[model] = results["provenance"]
+        results[model] = read_json(file)
+    # Reference rows depend on the samples alone, which all models share.
+    summaries = [
+        row
+        for position, own in enumerate(results.values())
+        for row in own["summary"]
+        if position == 0 or row["model"] != REFERENCE_MODEL
+    ]
+    comparisons = _corrected_together([row for own in results.values() for row in own["comparisons"]])
+    further = {
+        "seeds": [row for own in results.values() for row in own["seeds"]],
+        "learning_curves": [row for own in results.values() for row in own["learning_curves"]],
+        **{
+            name: [row for own in results.values() for row in own[name]["summary"]]
+            for name in ("base_model_deviation", "retention", "agreement")
+            if results[settings.models[0]][name] is not None
+        },
+    }
     cases = pd.DataFrame(summaries, columns=list(SummaryRow.model_fields))
     order = [REFERENCE_MODEL, *settings.models]
     cases = cases.sort_values("model", key=lambda column: column.map(order.index), kind="stable")
-    table = results_table(cases, settings.cases)
+    matrix = matrix_table(cases, settings, further.get("base_model_deviation", []))
     write_json(
         layout.combined(),
         {
             "summaries": summaries,
             "comparisons": comparisons,
+            "matrix": matrix.astype(object).where(matrix.notna(), None).to_dict("records"),
+            "sweeps": settings.ordered_sweeps(),
+            "temperatures": {model: own["temperature"] for model, own in results.items() if own["temperature"]},
+            **further,
             "provenance": {
                 "spec_hash": spec.hash,
                 "settings": settings.model_dump(mode="json"),
-                "models": evaluations,
+                "models": {model: own["provenance"] for model, own in results.items()},
                 "environment": environment(),
             },
         },
     )
-    write_text(layout.case_table(), to_csv(cases))
-    write_text(layout.results_table(), to_csv(table))
-    write_provenance(
-        beside(layout.combined()),
-        spec,
-        [layout.combined(), layout.case_table(), layout.results_table()],
-    )
+    tables: dict[Path, pd.DataFrame | None] = {
+        layout.results_table(): results_table(cases, settings.cases),
+        layout.case_table(): cases,
+        layout.comparison_table(): _table(comparisons, list(ComparisonRow.model_fields)),
+        layout.matrix_table(): matrix if settings.trained_on else None,
+        layout.learning_table(): _table(further["learning_curves"], list(LEARNING_COLUMNS)),
+        layout.seed_table(): _table(further["seeds"], list(SeedRow.model_fields)),
+        layout.deviation_table(): _table(further.get("base_model_deviation", []), list(DeviationRow.model_fields)),
+        layout.retention_table(): _table(further.get("retention", []), list(RetentionRow.model_fields)),
+        layout.agreement_table(): _table(further.get("agreement", []), list(AgreementRow.model_fields)),
+    }
+    written = {file: table for file, table in tables.items() if table is not None}
+    for file, table in written.items():
+        write_text(file, to_csv(table))
+    write_provenance(beside(layout.combined()), spec, [layout.combined(), *written])
+
+
+def _table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame | None:
+    """A table of rows, None where there are none; what is null becomes undefined, so that columns of numbers stay such."""
+    if not rows:
+        return None
+    return pd.DataFrame([{key: float("nan") if row[key] is None else row[key] for key in columns} for row in rows])
+
+
+def _corrected_together(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Comparisons of all models, with p-values corrected for the number of them all."""
+    read = [
+        ComparisonRow.model_validate({key: float("nan") if value is None else value for key, value in row.items()})
+        for row in rows
+    ]
+    return [defined(row) for row in corrected(read)]
+
+
+MATRIX_METRICS = ("avg_tvd", "control_slope")
+"""What the matrix holds of every case."""
+
+
+def matrix_table(cases: pd.DataFrame, settings: AggregateSettings, deviation: list[dict[str, Any]]) -> pd.DataFrame:
+    """What carries over: a row a model, variant and metric, what it trained on, and a column a case.
+
+    Args:
+        cases: the table with a row a model, variant and case.
+        settings: which adapters trained on which cases.
+        deviation: rows of `base_model_deviation`, whose pass rate is a column where it was measured.
+    """
+    passed = {(row["model"], row["variant"]): row["pass_rate"] for row in deviation}
+    rows = []
+    for (model, variant), own in cases[cases["model"] != REFERENCE_MODEL].groupby(["model", "variant"], sort=False):
+        by_case = own.set_index("case_type")
+        for metric in MATRIX_METRICS:
+            row: dict[str, Any] = {
+                "model": model,
+                "variant": variant,
+                "trained_on": " ".join(settings.trained_on.get(str(variant), [])),
+                "metric": metric,
+            }
+            row |= {case: by_case.loc[case, metric] for case in settings.cases}
+            rows.append(row)
+        if deviation:
+            row = {key: rows[-1][key] for key in ("model", "variant", "trained_on")}
+            rows.append({**row, "metric": "pass_rate", DEVIATION: passed.get((str(model), str(variant)), float("nan"))})
+    return pd.DataFrame(rows)
 
 
 def to_csv(table: pd.DataFrame) -> str:

@@ -47,7 +47,7 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
             check_adapter(adapter, base, plan.layout.model(model))
     seed, statistics = plan.experiment.seed, plan.experiment.statistics
     samples: dict[str, list[Sample]] = {
-        name: list(draw_samples(case, plan.templates[name], name, "eval", count, seed))
+        name: list(draw_samples(case, plan.templates[name], name, "eval", count, seed, plan.vocabularies.get(name)))
         for name, case in plan.experiment.cases.items()
     }
     rows = []

@@ -1,17 +1,27 @@
-"""All results of one model in one file: the summary and the records of every variant and case."""
+"""All results of one model in one file: summaries and records of every variant, case and further evaluation."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from outctl.config import BASELINE
+from outctl.config import BASELINE, TEMPERATURE
 from outctl.errors import OutctlError
+from outctl.evaluation.agreement import read_agreement, summarise_agreement
+from outctl.evaluation.deviation_records import read_deviation_records
 from outctl.evaluation.records import Record, read_records
-from outctl.files import write_json
+from outctl.files import read_json, read_jsonl, write_json
 from outctl.layout import Layout, beside
-from outctl.provenance import check_outputs, write_provenance
-from outctl.results.summary import defined, paired_difference, reference_rows, summarise
+from outctl.provenance import check_outputs, check_upstream, write_provenance
+from outctl.results.comparisons import between_seeds, compare, corrected
+from outctl.results.further import learning_curve, retention_row, summarise_deviation
+from outctl.results.summary import defined, reference_rows, summarise
 from outctl.specs import AggregateSettings, Spec
 from outctl.tasks.samples import read_samples
+
+Check = Callable[..., dict[str, Any]]
+"""Given a job upstream, checks its outputs and gives their provenance."""
+Records = dict[str, dict[str, list[Record]]]
+"""Records by variant and case."""
 
 
 def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
@@ -28,50 +38,123 @@ def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
     settings = spec.settings_as(AggregateSettings)
     (model,) = settings.models
     statistics, seed = settings.statistics, settings.seed
-    summary, comparisons = [], []
-    records: dict[str, dict[str, list[dict[str, Any]]]] = {variant: {} for variant in settings.variants}
+
+    def check(stage: str, *names: str) -> dict[str, Any]:
+        return check_outputs(layout.provenance(stage, *names), spec.upstream["/".join([stage, *names])])
+
+    records, summary, provenance = _output_control(settings, model, layout, check)
+    comparisons = [
+        compare(records[BASELINE][case], records[variant][case], statistics, seed)
+        for case in settings.cases
+        for variant in settings.variants
+        if variant != BASELINE
+    ]
+    seeds = [
+        between_seeds([records[adapter][case] for adapter in adapters], statistics.confidence)
+        for adapters in settings.repeats.values()
+        for case in settings.cases
+    ]
+    content = {
+        "model": model,
+        "summary": summary,
+        "comparisons": [defined(row) for row in corrected(comparisons)],
+        "seeds": [defined(row) for row in seeds],
+        "learning_curves": _learning_curves(settings, model, layout, spec),
+        "base_model_deviation": _deviation(settings, model, layout, check),
+        "retention": _retention(settings, model, layout, check),
+        "agreement": _agreement(settings, model, layout, check),
+        "temperature": _temperature(settings, model, layout, check),
+        "records": {
+            variant: {case: [record.model_dump(mode="json") for record in found] for case, found in own.items()}
+            for variant, own in records.items()
+        },
+        "provenance": {"spec_hash": spec.hash, "evaluations": provenance},
+    }
+    write_json(output, content)
+    write_provenance(beside(output), spec, [output])
+
+
+def _output_control(
+    settings: AggregateSettings, model: str, layout: Layout, check: Check
+) -> tuple[Records, list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Records, rows of the summary, and provenance by variant and case."""
+    statistics, seed = settings.statistics, settings.seed
+    records: Records = {variant: {} for variant in settings.variants}
     provenance: dict[str, dict[str, Any]] = {variant: {} for variant in settings.variants}
+    summary = []
     for case in settings.cases:
+        check("make-samples", case, "eval")
         samples_file = layout.samples(case, "eval")
-        check_outputs(beside(samples_file), spec.upstream[f"make-samples/{case}/eval"])
         samples = read_samples(samples_file)
         summary += reference_rows(samples, case, statistics, seed)
-        by_variant: dict[str, list[Record]] = {}
         for variant in settings.variants:
+            provenance[variant][case] = check("evaluate", model, variant, case)
             file = layout.records(model, variant, case)
-            expected = spec.upstream[f"evaluate/{model}/{variant}/{case}"]
-            provenance[variant][case] = check_outputs(beside(file), expected)
-            by_variant[variant] = found = read_records(file)
+            found = read_records(file)
             if [record.sample_id for record in found] != [sample.sample_id for sample in samples]:
                 raise OutctlError(f"{file}: does not answer the samples of {samples_file}; run the evaluation again")
             summary.append(summarise(model, variant, case, found, statistics, seed))
-            records[variant][case] = [record.model_dump(mode="json") for record in found]
-            if variant != BASELINE:
-                difference = paired_difference(by_variant[BASELINE], found, statistics, seed)
-                comparisons.append(
-                    {
-                        "model": model,
-                        "variant": variant,
-                        "case_type": case,
-                        "tvd_difference": difference.value,
-                        "tvd_difference_low": None if difference.low != difference.low else difference.low,
-                        "tvd_difference_high": None if difference.high != difference.high else difference.high,
-                    }
-                )
+            records[variant][case] = found
     weights = {found["base_weights_hash"] for own in provenance.values() for found in own.values()}
     if len(weights) > 1:
         raise OutctlError(f"evaluations of {model} were made on {len(weights)} different weights; run them again")
-    write_json(
-        output,
-        {
-            "model": model,
-            "summary": [defined(row) for row in summary],
-            "comparisons": comparisons,
-            "records": records,
-            "provenance": {
-                "spec_hash": spec.hash,
-                "evaluations": provenance,
-            },
-        },
-    )
-    write_provenance(beside(output), spec, [output])
+    return records, [defined(row) for row in summary], provenance
+
+
+def _learning_curves(settings: AggregateSettings, model: str, layout: Layout, spec: Spec) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for adapter in settings.adapters:
+        # The weights are large, and nothing here depends on them.
+        check_upstream(spec, f"finetune/{model}/{adapter}", layout.provenance("finetune", model, adapter), whole=False)
+        rows += learning_curve(model, adapter, list(read_jsonl(layout.adapter(model, adapter) / "training.jsonl")))
+    return rows
+
+
+def _tuned(settings: AggregateSettings) -> list[str]:
+    """The variants that answer in text."""
+    return [variant for variant in settings.variants if variant != TEMPERATURE]
+
+
+def _deviation(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any] | None:
+    if not settings.deviation:
+        return None
+    records = {}
+    for variant in _tuned(settings):
+        check("evaluate-deviation", model, variant)
+        records[variant] = read_deviation_records(layout.deviation(model, variant))
+    summary = [summarise_deviation(own, records[BASELINE], settings.statistics) for own in records.values()]
+    return {
+        "summary": [defined(row) for row in summary],
+        "records": {variant: [record.model_dump(mode="json") for record in own] for variant, own in records.items()},
+    }
+
+
+def _retention(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any] | None:
+    if not settings.retention:
+        return None
+    results = {}
+    for adapter in settings.adapters:
+        check("evaluate-retention", model, adapter)
+        results[adapter] = read_json(layout.retention(model, adapter))
+    return {"summary": [defined(retention_row(content)) for content in results.values()], "results": results}
+
+
+def _agreement(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any] | None:
+    if not settings.agreement:
+        return None
+    summary, records = [], []
+    for variant in _tuned(settings):
+        for case in settings.agreement:
+            check("evaluate-agreement", model, variant, case)
+            found = read_agreement(layout.agreement(model, variant, case))
+            summary.append(defined(summarise_agreement(found, settings.statistics, settings.seed)))
+            records += [record.model_dump(mode="json") for record in found]
+    return {"summary": summary, "records": records}
+
+
+def _temperature(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any] | None:
+    if TEMPERATURE not in settings.variants:
+        return None
+    check("fit-temperature", model)
+    content: dict[str, Any] = read_json(layout.temperature(model))
+    return content

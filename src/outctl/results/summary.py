@@ -5,13 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from outctl.config import BASELINE, REFERENCE_MODEL, REFERENCES, Statistics
+from outctl.config import BASELINE, REFERENCE_MODEL, REFERENCES, TEMPERATURE, Statistics
 from outctl.evaluation.records import Record
 from outctl.evaluation.references import reference_records
-from outctl.evaluation.statistics import Interval, control_slope, mean, mean_interval, rate_interval, standard_deviation
+from outctl.evaluation.statistics import NAN, Interval, mean_interval, rate_interval, slope_interval, standard_deviation
 from outctl.tasks.samples import Sample
-
-NAN = float("nan")
 
 
 class SummaryRow(BaseModel):
@@ -22,7 +20,7 @@ class SummaryRow(BaseModel):
     model: str
     """The model; `reference` in reference rows."""
     variant: str
-    """`baseline`, an adapter, or a reference (`uniform`, `majority`)."""
+    """`baseline`, `temperature` (the baseline at its best temperature), an adapter, or a reference (`uniform`, `majority`)."""
     case_type: str
     """The case."""
     fine_tuned: bool
@@ -49,16 +47,48 @@ class SummaryRow(BaseModel):
     """Standard deviation of the distance over samples."""
     avg_conditional_tvd: float
     """Mean distance after division by the words' mass, over the samples that give them any."""
+    avg_conditional_tvd_low: float
+    """Lower end of its bootstrap interval."""
+    avg_conditional_tvd_high: float
+    """Upper end of its bootstrap interval."""
     avg_mass: float
     """Mean probability of answering one of the words."""
+    avg_mass_low: float
+    """Lower end of its bootstrap interval."""
+    avg_mass_high: float
+    """Upper end of its bootstrap interval."""
     control_slope: float
     """Least-squares slope of the first word's conditional share on its target: 1 is control, 0 is ignoring the number."""
+    control_slope_low: float
+    """Lower end of its bootstrap interval."""
+    control_slope_high: float
+    """Upper end of its bootstrap interval."""
     accuracy_sad: float
     """Share of samples that pass the published rule, to be compared with its tables only."""
+    accuracy_sad_low: float
+    """Lower end of its Wilson interval."""
+    accuracy_sad_high: float
+    """Upper end of its Wilson interval."""
     avg_tvd_sad: float
     """Mean distance by the published rule."""
+    avg_tvd_sad_low: float
+    """Lower end of its bootstrap interval."""
+    avg_tvd_sad_high: float
+    """Upper end of its bootstrap interval."""
     words_valid: float
     """Where the model picks the words: share of samples with distinct English words as rare as asked."""
+    words_valid_low: float
+    """Lower end of its Wilson interval."""
+    words_valid_high: float
+    """Upper end of its Wilson interval."""
+    num_binding: float
+    """Where a word is to be suppressed: samples in which it takes more than its limit when none is asked for."""
+    kept: float
+    """Share of those samples in which it keeps to the limit, by its share of the words' mass."""
+    kept_low: float
+    """Lower end of its Wilson interval."""
+    kept_high: float
+    """Upper end of its Wilson interval."""
     distinct_pairs: float
     """Where the model picks the words: number of different pairs; 1 is a model that ignores the seed."""
 
@@ -73,36 +103,57 @@ def summarise(
     model: str, variant: str, case: str, records: Sequence[Record], statistics: Statistics, seed: int
 ) -> SummaryRow:
     """Summarise the records of one model, variant and case."""
+
+    def average(name: str, values: Sequence[float | None]) -> dict[str, float]:
+        defined = [value for value in values if value is not None]
+        return _columns(name, mean_interval(defined, statistics.confidence, statistics.bootstrap_samples, seed))
+
+    def rate(name: str, values: Sequence[bool | None]) -> dict[str, float]:
+        defined = [value for value in values if value is not None]
+        return _columns(name, rate_interval(sum(defined), len(defined), statistics.confidence))
+
+    limited = [record for record in records if record.at_most]
+    binding = [record for record in limited if (record.free_share or 0.0) > record.target[0]]
     correct = sum(record.within_tolerance for record in records)
-    accuracy = rate_interval(correct, len(records), statistics.confidence)
     distances = [record.tvd for record in records]
-    tvd = mean_interval(distances, statistics.confidence, statistics.bootstrap_samples, seed)
     own = [record for record in records if record.words_valid is not None]
-    return SummaryRow(
-        model=model,
-        variant=variant,
-        case_type=case,
-        fine_tuned=model != REFERENCE_MODEL and variant != BASELINE,
-        num_trials=len(records),
-        num_correct=correct,
-        num_incorrect=len(records) - correct,
-        accuracy=accuracy.value,
-        accuracy_low=accuracy.low,
-        accuracy_high=accuracy.high,
-        avg_tvd=tvd.value,
-        avg_tvd_low=tvd.low,
-        avg_tvd_high=tvd.high,
-        std_tvd=standard_deviation(distances),
-        avg_conditional_tvd=mean([record.conditional_tvd for record in records]),
-        avg_mass=mean([1.0 - record.other_mass for record in records]),
-        control_slope=control_slope(
-            [record.target[0] for record in records], [conditional_share(record) for record in records]
-        ),
-        accuracy_sad=mean([record.within_tolerance_sad for record in records]),
-        avg_tvd_sad=mean([record.tvd_sad for record in records]),
-        words_valid=mean([record.words_valid for record in own]),
-        distinct_pairs=len({frozenset(record.words) for record in own}) if own else NAN,
+    slope = slope_interval(
+        [record.target[0] for record in records],
+        [conditional_share(record) for record in records],
+        statistics.confidence,
+        statistics.bootstrap_samples,
+        seed,
     )
+    numbers = {
+        **rate("accuracy", [record.within_tolerance for record in records]),
+        **average("avg_tvd", distances),
+        **average("avg_conditional_tvd", [record.conditional_tvd for record in records]),
+        **average("avg_mass", [1.0 - record.other_mass for record in records]),
+        **_columns("control_slope", slope),
+        **rate("accuracy_sad", [record.within_tolerance_sad for record in records]),
+        **average("avg_tvd_sad", [record.tvd_sad for record in records]),
+        **rate("words_valid", [record.words_valid for record in records]),
+        **rate("kept", [conditional_share(record) <= record.target[0] for record in binding]),
+    }
+    return SummaryRow.model_validate(
+        {
+            "model": model,
+            "variant": variant,
+            "case_type": case,
+            "fine_tuned": model != REFERENCE_MODEL and variant not in (BASELINE, TEMPERATURE),
+            "num_trials": len(records),
+            "num_correct": correct,
+            "num_incorrect": len(records) - correct,
+            "num_binding": len(binding) if limited else NAN,
+            "std_tvd": standard_deviation(distances),
+            "distinct_pairs": len({frozenset(record.words) for record in own}) if own else NAN,
+            **numbers,
+        }
+    )
+
+
+def _columns(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def reference_rows(samples: Sequence[Sample], case: str, statistics: Statistics, seed: int) -> list[SummaryRow]:
@@ -110,22 +161,6 @@ def reference_rows(samples: Sequence[Sample], case: str, statistics: Statistics,
     records = reference_records(samples)
     by_name = {name: [record for record in records if record.variant == name] for name in REFERENCES}
     return [summarise(REFERENCE_MODEL, name, case, own, statistics, seed) for name, own in by_name.items()]
-
-
-def paired_difference(
-    baseline: Sequence[Record], adapted: Sequence[Record], statistics: Statistics, seed: int
-) -> Interval:
-    """Mean difference in TVD, adapter minus baseline, over the samples that both answered: below 0 is better.
-
-    Raises:
-        ValueError: the two did not answer the same samples.
-    """
-    before = {record.sample_id: record.tvd for record in baseline}
-    after = {record.sample_id: record.tvd for record in adapted}
-    if before.keys() != after.keys():
-        raise ValueError("baseline and adapter did not answer the same samples")
-    differences = [after[name] - before[name] for name in before]
-    return mean_interval(differences, statistics.confidence, statistics.bootstrap_samples, seed)
 
 
 def defined(row: BaseModel) -> dict[str, Any]:

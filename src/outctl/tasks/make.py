@@ -22,8 +22,9 @@ def make_samples(spec: Spec, output: Path) -> None:
     """
     settings = spec.settings_as(SamplesSettings)
     template = Template.model_validate(settings.template)
-    write_samples(
-        output,
-        draw_samples(settings.case, template, settings.case_name, settings.split, settings.count, settings.seed),
+    words = None if settings.words is None else tuple(settings.words)
+    samples = draw_samples(
+        settings.case, template, settings.case_name, settings.split, settings.count, settings.seed, words
     )
+    write_samples(output, samples)
     write_provenance(beside(output), spec, [output])

@@ -37,8 +37,14 @@ class Sample(BaseModel):
     """The conversation before the model's turn."""
     words: list[Annotated[str, Field(min_length=1)]] | None
     """The words asked for, in the order of `target`; none where the model picks them."""
+    answers: list[Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]] | None = None
+    """Where several answers count for one of the words: all that do, for each of them."""
     target: list[Share] = Field(min_length=2)
     """The share asked for each word, summing to 1; largest first where the model picks the words."""
+    at_most: bool = False
+    """Whether the first share is a limit, under which any distribution over the words is as asked."""
+    free_messages: list[Message] | None = None
+    """The same question without the limit, to see what share the first word takes by itself."""
     tolerance: float = Field(gt=0.0, lt=1.0)
     """Largest total variation distance that counts as within tolerance."""
     seed: int
@@ -55,7 +61,14 @@ class Sample(BaseModel):
                 raise ValueError(f"words: {len(self.words)} of them for {len(self.target)} shares")
             if len(set(self.words)) < len(self.words):
                 raise ValueError("words: one of them is given twice")
+        if self.answers is not None and len(self.answers) != len(self.words or []):
+            raise ValueError(f"answers: {len(self.answers)} of them for {len(self.words or [])} words")
         return self
+
+    @property
+    def outcomes(self) -> list[list[str]]:
+        """For each word, the answers that count for it; none where the model picks the words."""
+        return self.answers or [[word] for word in self.words or []]
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:

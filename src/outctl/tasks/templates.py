@@ -32,8 +32,11 @@ class Template(Section):
     """How a case asks."""
 
     question: str = Field(min_length=1)
-    """The last user turn. Variables: `shares` (each with `.word` and `.percent`) where the words are given; `seed` and
-    `percents` where the model picks them."""
+    """The last user turn. Variables: `shares` (each with `.word`, `.percent`, `.fraction`, `.decimal`, `.spelled` and `.part`,
+    its part of the odds) where the words are given, `first` and `second` of them for successive words; `topic`, `word` and
+    `percent` where a word is to be suppressed; `seed` and `percents` where the model picks the words."""
+    free: str | None = None
+    """The last user turn without the limit, where a word is to be suppressed."""
     system: str | None = None
     """The system turn."""
     examples: list[Example] = Field(default=[])

@@ -1,6 +1,5 @@
 """The words of samples: common words to ask for, and the bar that rare words must meet."""
 
-import hashlib
 from functools import lru_cache
 
 import simplemma
@@ -67,16 +66,6 @@ def is_rare_word(word: str, max_zipf: float) -> bool:
     if not word or not simplemma.is_known(word, lang=LANGUAGE):
         return False
     return bool(0.0 < wordfreq.zipf_frequency(word, LANGUAGE) <= max_zipf)
-
-
-def belongs_to_eval(seed: int, item: str, fraction: float) -> bool:
-    """Whether a word or a number is set aside for evaluation.
-
-    Decided by a hash of the item itself, so it is the same for every case and does not depend on how many are drawn:
-    an adapter trained on one case has not seen the evaluation words of any other.
-    """
-    digest = hashlib.sha256(f"{seed}/{item}".encode()).digest()
-    return int.from_bytes(digest[:8]) < fraction * 2**64
 
 
 def starts_another(words: list[str]) -> bool:

@@ -1,0 +1,100 @@
+"""The command line's program: what its commands share."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from outctl.config_files import nearest, read_yaml
+from outctl.errors import OutctlError
+from outctl.layout import Layout
+from outctl.plan import Plan, load_plan
+from outctl.specs import Spec, read_spec
+from outctl.staleness import check_unchanged
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Can a language model control its own output distribution? Measure it, train it, compare.\n\n"
+    "The whole pipeline runs with [bold]snakemake --cores all --resources gpu=1[/bold]; the commands below are its steps, "
+    "each usable by hand, and four for a look at a model.",
+)
+STEPS = "Steps of the pipeline"
+PERSON = "For a person"
+
+Config = Annotated[Path, typer.Option("--config", help="The experiment's configuration.", show_default=True)]
+SpecFile = Annotated[
+    Optional[Path],  # noqa: UP045 - typer reads this annotation at run time
+    typer.Option("--spec", help="The job's specification, as the workflow writes it; made from --config without it."),
+]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--output", help="Where to write; without it, where the workflow would."),
+]
+ModelDir = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--model-dir", help="The prepared model; without it, where the workflow keeps it."),
+]
+Checkpoints = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--checkpoints", help="Where what is done so far is kept; without it, where the workflow keeps it."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DEFAULT_CONFIG = Path("config/config.yaml")
+
+
+def plan_of(config: Path) -> Plan:
+    """The plan of a configuration file."""
+    return load_plan(read_yaml(config), [config])
+
+
+def known(kind: str, name: str, valid: list[str]) -> None:
+    """Refuse a name that is none of these."""
+    if name not in valid:
+        raise OutctlError(f"there is no {kind} {name!r}; {nearest(name, valid)}")
+
+
+def spec_of(spec: Path | None, config: Path, stage: str, *names: str) -> Spec:
+    """The specification of a job: from its file, whose code must still be the current one, or from the configuration."""
+    if spec is None:
+        return plan_of(config).spec(stage, *names)
+    found = read_spec(spec, stage)
+    check_unchanged(found)
+    return found
+
+
+def console() -> Console:
+    """Standard output; where it is no terminal, wide enough for the tables. Brackets in names and words are no markup."""
+    return Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
+
+
+def progress_bar() -> Progress:
+    """A progress bar on the terminal's error stream; silent where there is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+@app.callback()
+def _offline(context: typer.Context) -> None:
+    # Everything but fetching reads what was fetched; libraries must not ask the hub for anything.
+    if context.invoked_subcommand != "fetch-model":
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+ResultsDir = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--results-dir", help="Directory of the results; without it, results_dir of the configuration."),
+]
+
+
+def layout_of(results_dir: Path | None, config: Path) -> Layout:
+    """Where results lie."""
+    return Layout(results_dir, Path()) if results_dir else plan_of(config).layout

@@ -1,0 +1,166 @@
+"""Commands for a person: a look at models, answers and what the next run would do."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from outctl.cli.app import DEFAULT_CONFIG, PERSON, AsJson, Config, app, console, known, plan_of, progress_bar
+from outctl.config_files import read_yaml
+from outctl.errors import OutctlError
+from outctl.plan import load_plan
+
+
+@app.command(rich_help_panel=PERSON)
+def why(
+    target: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="An output, or a step such as evaluate/MODEL/VARIANT/CASE; every stale step without it."),
+    ] = None,
+    environments: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Directory of the environments, where Snakemake makes them; what is installed here without it."
+        ),
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Say why a step is stale, that is, why the next run makes it again.
+
+    Example: [bold]outctl why results/output_control_results.csv[/bold]
+    """
+    from outctl.environments import pinned_versions
+    from outctl.staleness import explain, job_of, stale_jobs
+
+    plan = load_plan(read_yaml(config), [config], pinned_versions(environments) if environments else None)
+    plan.inspect()
+    found = explain(plan, job_of(plan, target)) if target else stale_jobs(plan)
+    if not found:
+        print(f"{target or 'everything'} is up to date")
+    for job, lines in found.items():
+        for line in lines or ["it reads what stale steps make"]:
+            print(f"{'/'.join(job)}: {line}")
+
+
+@app.command(rich_help_panel=PERSON)
+def models(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List the models of the registry: parameters, precision, memory, and whether they are fetched."""
+    from outctl.models.estimates import weights_mb
+    from outctl.results.console import fetched_models, models_table
+
+    plan = plan_of(config)
+    fetched = fetched_models(plan.registry, plan.experiment)
+    if not as_json:
+        console().print(models_table(plan.registry, fetched))
+        return
+    rows = {
+        name: {**entry.model_dump(mode="json"), "weights_mb": weights_mb(entry), "fetched": fetched[name]}
+        for name, entry in plan.registry.models.items()
+    }
+    print(json.dumps(rows, indent=2))
+
+
+Adapter = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--adapter", help="Directory of an adapter to ask with."),
+]
+ModelArgument = Annotated[str, typer.Argument(help="Name of a fetched model of the registry.")]
+PromptArgument = Annotated[str, typer.Argument(help="What the user asks; the model's next word is its answer.")]
+
+
+def _load(model: str, adapter: Path | None, config: Path) -> Any:
+    from outctl.inference.tree_forward import enable_trees
+    from outctl.models.loading import load_model
+
+    plan = plan_of(config)
+    known("model", model, list(plan.registry.models))
+    entry = plan.registry.models[model]
+    if not (plan.layout.model(model) / "provenance.json").is_file():
+        raise OutctlError(f"model {model} is not fetched; run `outctl fetch-model {model}` first")
+    loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter)
+    enable_trees(loaded.model)
+    return loaded
+
+
+@app.command(rich_help_panel=PERSON)
+def probs(
+    model: ModelArgument,
+    prompt: PromptArgument,
+    words: Annotated[list[str], typer.Option("--words", help="The words; several may follow: --words ark atom.")],
+    adapter: Adapter = None,
+    as_json: AsJson = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Exact probabilities that the model's answer is each word.
+
+    Example: [bold]outctl probs smollm2-135m-instruct "Say one word: 70% ark, 30% atom" --words ark atom[/bold]
+    """
+    from outctl.evaluation.questions import ask_words
+    from outctl.results.console import answers_table
+
+    answers = ask_words(_load(model, adapter, config), prompt, words)
+    if as_json:
+        print(json.dumps(answers, ensure_ascii=False))
+    else:
+        console().print(answers_table({**answers, "(anything else)": 1.0 - sum(answers.values())}))
+
+
+@app.command(rich_help_panel=PERSON)
+def generate(
+    model: ModelArgument,
+    prompt: PromptArgument,
+    adapter: Adapter = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of the answer at most, in tokens.", min=1)] = 50,
+    temperature: Annotated[
+        float, typer.Option(help="0 is greedy; 1 samples the model's own distribution.", min=0)
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.", min=0)] = 0,
+    as_json: AsJson = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Let the model answer in text.
+
+    Example: [bold]outctl generate smollm2-135m-instruct "Say one word: 70% ark, 30% atom" --temperature 1[/bold]
+    """
+    from outctl.inference.generation import generate as continue_text
+    from outctl.inference.prompts import build_prompts
+
+    loaded = _load(model, adapter, config)
+    prompts = build_prompts(loaded.tokenizer, [[{"role": "user", "content": prompt}]], loaded.chat)
+    (text,) = continue_text(loaded.model, loaded.tokenizer, prompts, max_new_tokens, temperature, seed)
+    print(json.dumps({"text": text}, ensure_ascii=False) if as_json else text)
+
+
+@app.command("run-experiment", rich_help_panel=PERSON)
+def run_experiment(
+    models: Annotated[list[str], typer.Option("--models", help="Models; several may follow: --models A B.")],
+    num_examples: Annotated[int, typer.Option("--num-examples", help="Samples of each case.", min=1)] = 20,
+    lora_adapter: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--lora-adapter", help="Directory of an adapter to compare with the baseline."),
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """All cases of the configuration, scored in this process, without the workflow.
+
+    Example: [bold]outctl run-experiment --models smollm2-135m-instruct --num-examples 20[/bold]
+    """
+    from outctl.results.console import summary_table
+    from outctl.results.direct import run_directly
+
+    plan = plan_of(config)
+    for model in models:
+        known("model", model, list(plan.registry.models))
+    with progress_bar() as progress:
+        task = progress.add_task("loading", total=None)
+
+        def report(text: str, done: int, total: int) -> None:
+            progress.update(task, description=text, completed=done, total=total)
+
+        table = run_directly(plan, models, num_examples, lora_adapter, report)
+    if as_json:
+        print(table.to_json(orient="records", indent=2))
+    else:
+        console().print(summary_table(table, f"{num_examples} samples a case"))

@@ -1,0 +1,388 @@
+"""The steps of the pipeline: a command a rule."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from outctl.cli.app import (
+    DEFAULT_CONFIG,
+    STEPS,
+    Checkpoints,
+    Config,
+    ModelDir,
+    Output,
+    ResultsDir,
+    SpecFile,
+    app,
+    console,
+    known,
+    layout_of,
+    plan_of,
+    progress_bar,
+    spec_of,
+)
+from outctl.config import BASELINE, DEVIATION, TEMPERATURE
+from outctl.errors import OutctlError
+from outctl.plan import Plan
+from outctl.runs import PLAN_VARIABLE, evaluations_of_this_run
+from outctl.slices import SPLITS
+from outctl.specs import Spec
+
+if TYPE_CHECKING:
+    from outctl.evaluation.evaluate import EvaluationJob
+    from outctl.evaluation.model_job import ModelJob
+
+
+@app.command("fetch-model", rich_help_panel=STEPS)
+def fetch_model(
+    model: Annotated[str, typer.Argument(help="Name of the model in the registry.")],
+    spec: SpecFile = None,
+    output: Output = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Fetch a model and prepare it: safetensors, tokenizer, chat template. The only step that uses the network."""
+    from outctl.models.prepare import prepare_model
+
+    if spec is None or output is None:
+        plan = plan_of(config)
+        known("model", model, list(plan.registry.models))
+        output = output or plan.layout.model(model)
+    prepare_model(spec_of(spec, config, "fetch-model", model), model, output)
+
+
+@app.command("make-samples", rich_help_panel=STEPS)
+def make_samples(
+    case: Annotated[str, typer.Argument(help="Name of the case in the configuration.")],
+    split: Annotated[str, typer.Argument(help="train or eval.")],
+    spec: SpecFile = None,
+    output: Output = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Draw the samples of a case: seeded questions that every model answers alike."""
+    from outctl.tasks.make import make_samples as make
+
+    known("split", split, list(SPLITS))
+    if spec is None or output is None:
+        plan = plan_of(config)
+        known("case", case, plan.cases)
+        output = output or plan.layout.samples(case, split)
+    make(spec_of(spec, config, "make-samples", case, split), output)
+
+
+@app.command(rich_help_panel=STEPS)
+def finetune(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    adapter: Annotated[str, typer.Argument(help="Name of the adapter's recipe in the configuration.")],
+    spec: SpecFile = None,
+    model_dir: ModelDir = None,
+    samples: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option("--samples", help="Training samples of a case of the recipe; repeat in the order of the names."),
+    ] = None,
+    output: Output = None,
+    checkpoints: Checkpoints = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Train a LoRA adapter whose loss compares the model's word distribution with the target."""
+    from outctl.finetune.train import train_adapter
+
+    if not (spec and model_dir and samples and output and checkpoints):
+        plan = plan_of(config)
+        known("model", model, plan.models)
+        known("adapter", adapter, list(plan.recipes))
+        model_dir = model_dir or plan.layout.model(model)
+        samples = samples or plan.training_files(adapter)
+        output = output or plan.layout.adapter(model, adapter)
+        checkpoints = checkpoints or plan.layout.checkpoints()
+    train_adapter(spec_of(spec, config, "finetune", model, adapter), model_dir, samples, output, checkpoints)
+
+
+@app.command(rich_help_panel=STEPS)
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    variant: Annotated[str, typer.Argument(help="baseline, or the name of an adapter.")],
+    case: Annotated[str, typer.Argument(help="Name of the case.")],
+    spec: SpecFile = None,
+    model_dir: ModelDir = None,
+    samples: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--samples", help="The samples to ask; without it, the case's evaluation samples."),
+    ] = None,
+    adapter_dir: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--adapter-dir", help="The adapter's directory; without it, where the workflow keeps it."),
+    ] = None,
+    temperature: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--temperature", help="File with the temperature to ask at, for the variant of that name."),
+    ] = None,
+    output: Output = None,
+    checkpoints: Checkpoints = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Measure the exact word probabilities of a model, with or without an adapter, on the samples of a case."""
+    from outctl.evaluation.evaluate import EvaluationJob, evaluate_case
+
+    asked_with = adapter_dir or temperature or variant == BASELINE
+    if spec and model_dir and samples and output and checkpoints and asked_with:
+        found = spec_of(spec, config, "evaluate", model, variant, case)
+        job = EvaluationJob(found, model_dir, samples, adapter_dir, output, checkpoints, temperature)
+    else:
+        plan = plan_of(config)
+        known("model", model, plan.models)
+        known("variant", variant, plan.variants)
+        known("case", case, plan.cases)
+        planned = _evaluation(plan, spec_of(spec, config, "evaluate", model, variant, case), model, variant, case)
+        job = EvaluationJob(
+            planned.spec,
+            model_dir or planned.model_dir,
+            samples or planned.samples,
+            adapter_dir or planned.adapter,
+            output or planned.output,
+            checkpoints or planned.checkpoints,
+            temperature or planned.temperature,
+        )
+    with progress_bar() as progress:
+        task = progress.add_task(f"{model} {variant} {case}", total=None)
+        evaluate_case(
+            job,
+            lambda done, total: progress.update(task, completed=done, total=total),
+            _evaluations_beside(model, variant, case),
+        )
+
+
+def _evaluation(plan: Plan, spec: Spec, model: str, variant: str, case: str) -> "EvaluationJob":
+    """An evaluation with everything where the workflow keeps it."""
+    from outctl.evaluation.evaluate import EvaluationJob
+
+    layout = plan.layout
+    return EvaluationJob(
+        spec,
+        layout.model(model),
+        layout.samples(case, "eval"),
+        layout.variant_adapter(model, variant),
+        layout.records(model, variant, case),
+        layout.checkpoints(),
+        layout.temperature(model) if variant == TEMPERATURE else None,
+    )
+
+
+def _evaluations_beside(model: str, variant: str, case: str) -> "list[EvaluationJob]":
+    """What the run of the workflow that this job belongs to evaluates of the same model and variant; nothing by hand."""
+    if PLAN_VARIABLE not in os.environ:
+        return []
+    plan = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
+    evaluations = evaluations_of_this_run(plan.layout)
+    others = [names for names in evaluations if names[:2] == (model, variant) and names[2] != case]
+    return [_evaluation(plan, plan.spec("evaluate", *names), *names) for names in others]
+
+
+@app.command("make-deviation-samples", rich_help_panel=STEPS)
+def make_deviation_samples(spec: SpecFile = None, output: Output = None, config: Config = DEFAULT_CONFIG) -> None:
+    """Draw the samples of base_model_deviation: texts to continue and then to break off."""
+    from outctl.tasks.make_deviation import make_deviation_samples as make
+
+    if spec is None or output is None:
+        plan = plan_of(config)
+        _configured("base_model_deviation", plan.experiment.base_model_deviation)
+        output = output or plan.layout.samples(DEVIATION, "eval")
+    make(spec_of(spec, config, "make-deviation-samples"), output)
+
+
+def _configured(section: str, value: object) -> None:
+    if value is None:
+        raise OutctlError(f"the configuration has no section {section}; without it there is nothing to do here")
+
+
+def _model_job(
+    section: str,
+    stage: str,
+    names: tuple[str, ...],
+    given: tuple[Path | None, Path | None, Path | None, Path | None, Path | None],
+    config: Path,
+) -> "tuple[ModelJob, Plan | None]":
+    """A job that asks a model something, everything that is not given being where the workflow keeps it.
+
+    Args:
+        section: the configuration's section that asks for it.
+        stage: its stage.
+        names: what it is for, the model first and the variant, if any, second.
+        given: specification, prepared model, adapter, output and checkpoints, as far as they are given.
+        config: the configuration.
+
+    Returns:
+        The job; and the plan, where something had to be looked up.
+    """
+    from outctl.evaluation.model_job import ModelJob
+
+    spec, model_dir, adapter, output, checkpoints = given
+    without_adapter = len(names) == 1 or names[1] == BASELINE
+    if spec and model_dir and output and checkpoints and (adapter or without_adapter):
+        return ModelJob(spec_of(spec, config, stage, *names), model_dir, adapter, output, checkpoints), None
+    plan = plan_of(config)
+    _configured(section, getattr(plan.experiment, section))
+    for kind, name, valid in zip(
+        ("model", "variant", "case"), names, (plan.models, plan.tuned, plan.cases), strict=False
+    ):
+        known(kind, name, valid)
+    layout = plan.layout
+    job = ModelJob(
+        spec_of(spec, config, stage, *names),
+        model_dir or layout.model(names[0]),
+        adapter or (None if without_adapter else layout.variant_adapter(names[0], names[1])),
+        output or plan.outputs(stage, *names)[0],
+        checkpoints or layout.checkpoints(),
+    )
+    return job, plan
+
+
+ModelName = Annotated[str, typer.Argument(help="Name of the model.")]
+VariantName = Annotated[str, typer.Argument(help="baseline, or the name of an adapter.")]
+Samples = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--samples", help="The samples' file; without it, where the workflow keeps it."),
+]
+AdapterDir = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--adapter-dir", help="The adapter's directory; without it, where the workflow keeps it."),
+]
+
+
+@app.command("fit-temperature", rich_help_panel=STEPS)
+def fit_temperature(
+    model: ModelName,
+    spec: SpecFile = None,
+    model_dir: ModelDir = None,
+    samples: Samples = None,
+    output: Output = None,
+    checkpoints: Checkpoints = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Fit the one temperature at which the baseline comes nearest to what training samples ask for."""
+    from outctl.evaluation.fit_temperature import fit_baseline
+
+    given = (spec, model_dir, None, output, checkpoints)
+    job, plan = _model_job("temperature_scaling", "fit-temperature", (model,), given, config)
+    if samples is None:
+        plan = plan or plan_of(config)
+        scaling = plan.experiment.temperature_scaling
+        _configured("temperature_scaling", scaling)
+        samples = plan.layout.samples(scaling.case if scaling else "", "train")
+    fit_baseline(job, samples)
+
+
+@app.command("evaluate-deviation", rich_help_panel=STEPS)
+def evaluate_deviation(
+    model: ModelName,
+    variant: VariantName,
+    spec: SpecFile = None,
+    model_dir: ModelDir = None,
+    samples: Samples = None,
+    adapter_dir: AdapterDir = None,
+    reference_dir: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--reference-dir", help="The reference model, prepared, where the configuration names one."),
+    ] = None,
+    output: Output = None,
+    checkpoints: Checkpoints = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Ask a model to continue texts and then to break off with what a base model would not say."""
+    from outctl.evaluation.evaluate_deviation import evaluate_deviation as measure
+    from outctl.specs import DeviationSettings
+
+    given = (spec, model_dir, adapter_dir, output, checkpoints)
+    job, plan = _model_job(DEVIATION, "evaluate-deviation", (model, variant), given, config)
+    reference = job.spec.settings_as(DeviationSettings).reference
+    if samples is None or (reference and reference_dir is None):
+        plan = plan or plan_of(config)
+        samples = samples or plan.layout.samples(DEVIATION, "eval")
+        reference_dir = reference_dir or (plan.layout.model(reference) if reference else None)
+    with progress_bar() as progress:
+        task = progress.add_task(f"{model} {variant} {DEVIATION}", total=None)
+        measure(job, samples, reference_dir, lambda done, total: progress.update(task, completed=done, total=total))
+
+
+@app.command("evaluate-retention", rich_help_panel=STEPS)
+def evaluate_retention(
+    model: ModelName,
+    adapter: Annotated[str, typer.Argument(help="Name of the adapter.")],
+    spec: SpecFile = None,
+    model_dir: ModelDir = None,
+    adapter_dir: AdapterDir = None,
+    output: Output = None,
+    checkpoints: Checkpoints = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Measure what training changed elsewhere: neutral prompts and held-out text."""
+    from outctl.evaluation.evaluate_retention import evaluate_retention as measure
+
+    if adapter == BASELINE:
+        raise OutctlError("retention compares an adapter with the baseline; name an adapter")
+    given = (spec, model_dir, adapter_dir, output, checkpoints)
+    job, _ = _model_job("retention", "evaluate-retention", (model, adapter), given, config)
+    measure(job)
+
+
+@app.command("evaluate-agreement", rich_help_panel=STEPS)
+def evaluate_agreement(
+    model: ModelName,
+    variant: VariantName,
+    case: Annotated[str, typer.Argument(help="Name of the case.")],
+    spec: SpecFile = None,
+    model_dir: ModelDir = None,
+    samples: Samples = None,
+    adapter_dir: AdapterDir = None,
+    output: Output = None,
+    checkpoints: Checkpoints = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Sample answers to the questions of a case, and hold their frequencies against the exact probabilities."""
+    from outctl.evaluation.evaluate_agreement import evaluate_agreement as measure
+
+    given = (spec, model_dir, adapter_dir, output, checkpoints)
+    job, plan = _model_job("agreement", "evaluate-agreement", (model, variant, case), given, config)
+    samples = samples or (plan or plan_of(config)).layout.samples(case, "eval")
+    with progress_bar() as progress:
+        task = progress.add_task(f"{model} {variant} {case}", total=None)
+        measure(job, samples, lambda done, total: progress.update(task, completed=done, total=total))
+
+
+@app.command("aggregate-model", rich_help_panel=STEPS)
+def aggregate_model(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    spec: SpecFile = None,
+    results_dir: ResultsDir = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Gather the summary and the records of one model in one file."""
+    from outctl.results.model_results import aggregate_model as gather
+
+    layout = layout_of(results_dir, config)
+    gather(spec_of(spec, config, "aggregate-model", model), layout, layout.model_results(model))
+
+
+@app.command(rich_help_panel=STEPS)
+def aggregate(spec: SpecFile = None, results_dir: ResultsDir = None, config: Config = DEFAULT_CONFIG) -> None:
+    """Combine the results of all models: one JSON file and two tables."""
+    from outctl.results.aggregation import aggregate as combine
+
+    combine(spec_of(spec, config, "aggregate"), layout_of(results_dir, config))
+
+
+@app.command(rich_help_panel=STEPS)
+def figures(spec: SpecFile = None, results_dir: ResultsDir = None, config: Config = DEFAULT_CONFIG) -> None:
+    """Draw the figures."""
+    from outctl.results.figures import draw_figures
+
+    draw_figures(spec_of(spec, config, "figures"), layout_of(results_dir, config))
+
+
+@app.command(rich_help_panel=STEPS)
+def summary(results_dir: ResultsDir = None, config: Config = DEFAULT_CONFIG) -> None:
+    """Show the results of the last run as a table, and where its files are."""
+    from outctl.results.console import print_summary
+
+    print_summary(layout_of(results_dir, config), console())
