@@ -132,7 +132,8 @@ def only_writer(output: Path, wait: bool = True) -> Iterator[None]:
             raise BusyError
         if told is None or time.monotonic() - told >= PATIENCE:
             told = time.monotonic()
-            print(f"{output}: another job works on it; waiting for {lock.holder() or 'it'}")
+            # At once, into files too: whoever looks wants to know now what it waits for.
+            print(f"{output}: another job works on it; waiting for {lock.holder() or 'it'}", flush=True)
         time.sleep(POLL)
     try:
         for leftover in output.parent.glob(f".{output.name}.????????.*"):
