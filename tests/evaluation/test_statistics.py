@@ -50,7 +50,10 @@ def test_what_is_undefined_is_nan() -> None:
     assert math.isnan(holm([NAN])[0])
 
 
-def test_equal_values_have_an_interval_of_no_width() -> None:
+@pytest.mark.filterwarnings("error")
+def test_equal_values_have_an_interval_of_no_width_and_nobody_is_warned() -> None:
+    assert slope_interval([0.1, 0.5, 0.9], [0.25, 0.25, 0.25], 0.95, 100, 0) == pytest.approx((0.0, 0.0, 0.0))
+    assert mean_interval([0.25, 0.25], 0.95, 100, 0) == pytest.approx((0.25, 0.25, 0.25))
     assert mean_interval([0.25, 0.25, 0.25], 0.95, 100, 0) == pytest.approx((0.25, 0.25, 0.25))
 
 

@@ -1,5 +1,6 @@
 """Estimates with intervals, and tests of paired answers. Undefined numbers are NaN."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,17 +28,7 @@ def mean_interval(values: Sequence[float], confidence: float, resamples: int, se
     mean = float(data.mean())
     if data.size == 1:
         return Interval(mean, np.nan, np.nan)
-    if np.ptp(data) == 0.0:
-        return Interval(mean, mean, mean)
-    result = stats.bootstrap(
-        (data,),
-        np.mean,
-        confidence_level=confidence,
-        n_resamples=resamples,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+    return Interval(mean, *_bootstrap((data,), np.mean, confidence, resamples, seed))
 
 
 def t_interval(values: Sequence[float], confidence: float) -> Interval:
@@ -83,7 +74,7 @@ def slope_interval(
     x, y = _defined_pairs(targets, shares)
     if np.unique(x).size < 2:
         return Interval(NAN, NAN, NAN)
-    return Interval(float(_slopes(x, y)), *_paired_bootstrap(x, y, _slopes, confidence, resamples, seed))
+    return Interval(float(_slopes(x, y)), *_bootstrap((x, y), _slopes, confidence, resamples, seed))
 
 
 def slope_difference(
@@ -105,7 +96,7 @@ def slope_difference(
         return Interval(NAN, NAN, NAN)
     # A slope is linear in the shares, so the difference of slopes is the slope of the differences.
     difference = second - first
-    ends = _paired_bootstrap(x, difference, _slopes, confidence, resamples, seed)
+    ends = _bootstrap((x, difference), _slopes, confidence, resamples, seed)
     return Interval(float(_slopes(x, difference)), *ends)
 
 
@@ -121,23 +112,29 @@ def _slopes(x: Array, y: Array, axis: int = -1) -> Any:
     """Least-squares slopes along an axis; NaN where x does not vary."""
     centred = x - x.mean(axis=axis, keepdims=True)
     spread = (centred * centred).sum(axis=axis)
+    # Equal values are not quite equal to their mean, so the spread itself does not tell.
+    varies = np.ptp(x, axis=axis) > 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(spread > 0.0, (centred * y).sum(axis=axis) / spread, NAN)
+        return np.where(varies, (centred * y).sum(axis=axis) / spread, NAN)
 
 
-def _paired_bootstrap(
-    x: Array, y: Array, statistic: Any, confidence: float, resamples: int, seed: int
+def _bootstrap(
+    data: tuple[Array, ...], statistic: Any, confidence: float, resamples: int, seed: int
 ) -> tuple[float, float]:
-    result = stats.bootstrap(
-        (x, y),
-        statistic,
-        paired=True,
-        vectorized=True,
-        confidence_level=confidence,
-        n_resamples=resamples,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
+    """Ends of a percentile bootstrap interval; of several arrays, the same samples are drawn from each."""
+    with warnings.catch_warnings():
+        # Samples that are all alike have an interval of no width, which is what it is.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            data,
+            statistic,
+            paired=len(data) > 1,
+            vectorized=True,
+            confidence_level=confidence,
+            n_resamples=resamples,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
     tail = (1.0 - confidence) / 2.0
     low, high = np.nanquantile(result.bootstrap_distribution, [tail, 1.0 - tail])
     return float(low), float(high)
