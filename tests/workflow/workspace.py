@@ -62,7 +62,8 @@ class Workspace:
         result = subprocess.run(
             [sys.executable, "-m", "outctl", *arguments],
             cwd=self.folder,
-            env=self.environment,
+            # As many threads as the experiments give to their jobs: sums in another order end in other bits.
+            env=self.environment | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
