@@ -9,9 +9,9 @@ output.
 
 import hashlib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from outctl.config import AdapterRecipe, CaseConfig, Evaluation, Precision, Section, Source, Statistics
 from outctl.errors import OutctlError
@@ -100,11 +100,19 @@ class EvaluateSettings(Section):
     evaluation: Evaluation
 
 
+def _by_name(texts: dict[str, str]) -> dict[str, str]:
+    """In one order, whether the specification comes from its file, which sorts names, or is made by hand."""
+    return dict(sorted(texts.items()))
+
+
+Texts = Annotated[dict[str, str], AfterValidator(_by_name)]
+
+
 class DeviationSamplesSettings(Section):
     """Slice of `make-deviation-samples`: `texts` are those to take excerpts from, by their names."""
 
     count: int
-    texts: dict[str, str]
+    texts: Texts
     seed: int
 
 
@@ -128,7 +136,7 @@ class RetentionSettings(Section):
     variant: str
     prompts: int
     answer_tokens: int
-    texts: dict[str, str]
+    texts: Texts
     evaluation: Evaluation
     statistics: Statistics
     seed: int

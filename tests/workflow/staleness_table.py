@@ -526,7 +526,7 @@ MODULES = [
         "white space in a rule's command",
         NONE,
         in_checkout(
-            "workflow/rules/evaluation.smk", "exec python -m outctl evaluate", "exec  python  -m  outctl  evaluate"
+            "workflow/rules/evaluation.smk", "exec python -m outctl evaluate {", "exec  python  -m  outctl  evaluate {"
         ),
     ),
     Row(

@@ -133,6 +133,7 @@ def test_figures_are_drawn_for_all_of_it(results: Path) -> None:
 
 def test_each_evaluation_runs_by_hand_too(workspace: Workspace, results: Path) -> None:
     for stage, *names in (
+        ("make-deviation-samples",),
         ("fit-temperature", "tiny"),
         ("evaluate-deviation", "tiny", "tuned"),
         ("evaluate-retention", "tiny", "tuned"),
@@ -141,6 +142,7 @@ def test_each_evaluation_runs_by_hand_too(workspace: Workspace, results: Path) -
         run = workspace.outctl(stage, *names, "--config", "experiment.yaml", "--output", f"{stage}.out")
         assert run.code == 0, run.output
         kept = {
+            "make-deviation-samples": "samples/base_model_deviation/eval.jsonl",
             "fit-temperature": "temperatures/tiny.json",
             "evaluate-deviation": "deviation/tiny/tuned.jsonl",
             "evaluate-retention": "retention/tiny/tuned.json",

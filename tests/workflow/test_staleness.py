@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import NoneType
 from typing import Any, get_args
 
 import pytest
@@ -180,7 +181,8 @@ def schema_keys() -> set[str]:
         for name, field in section.model_fields.items():
             owner = next(base for base in section.__mro__ if name in vars(base).get("__annotations__", {}))
             waiting += [inner for inner in sections(field.annotation) if inner not in seen]
-            if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section)):
+            alternatives = [part for part in get_args(field.annotation) or (field.annotation,) if part is not NoneType]
+            if len(alternatives) > 1 or not list(sections(alternatives[0])) == alternatives:
                 found.add(f"{owner.__name__}.{name}")
     return found
 
