@@ -182,7 +182,7 @@ def schema_keys() -> set[str]:
             owner = next(base for base in section.__mro__ if name in vars(base).get("__annotations__", {}))
             waiting += [inner for inner in sections(field.annotation) if inner not in seen]
             alternatives = [part for part in get_args(field.annotation) or (field.annotation,) if part is not NoneType]
-            if len(alternatives) > 1 or not list(sections(alternatives[0])) == alternatives:
+            if len(alternatives) > 1 or list(sections(alternatives[0])) != alternatives:
                 found.add(f"{owner.__name__}.{name}")
     return found
 
