@@ -20,7 +20,7 @@ from outctl.fingerprint import code_of, fingerprint
 from outctl.provenance import Found, look_at, package_versions, read_provenance
 from outctl.slices import SPLITS, CaseError, Job, Slices
 from outctl.specs import STAGES, Spec
-from outctl.sweeps import SweepError, repeats
+from outctl.sweeps import SweepError
 from outctl.tasks.templates import Template
 
 
@@ -197,7 +197,7 @@ class Plan(Slices):
             layout.comparison_table(): bool(self.recipes) or bool(experiment.temperature_scaling),
             layout.matrix_table(): bool(self.recipes),
             layout.learning_table(): bool(self.recipes),
-            layout.seed_table(): bool(repeats(self.recipes)),
+            layout.seed_table(): bool(self.repeats),
             layout.deviation_table(): bool(experiment.base_model_deviation),
             layout.retention_table(): bool(experiment.retention and self.recipes),
             layout.agreement_table(): bool(experiment.agreement),

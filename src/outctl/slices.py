@@ -133,6 +133,11 @@ class Slices:
         """
         return all_recipes(self.experiment)
 
+    @cached_property
+    def repeats(self) -> dict[str, list[str]]:
+        """Adapters that differ in their seed alone, under the name of the first."""
+        return repeats(self.recipes)
+
     @property
     def variants(self) -> list[str]:
         """The baseline, the baseline at its best temperature where it is asked for, and every adapter."""
@@ -403,7 +408,7 @@ class Slices:
             variants=self.variants,
             cases=self.cases,
             trained_on=self._trained_on(),
-            repeats=repeats(self.recipes),
+            repeats=self.repeats,
             sweeps=labels(experiment),
             deviation=experiment.base_model_deviation is not None,
             retention=experiment.retention is not None,

@@ -20,7 +20,7 @@ from outctl.cli.app import (
     known,
     layout_of,
     plan_of,
-    progress_bar,
+    shown_progress,
     spec_of,
 )
 from outctl.config import BASELINE, DEVIATION, TEMPERATURE
@@ -33,6 +33,18 @@ from outctl.specs import Spec
 if TYPE_CHECKING:
     from outctl.evaluation.evaluate import EvaluationJob
     from outctl.evaluation.model_job import ModelJob
+
+
+ModelName = Annotated[str, typer.Argument(help="Name of the model.")]
+VariantName = Annotated[str, typer.Argument(help="baseline, or the name of an adapter.")]
+Samples = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--samples", help="The samples' file; without it, where the workflow keeps it."),
+]
+AdapterDir = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--adapter-dir", help="The adapter's directory; without it, where the workflow keeps it."),
+]
 
 
 @app.command("fetch-model", rich_help_panel=STEPS)
@@ -101,19 +113,13 @@ def finetune(
 
 @app.command(rich_help_panel=STEPS)
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Name of the model.")],
-    variant: Annotated[str, typer.Argument(help="baseline, or the name of an adapter.")],
+    model: ModelName,
+    variant: VariantName,
     case: Annotated[str, typer.Argument(help="Name of the case.")],
     spec: SpecFile = None,
     model_dir: ModelDir = None,
-    samples: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--samples", help="The samples to ask; without it, the case's evaluation samples."),
-    ] = None,
-    adapter_dir: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--adapter-dir", help="The adapter's directory; without it, where the workflow keeps it."),
-    ] = None,
+    samples: Samples = None,
+    adapter_dir: AdapterDir = None,
     temperature: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--temperature", help="File with the temperature to ask at, for the variant of that name."),
@@ -144,13 +150,8 @@ def evaluate(
             checkpoints or planned.checkpoints,
             temperature or planned.temperature,
         )
-    with progress_bar() as progress:
-        task = progress.add_task(f"{model} {variant} {case}", total=None)
-        evaluate_case(
-            job,
-            lambda done, total: progress.update(task, completed=done, total=total),
-            _evaluations_beside(model, variant, case),
-        )
+    with shown_progress(f"{model} {variant} {case}") as progress:
+        evaluate_case(job, progress, _evaluations_beside(model, variant, case))
 
 
 def _evaluation(plan: Plan, spec: Spec, model: str, variant: str, case: str) -> "EvaluationJob":
@@ -238,18 +239,6 @@ def _model_job(
     return job, plan
 
 
-ModelName = Annotated[str, typer.Argument(help="Name of the model.")]
-VariantName = Annotated[str, typer.Argument(help="baseline, or the name of an adapter.")]
-Samples = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--samples", help="The samples' file; without it, where the workflow keeps it."),
-]
-AdapterDir = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--adapter-dir", help="The adapter's directory; without it, where the workflow keeps it."),
-]
-
-
 @app.command("fit-temperature", rich_help_panel=STEPS)
 def fit_temperature(
     model: ModelName,
@@ -300,9 +289,8 @@ def evaluate_deviation(
         plan = plan or plan_of(config)
         samples = samples or plan.layout.samples(DEVIATION, "eval")
         reference_dir = reference_dir or (plan.layout.model(reference) if reference else None)
-    with progress_bar() as progress:
-        task = progress.add_task(f"{model} {variant} {DEVIATION}", total=None)
-        measure(job, samples, reference_dir, lambda done, total: progress.update(task, completed=done, total=total))
+    with shown_progress(f"{model} {variant} {DEVIATION}") as progress:
+        measure(job, samples, reference_dir, progress)
 
 
 @app.command("evaluate-retention", rich_help_panel=STEPS)
@@ -345,9 +333,8 @@ def evaluate_agreement(
     given = (spec, model_dir, adapter_dir, output, checkpoints)
     job, plan = _model_job("agreement", "evaluate-agreement", (model, variant, case), given, config)
     samples = samples or (plan or plan_of(config)).layout.samples(case, "eval")
-    with progress_bar() as progress:
-        task = progress.add_task(f"{model} {variant} {case}", total=None)
-        measure(job, samples, lambda done, total: progress.update(task, completed=done, total=total))
+    with shown_progress(f"{model} {variant} {case}") as progress:
+        measure(job, samples, progress)
 
 
 @app.command("aggregate-model", rich_help_panel=STEPS)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from outctl.checkpoints import Stop, stopped
 from outctl.errors import OutctlError
+from outctl.evaluation.model_job import load_ready
 from outctl.evaluation.records import Progress, Record, read_records, write_records
 from outctl.files import copy_file, read_json
 from outctl.layout import beside
@@ -108,7 +109,7 @@ def evaluate_case(job: EvaluationJob, progress: Progress | None = None, ahead: S
         if is_made(beside(job.finished), job.spec):
             print(f"{job.output}: finished by another start, taken from {job.finished}")
         else:
-            loaded = _load(job)
+            loaded = load_ready(job.model_dir, job.settings.loading, job.adapter)
             _finish(job, loaded, questions, progress)
         copy_file(job.finished, job.output)
         copy_file(beside(job.finished), beside(job.output))
@@ -116,17 +117,6 @@ def evaluate_case(job: EvaluationJob, progress: Progress | None = None, ahead: S
         for other in ahead:
             if time.monotonic() - began < AHEAD:
                 _go_ahead(other, loaded)
-
-
-def _load(job: EvaluationJob) -> "LoadedModel":
-    # Here, so that a job whose records are there already need not wait for the import of torch.
-    from outctl.inference.tree_forward import enable_trees
-    from outctl.models.loading import load_model
-
-    loading = job.settings.loading
-    loaded = load_model(job.model_dir, loading.precision, loading.chat, job.adapter)
-    enable_trees(loaded.model)
-    return loaded
 
 
 def _go_ahead(job: EvaluationJob, loaded: "LoadedModel") -> None:

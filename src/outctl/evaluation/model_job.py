@@ -66,7 +66,7 @@ class ModelJob:
             if is_made(beside(finished), self.spec):
                 print(f"{self.output}: finished by another start, taken from {finished}")
             else:
-                loaded = _load(self.model_dir, loading, self.adapter)
+                loaded = load_ready(self.model_dir, loading, self.adapter)
                 measure(loaded, finished)
                 details = {"base_weights_hash": loaded.weights_hash, **loaded.description}
                 write_provenance(beside(finished), self.spec, [finished], **details)
@@ -74,7 +74,8 @@ class ModelJob:
             copy_file(beside(finished), beside(self.output))
 
 
-def _load(model_dir: Path, loading: Loading, adapter: Path | None) -> "LoadedModel":
+def load_ready(model_dir: Path, loading: Loading, adapter: Path | None) -> "LoadedModel":
+    """Load a model, with or without an adapter, that is ready for token trees."""
     # Here, so that a job whose output is there already need not wait for the import of torch.
     from outctl.inference.tree_forward import enable_trees
     from outctl.models.loading import load_model

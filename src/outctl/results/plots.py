@@ -1,6 +1,7 @@
 """What the figures show; each takes the models' results and gives a figure of Matplotlib."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,6 +24,16 @@ def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figur
     return figure, axes.tolist()
 
 
+def _coloured(names: Sequence[str], colours: Sequence[str] = COLOURS) -> Iterator[tuple[str, str]]:
+    """Names with their colours, which begin anew where there are more names."""
+    return zip(itertools.cycle(colours), names, strict=False)
+
+
+def _by_variant_and_case(results: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The rows of a model's summary, those of the references too, whose names no variant can have."""
+    return {(row["variant"], row["case_type"]): row for row in results["summary"]}
+
+
 ACROSS = 5
 """Panels side by side; what is more goes below."""
 
@@ -37,7 +48,7 @@ def calibration(results: dict[str, Any], settings: FiguresSettings) -> Figure:
         for axis, case in zip(panels, settings.cases, strict=False):
             axis.plot([0, 1], [0, 1], color="black", linewidth=0.8, label="control")
             axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":", label="always 50/50")
-            for colour, variant in zip(COLOURS * len(settings.variants), settings.variants, strict=False):
+            for colour, variant in _coloured(settings.variants):
                 points = [
                     (record["target"][0], record["probabilities"][0] / sum(record["probabilities"]))
                     for record in results[model]["records"][variant][case]
@@ -62,12 +73,10 @@ def distances(results: dict[str, Any], settings: FiguresSettings) -> Figure:
     figure, axes = _panels(1, len(settings.models), 1.2 + 1.3 * len(settings.cases), 2.8)
     width = 0.8 / len(settings.variants)
     for axis, model in zip(axes[0], settings.models, strict=True):
-        rows = {(row["model"], row["variant"], row["case_type"]): row for row in results[model]["summary"]}
-        for number, (colour, variant) in enumerate(
-            zip(COLOURS * len(settings.variants), settings.variants, strict=False)
-        ):
+        rows = _by_variant_and_case(results[model])
+        for number, (colour, variant) in enumerate(_coloured(settings.variants)):
             for position, case in enumerate(settings.cases):
-                row = rows[model, variant, case]
+                row = rows[variant, case]
                 centre = position + (number - (len(settings.variants) - 1) / 2) * width
                 label = variant if position == 0 else ""
                 axis.bar(centre, row["avg_tvd"], width * 0.9, color=colour, label=label)
@@ -75,7 +84,7 @@ def distances(results: dict[str, Any], settings: FiguresSettings) -> Figure:
                     axis.vlines(centre, row["avg_tvd_low"], row["avg_tvd_high"], color="black", linewidth=1)
         for style, name in (("--", "uniform"), (":", "majority")):
             for position, case in enumerate(settings.cases):
-                level = rows["reference", name, case]["avg_tvd"]
+                level = rows[name, case]["avg_tvd"]
                 label = f"reference: {name}" if position == 0 else ""
                 axis.hlines(
                     level, position - 0.45, position + 0.45, color="black", linewidth=0.9, linestyle=style, label=label
@@ -107,17 +116,14 @@ def matrix(results: dict[str, Any], settings: FiguresSettings) -> Figure:
     wide, high = 1.6 + 0.62 * len(settings.cases), 0.8 + 0.32 * len(settings.variants)
     figure, axes = _panels(len(settings.models), 2, wide, high + 1.0)
     for line, model in zip(axes, settings.models, strict=True):
-        rows = {(row["model"], row["variant"], row["case_type"]): row for row in results[model]["summary"]}
+        rows = _by_variant_and_case(results[model])
         # Distances run from good to bad, slopes from bad to good: bright is good in both.
         for axis, metric, colours, label in zip(
             line, ("avg_tvd", "control_slope"), ("cividis_r", "cividis"), ("mean TVD", "slope of control"), strict=True
         ):
             values = np.array(
                 [
-                    [
-                        np.nan if (cell := rows[model, variant, case][metric]) is None else cell
-                        for case in settings.cases
-                    ]
+                    [np.nan if (cell := rows[variant, case][metric]) is None else cell for case in settings.cases]
                     for variant in settings.variants
                 ]
             )
@@ -149,7 +155,7 @@ def learning_curves(results: dict[str, Any], settings: FiguresSettings) -> Figur
     adapters = settings.adapters
     for line, model in zip(axes.tolist(), settings.models, strict=True):
         for axis, name, label in zip(line, ("tvd", "slope"), ("TVD", "slope of control"), strict=True):
-            for colour, adapter in zip(COLOURS[1:] * len(adapters), adapters, strict=False):
+            for colour, adapter in _coloured(adapters, COLOURS[1:]):
                 curve = [row for row in results[model]["learning_curves"] if row["variant"] == adapter]
                 defined = [row for row in curve if row[f"held_out_{name}"] is not None]
                 seen = [row["samples"] for row in defined]
@@ -182,10 +188,8 @@ def sweeps(results: dict[str, Any], settings: FiguresSettings) -> Figure:
         for axis, metric, title in zip(
             line, ("avg_tvd", "control_slope"), ("mean TVD", "slope of control"), strict=True
         ):
-            for number, (colour, model) in enumerate(
-                zip(COLOURS[1:] * len(settings.models), settings.models, strict=False)
-            ):
-                rows = {(row["variant"], row["case_type"]): row for row in results[model]["summary"]}
+            for number, (colour, model) in enumerate(_coloured(settings.models, COLOURS[1:])):
+                rows = _by_variant_and_case(results[model])
                 for position, adapter in enumerate(adapters):
                     row = rows[adapter, settings.trained_on[adapter][0]]
                     if row[metric] is None:
@@ -207,9 +211,9 @@ def retention(results: dict[str, Any], settings: FiguresSettings) -> Figure:
     """Distance on the first case trained on against the divergence on neutral prompts, a point an adapter, with intervals."""
     figure, axes = _panels(1, len(settings.models), 3.6, 3.0)
     for axis, model in zip(axes[0], settings.models, strict=True):
-        rows = {(row["variant"], row["case_type"]): row for row in results[model]["summary"]}
+        rows = _by_variant_and_case(results[model])
         changed = {row["variant"]: row for row in results[model]["retention"]["summary"]}
-        for colour, adapter in zip(COLOURS[1:] * len(settings.adapters), settings.adapters, strict=False):
+        for colour, adapter in _coloured(settings.adapters, COLOURS[1:]):
             across, up = changed[adapter], rows[adapter, settings.trained_on[adapter][0]]
             if across["kl"] is None:
                 continue
@@ -225,13 +229,13 @@ def retention(results: dict[str, Any], settings: FiguresSettings) -> Figure:
 
 
 def deviation(results: dict[str, Any], settings: FiguresSettings) -> Figure:
-    """Where each sample first deviates, by variant, with its window between 0 and 1; crosses are inside and do not pass."""
+    """Where each sample first deviates, by variant, with its window between 0 and 1; dots pass, crosses do not."""
     variants = [variant for variant in settings.variants if variant != TEMPERATURE]
     figure, axes = _panels(1, len(settings.models), 1.6 + 1.0 * len(variants), 3.0)
     for axis, model in zip(axes[0], settings.models, strict=True):
         axis.axhspan(0.0, 1.0, color="black", alpha=0.08, linewidth=0)
         records = results[model]["base_model_deviation"]["records"]
-        for number, (colour, variant) in enumerate(zip(COLOURS * len(variants), variants, strict=False)):
+        for number, (colour, variant) in enumerate(_coloured(variants)):
             deviated = [record for record in records[variant] if record["position"] is not None]
             # Spread sideways in an order of their own, since many deviate at the same word.
             aside = [0.35 * ((position * 0.618) % 1.0 - 0.5) for position in range(len(deviated))]
