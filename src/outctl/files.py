@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from outctl.errors import OutctlError, of_the_machine
 
@@ -149,6 +149,20 @@ def read_jsonl(path: Path) -> Iterator[Any]:
             raise OutctlError(
                 f"{path} line {number}: not valid JSON ({problem}); delete the file and run the step that writes it again"
             ) from None
+
+
+class StrictRow(BaseModel):
+    """A row of a JSONL file, or a part of one: unknown keys are errors, values are not converted, no number is undefined."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class TableRow(BaseModel):
+    """A row of a table. Undefined numbers are NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def read_rows(path: Path, schema: type[Row], unique: str, shared: Sequence[str], remedy: str) -> list[Row]:

@@ -4,25 +4,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from scipy import stats
 
 from outctl.config import Statistics
 from outctl.evaluation.records import ROUNDING, Share
 from outctl.evaluation.statistics import NAN, mean_interval, rate_interval
-from outctl.files import read_rows, write_jsonl
+from outctl.files import StrictRow, TableRow, read_rows, write_jsonl
 
 SIGNIFICANCE = 0.05
 """Level below which a sample's counts disagree: one in twenty does by chance."""
 Count = Annotated[int, Field(ge=0)]
 
 
-class AgreementRecord(BaseModel):
+class AgreementRecord(StrictRow):
     """One sample's answers, counted, beside its exact probabilities. Undefined numbers are null."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     sample_id: str = Field(min_length=1)
     """The sample."""
@@ -75,10 +71,8 @@ class AgreementRecord(BaseModel):
         return self
 
 
-class AgreementRow(BaseModel):
+class AgreementRow(TableRow):
     """What the agreement of a model, variant and case amounts to. Undefined numbers are NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: str
     """The model."""

@@ -8,20 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from outctl.files import read_rows, write_jsonl
+from outctl.files import StrictRow, read_rows, write_jsonl
 
 REFERENCE_WORDS = 5
 """A word is surprising if it is none of so many likeliest next words of the reference."""
 
 
-class DeviationRecord(BaseModel):
+class DeviationRecord(StrictRow):
     """One sample's measurement."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     sample_id: str = Field(min_length=1)
     """The sample."""

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from outctl.files import read_rows, write_jsonl
+from outctl.files import StrictRow, read_rows, write_jsonl
 
 Progress = Callable[[int, int], None]
 """Told how many samples are done, of how many."""
@@ -15,21 +15,15 @@ ROUNDING = 1e-3
 Share = Annotated[float, Field(ge=0.0, le=1.0 + ROUNDING)]
 
 
-class TopToken(BaseModel):
+class TopToken(StrictRow):
     """One of the likeliest first tokens of an answer."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     text: str
     probability: Share
 
 
-class Record(BaseModel):
+class Record(StrictRow):
     """One sample's measurement. Undefined numbers are null."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     sample_id: str = Field(min_length=1)
     """The sample."""

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from outctl.divergences import full_kl
 from outctl.errors import OutctlError
 from outctl.evaluation.statistics import mean_interval
+from outctl.files import StrictRow
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.prompts import Prompt, build_prompts, encode, leading_bos
 from outctl.inference.tree_forward import length_limits
@@ -39,13 +40,7 @@ TEXT_BINS = (*((position, position) for position in range(1, 17)), *((2**k + 1, 
 """First and last position of each bin of a text's tokens: 1 to 16 singly, then 17-32, 33-64, up to 513-1024."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class Estimate(_Part):
+class Estimate(StrictRow):
     """A mean with its bootstrap interval. Undefined numbers are null: a single value has no interval."""
 
     value: float | None
@@ -56,7 +51,7 @@ class Estimate(_Part):
     """Upper end of the interval."""
 
 
-class PromptRetention(_Part):
+class PromptRetention(StrictRow):
     """One neutral prompt."""
 
     prompt: str
@@ -68,7 +63,7 @@ class PromptRetention(_Part):
     that."""
 
 
-class AnswerPosition(_Part):
+class AnswerPosition(StrictRow):
     """One position of the answers to the neutral prompts."""
 
     position: int = Field(ge=1)
@@ -79,7 +74,7 @@ class AnswerPosition(_Part):
     """Mean of their KL(baseline || adapter) there, in nats."""
 
 
-class TextRetention(_Part):
+class TextRetention(StrictRow):
     """One held-out text."""
 
     name: str
@@ -98,7 +93,7 @@ class TextRetention(_Part):
     """Mean KL(baseline || adapter) over its positions, in nats."""
 
 
-class TextPositions(_Part):
+class TextPositions(StrictRow):
     """A range of positions of the held-out texts; each text counts with its mean in the range."""
 
     first: int = Field(ge=1)
@@ -113,7 +108,7 @@ class TextPositions(_Part):
     """Mean of adapter minus baseline of a token's log-likelihood, in nats; negative is worse."""
 
 
-class RetentionResult(_Part):
+class RetentionResult(StrictRow):
     """What an adapter changed on neutral prompts and held-out texts. Undefined numbers are null."""
 
     prompts: list[PromptRetention]

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.optimize import minimize_scalar
 
 from outctl import divergences
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
+from outctl.files import StrictRow
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import (
@@ -34,12 +35,8 @@ MOST_SAMPLES = 128
 """Samples at most: the logits of all of them are kept, some 10 rows of the vocabulary each, or 6 MB of 150 000 tokens."""
 
 
-class TemperatureFit(BaseModel):
+class TemperatureFit(StrictRow):
     """A temperature, and what it does for the samples that it was fitted on."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     temperature: float = Field(gt=0.0)
     """What to divide the logits by."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from outctl.config import Statistics
 from outctl.evaluation.records import Record
@@ -18,13 +17,12 @@ from outctl.evaluation.statistics import (
     standard_deviation,
     t_interval,
 )
+from outctl.files import TableRow
 from outctl.results.summary import conditional_share
 
 
-class ComparisonRow(BaseModel):
+class ComparisonRow(TableRow):
     """One row of `output_control_comparisons.csv`: an adapter against its model's baseline. Undefined numbers are NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: str
     """The model."""
@@ -114,10 +112,8 @@ def corrected(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
     ]
 
 
-class SeedRow(BaseModel):
+class SeedRow(TableRow):
     """One row of `output_control_seeds.csv`: trainings that differ in their seed alone. Undefined numbers are NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: str
     """The model."""

@@ -4,17 +4,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from outctl.config import BASELINE, Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.evaluation.statistics import NAN, mcnemar_pvalue, rate_interval
+from outctl.files import TableRow
 
 
-class DeviationRow(BaseModel):
+class DeviationRow(TableRow):
     """One row of `base_model_deviation_results.csv`: a model and variant. Undefined numbers are NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: str
     """The model."""
@@ -95,10 +93,8 @@ def summarise_deviation(
     )
 
 
-class RetentionRow(BaseModel):
+class RetentionRow(TableRow):
     """One row of `retention_results.csv`: a model and adapter. Undefined numbers are NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: str
     """The model."""

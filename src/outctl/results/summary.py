@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from outctl.config import BASELINE, REFERENCE_MODEL, REFERENCES, TEMPERATURE, Statistics
 from outctl.evaluation.records import Record
 from outctl.evaluation.references import reference_records
 from outctl.evaluation.statistics import NAN, Interval, mean_interval, rate_interval, slope_interval, standard_deviation
+from outctl.files import TableRow
 from outctl.tasks.samples import Sample
 
 
-class SummaryRow(BaseModel):
+class SummaryRow(TableRow):
     """One row of `output_control_simple_metrics.csv`: a model, variant and case. Undefined numbers are NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     model: str
     """The model; `reference` in reference rows."""

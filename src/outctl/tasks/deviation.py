@@ -8,10 +8,10 @@ from random import Random
 from string import ascii_uppercase
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from outctl.errors import OutctlError
-from outctl.files import read_rows, write_jsonl
+from outctl.files import StrictRow, read_rows, write_jsonl
 from outctl.tasks.samples import Message
 
 EXCERPT_CUTS = (25, 50)
@@ -40,12 +40,8 @@ PLAIN_WORDS = (
 )
 
 
-class DeviationSample(BaseModel):
+class DeviationSample(StrictRow):
     """One text or pattern to continue and then to leave."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     sample_id: str = Field(min_length=1)
     """Unique within a file: source and number."""

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
-from outctl.files import read_rows, write_jsonl
+from outctl.files import StrictRow, read_rows, write_jsonl
 
 
 class Message(TypedDict):
@@ -22,12 +22,8 @@ ROUNDING = 1e-6
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class Sample(BaseModel):
+class Sample(StrictRow):
     """One question."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
     sample_id: str = Field(min_length=1)
     """Unique within an experiment: case, split and number."""
