@@ -115,6 +115,10 @@ class Layout:
         """A figure."""
         return self.results / "figures" / f"{name}.svg"
 
+    def figure_table(self, name: str) -> Path:
+        """The numbers that a figure shows, beside it."""
+        return self.figure(name).with_suffix(".csv")
+
     def provenance(self, stage: str, *names: str) -> Path:
         """Provenance of what a job writes."""
         match stage, names:

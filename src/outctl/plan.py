@@ -195,7 +195,8 @@ class Plan(Slices):
             case "aggregate", ():
                 return [layout.combined(), *self.tables(), provenance]
             case "figures", ():
-                return [*(layout.figure(name) for name in self.figures), provenance]
+                tables = [layout.figure_table(name) for name in self.figures]
+                return [*(layout.figure(name) for name in self.figures), *tables, provenance]
         # What else a model's directory holds depends on the model.
         return [provenance]
 

@@ -386,11 +386,39 @@ def aggregate(spec: SpecFile = None, results_dir: ResultsDir = None, config: Con
 
 
 @app.command(rich_help_panel=STEPS)
-def figures(spec: SpecFile = None, results_dir: ResultsDir = None, config: Config = DEFAULT_CONFIG) -> None:
-    """Draw the figures."""
-    from outctl.results.figures import draw_figures
+def figures(
+    spec: SpecFile = None,
+    results_dir: ResultsDir = None,
+    from_csv: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--from-csv", help="Draw from the numbers in this directory, `{figure}.csv`, and read nothing else."
+        ),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", help="With --from-csv: where the figures go; beside the numbers without it."),
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", help="With --from-csv: svg, pdf or png.")] = "svg",
+    width: Annotated[float, typer.Option(help="With --from-csv: width in inches.", min=2, max=50)] = 7.0,
+    font_size: Annotated[float, typer.Option(help="With --from-csv: size of the font in points.", min=4, max=30)] = 8.0,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Draw the figures, and write the numbers that they show beside them.
 
-    draw_figures(spec_of(spec, config, "figures"), layout_of(results_dir, config))
+    Example: [bold]outctl figures --from-csv results/figures --output paper --format pdf --width 3.4 --font-size 7[/bold]
+    """
+    from outctl.results.figures import Drawing, Format, draw_figures, draw_from_tables
+
+    if from_csv is None:
+        if output is not None or (format_, width, font_size) != ("svg", 7.0, 8.0):
+            raise OutctlError("--output, --format, --width and --font-size go with --from-csv")
+        draw_figures(spec_of(spec, config, "figures"), layout_of(results_dir, config))
+        return
+    formats = {name: name for name in get_args(Format)}
+    known("format", format_, list(formats))
+    for file in draw_from_tables(from_csv, output or from_csv, Drawing(formats[format_], width, font_size)):
+        print(file)
 
 
 @app.command(rich_help_panel=STEPS)
