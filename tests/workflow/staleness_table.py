@@ -486,6 +486,8 @@ CODE = {
     "outctl.results.figure_tables": {"write_figure_table": AFTER["figures"]},
     "outctl.results.figures": {"draw_figures": AFTER["figures"]},
     "outctl.results.further": {"learning_curve": TABLES},
+    "outctl.results.hub": {"push_folder": NONE},
+    "outctl.results.model_card": {"model_card": NONE},
     "outctl.results.model_results": {"aggregate_model": TABLES},
     "outctl.results.panels": {"legend": AFTER["figures"]},
     "outctl.results.plots": {"calibration": AFTER["figures"]},

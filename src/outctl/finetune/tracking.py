@@ -61,7 +61,7 @@ class Tracking:
             "WANDB_RUN_ID": identity,
             "WANDB_RESUME": "allow",
             "WANDB_SILENT": "true",
-            "MLFLOW_TRACKING_URI": (folder / "mlruns").as_uri(),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
             "MLFLOW_EXPERIMENT_NAME": self.project,
             "TRACKIO_DIR": str(folder / "trackio"),
         }
