@@ -144,13 +144,12 @@ def test_a_service_that_is_not_installed_is_one_line(by_hand: Callable[..., ByHa
 
 
 def wandb_points(folder: Path) -> list[tuple[int, float]]:
-    """Steps and losses of the one offline run: its file holds every logged value as JSON, whatever is around it."""
+    """Steps and losses of the one offline run: its file holds them as JSON, in order, and again in the run's summary."""
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    found = re.findall(
-        rb"train/loss\D{0,12}?([\d.e-]+).{0,2000}?train/global_step\D{0,12}?(\d+)", file.read_bytes(), re.DOTALL
-    )
-    # The run's summary repeats the last values.
-    return list(dict.fromkeys((int(step), float(loss)) for loss, step in found))
+    content = file.read_bytes()
+    losses = dict.fromkeys(re.findall(rb"train/loss\x82\x01.([\d.e-]+)", content, re.DOTALL))
+    steps = dict.fromkeys(re.findall(rb"train/global_step\x82\x01.(\d+)", content, re.DOTALL))
+    return [(int(step), float(loss)) for step, loss in zip(steps, losses, strict=True)]
 
 
 def mlflow_points(folder: Path) -> list[tuple[int, float]]:

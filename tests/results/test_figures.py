@@ -1,6 +1,7 @@
 """Figures and the numbers that they show: drawn from those alone, to the same bytes."""
 
 import re
+import sys
 from math import log
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from outctl.cli.main import main
 from outctl.errors import OutctlError
 from outctl.results.figure_tables import TABLES, read_figure_table
 from outctl.results.figures import Drawing, draw_from_tables
@@ -82,7 +84,7 @@ def test_a_font_size_and_a_format_are_those_asked_for(tables: Path) -> None:
     (tables / "only").mkdir()
     (tables / "only" / "tvd.csv").write_text((tables / "tvd.csv").read_text())
     (file,) = draw_from_tables(tables / "only", tables / "svg", Drawing("svg", 7.0, 11.0))
-    assert re.search(r"font: 11px [^;]*;[^>]*>llama-3.1-8b-instruct<", file.read_text())
+    assert re.search(r"font: 11px [^>]*>llama-3.1-8b-instruct<|font-size: 11px[^>]*>llama-3.1-8b", file.read_text())
     (file,) = draw_from_tables(tables / "only", tables / "pdf", Drawing("pdf"))
     content = file.read_bytes()
     assert content.startswith(b"%PDF")
@@ -127,6 +129,30 @@ def test_what_is_no_table_of_the_figure_is_one_line(tmp_path: Path, text: str | 
     with pytest.raises(OutctlError, match=re.escape(message)):
         draw_from_tables(tmp_path, tmp_path, Drawing(), ["tvd"])
     assert not list(tmp_path.glob("*.svg"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "pdf"], "--output, --format, --width and --font-size go with --from-csv"),
+        (["--from-csv", ".", "--format", "jpg"], "there is no format 'jpg'; known: svg, pdf, png"),
+        (["--from-csv", "nowhere"], "nowhere: holds the numbers of no figure"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["outctl", "figures", *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    error = capsys.readouterr().err
+    assert error.startswith(f"outctl: {message}")
+    assert error.count("\n") == 1
 
 
 def test_a_directory_without_numbers_is_refused(tmp_path: Path) -> None:

@@ -164,6 +164,8 @@ def test_a_base_on_the_hub_is_named_with_its_revision(measured: ByHand) -> None:
     assert f'from_pretrained("lab/tiny", revision="{revision}")' in text
     assert "vLLM takes ranks up to 512; this adapter has 1024." in text
     assert ModelCard(text).data.license is None
+    control = replace(card, recipe=recipe.model_copy(update={"targets": "even"}))
+    assert "an even split whatever the question asks for, as a control" in model_card(control)
     # Another repository than the registry's: its revisions are others.
     assert adapter_config(replace(card, base="else/where"), {})["revision"] is None
 

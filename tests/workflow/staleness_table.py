@@ -18,6 +18,7 @@ from staleness_changes import (
     in_checkout,
     key,
     lengthened,
+    module,
     moved_checkout,
     nothing,
     only,
@@ -250,7 +251,9 @@ EXPERIMENT = [
     Row("`resources.gpu`", NONE, key("resources.gpu", 0), ("Resources.gpu",)),
     Row("`resources.threads`", NONE, key("resources.threads", 2), ("Resources.threads",)),
     Row("`resources.max_runtime`", NONE, key("resources.max_runtime", 60), ("Resources.max_runtime",)),
-    Row("`logging.report_to`", NONE, key("logging.report_to", []), ("Logging.report_to",)),
+    Row(
+        "`logging.report_to`", NONE, both(key("logging.report_to", ["wandb"]), module("wandb")), ("Logging.report_to",)
+    ),
     Row("`logging.project`", NONE, key("logging.project", "another"), ("Logging.project",)),
     Row(
         "a default is written out, and the keys are reordered",

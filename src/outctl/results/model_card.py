@@ -178,10 +178,15 @@ def _introduction(card: Card) -> str:
     elif isinstance(source, LocalSource) and not card.base:
         base += " (a local directory)"
     cases = ", ".join(f"`{case}`" for case in sorted(card.recipe.cases))
+    learned = {
+        "asked": "the distribution over words that the question asks for",
+        "shuffled": "the distribution over words that another question asks for, as a control,",
+        "even": "an even split whatever the question asks for, as a control,",
+    }[card.recipe.targets]
     return (
-        f"A LoRA adapter for {base}. It was trained to answer with the distribution over words that the question asks for "
-        f"(cases {cases}), with a loss that compares the model's exact next-word distribution with the target. Its next-word "
-        "distribution may differ from the base model's everywhere else too."
+        f"A LoRA adapter for {base}. It was trained to answer with {learned} (cases {cases}), with a loss that compares the "
+        "model's exact next-word distribution with the target. Its next-word distribution may differ from the base model's "
+        "everywhere else too."
     )
 
 
