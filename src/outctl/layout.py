@@ -39,6 +39,14 @@ class Layout:
         """Directory of a variant's adapter; None for the baseline, at whatever temperature."""
         return None if variant in (BASELINE, TEMPERATURE) else self.adapter(model, variant)
 
+    def tensorboard(self, model: str, adapter: str) -> Path:
+        """TensorBoard event files of a training."""
+        return self.results / "tensorboard" / model / adapter
+
+    def tracking(self) -> Path:
+        """What services that trainings report to keep on this machine."""
+        return self.results / "tracking"
+
     def records(self, model: str, variant: str, case: str) -> Path:
         """Records of a model, variant and case."""
         return self.results / "evaluations" / model / variant / f"{case}.jsonl"
@@ -106,6 +114,10 @@ class Layout:
     def figure(self, name: str) -> Path:
         """A figure."""
         return self.results / "figures" / f"{name}.svg"
+
+    def figure_table(self, name: str) -> Path:
+        """The numbers that a figure shows, beside it."""
+        return self.figure(name).with_suffix(".csv")
 
     def provenance(self, stage: str, *names: str) -> Path:
         """Provenance of what a job writes."""

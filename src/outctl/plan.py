@@ -14,6 +14,7 @@ from outctl.config import (
     Registry,
 )
 from outctl.config_files import file_of, load_experiment
+from outctl.environments import check_services
 from outctl.errors import OutctlError
 from outctl.files import read_json, to_json, write_text
 from outctl.fingerprint import code_of, fingerprint
@@ -40,6 +41,14 @@ class Plan(Slices):
         self._repairs: dict[Job, str] = {}
         self.found: dict[Job, Found | None] = {}
         """What `inspect` has found of each job."""
+
+    def check_services(self) -> None:
+        """Make sure that the services are installed that trainings are to report to.
+
+        Raises:
+            OutctlError: one is not.
+        """
+        check_services(self.experiment.logging.report_to, self._versions)
 
     def training_cases(self, adapter: str) -> list[str]:
         """Cases that an adapter trains on, in the order in which a training reads them."""
@@ -186,7 +195,8 @@ class Plan(Slices):
             case "aggregate", ():
                 return [layout.combined(), *self.tables(), provenance]
             case "figures", ():
-                return [*(layout.figure(name) for name in self.figures), provenance]
+                tables = [layout.figure_table(name) for name in self.figures]
+                return [*(layout.figure(name) for name in self.figures), *tables, provenance]
         # What else a model's directory holds depends on the model.
         return [provenance]
 

@@ -47,7 +47,7 @@ PACKAGES = {
     "evaluate-agreement": (*_MODEL, "numpy", "scipy", "simplemma", "wordfreq"),
     "aggregate-model": ("numpy", "scipy", "simplemma", "statsmodels", "torch", "wordfreq"),
     "aggregate": ("numpy", "pandas", "statsmodels"),
-    "figures": ("matplotlib", "numpy"),
+    "figures": ("matplotlib", "numpy", "pandas"),
 }
 """The packages whose versions may change a stage's result; `outctl.plan` knows which of them a job does without."""
 

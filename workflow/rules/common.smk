@@ -48,6 +48,7 @@ with ending_in_one_line():
             [Path(file) for file in workflow.configfiles],
             pinned_versions(Path(workflow.basedir) / "envs") if pinned else None,
         )
+        PLAN.check_services()
         PLAN.inspect()
         PLAN.write_specs()
         announce(PLAN.freeze())
@@ -154,6 +155,18 @@ def runtime(tokens):
     return lambda wildcards, attempt: runtime_minutes(
         PLAN.registry.models[wildcards.model], attempt, tokens(wildcards), SETTINGS
     )
+
+
+def logging_flags(wildcards):
+    """The flags that name where a training shows its curves."""
+    logging = PLAN.experiment.logging
+    services = [f"--report-to={name}" for name in logging.report_to]
+    return [
+        f"--tensorboard={LAYOUT.tensorboard(wildcards.model, wildcards.adapter)}",
+        f"--tracking={LAYOUT.tracking()}",
+        *services,
+        f"--project={logging.project}",
+    ]
 
 
 def asked_with(wildcards):

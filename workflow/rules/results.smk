@@ -84,6 +84,7 @@ rule figures:
             )
             for name in PLAN.figures
         ],
+        numbers=[LAYOUT.figure_table(name) for name in PLAN.figures],
         provenance=made_by("figures"),
     log:
         LAYOUT.results / "logs" / "figures.log",

@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Can a language model control its own output distribution? Measure it, train it, compare.\n\n"
     "The whole pipeline runs with [bold]snakemake --cores all --resources gpu=1[/bold]; the commands below are its steps, "
-    "each usable by hand, and four for a look at a model.",
+    "each usable by hand, and some for a person.",
 )
 STEPS = "Steps of the pipeline"
 PERSON = "For a person"
@@ -94,8 +94,8 @@ def shown_progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
 @app.callback()
 def _offline(context: typer.Context) -> None:
-    # Everything but fetching reads what was fetched; libraries must not ask the hub for anything.
-    if context.invoked_subcommand != "fetch-model":
+    # Everything but fetching and pushing reads what was fetched; libraries must not ask the hub for anything.
+    if context.invoked_subcommand not in ("fetch-model", "push-adapter"):
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 

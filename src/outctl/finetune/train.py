@@ -30,6 +30,7 @@ from outctl.files import copy_directory, whole_directory, write_jsonl
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES, distribution_loss, match_ranked
 from outctl.finetune.retention import Retention
+from outctl.finetune.tracking import Tracking
 from outctl.inference.passes import halving
 from outctl.inference.prompts import build_prompts
 from outctl.inference.tree_forward import enable_trees, logits_at
@@ -49,7 +50,14 @@ CONFIDENCE, RESAMPLES = 0.95, 1000
 """Of the intervals in a training's log."""
 
 
-def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: Path, checkpoints: Path) -> None:
+def train_adapter(
+    spec: Spec,
+    model_dir: Path,
+    samples: Sequence[Path],
+    output: Path,
+    checkpoints: Path,
+    tracking: Tracking | None = None,
+) -> None:
     """Train an adapter and write it, with `training.jsonl` and its provenance, whole or not at all.
 
     Args:
@@ -58,9 +66,10 @@ def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: 
         samples: training samples of each case of the recipe, in the order of its names.
         output: the directory to write.
         checkpoints: where checkpoints are kept while training; a training of the same spec goes on from the last one.
+        tracking: where it shows its curves while it runs; nowhere without it.
 
     Raises:
-        OutctlError: the recipe does not fit the model or the samples.
+        OutctlError: the recipe does not fit the model or the samples, or a service to report to is not installed.
     """
     settings = spec.settings_as(FinetuneSettings)
     recipe = settings.recipe
@@ -76,13 +85,15 @@ def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: 
             "ask for more samples, keep back fewer, or lower the batch size"
         )
     folder = checkpoints / spec.hash[:16]
+    if tracking:
+        tracking.prepare(spec.hash[:16])
     with only_writer(output), only_writer(folder):
         # The workflow deletes an output that was finished after the workflow itself was killed, so it is kept here too.
         finished = folder / "finished"
         if is_made(finished / "provenance.json", spec):
             print(f"{output}: finished by another start, taken from {finished}")
         else:
-            _train(spec, settings, model_dir, to_train, held_out, finished, folder)
+            _train(spec, settings, model_dir, to_train, held_out, finished, folder, tracking)
         copy_directory(finished, output)
 
 
@@ -94,6 +105,7 @@ def _train(
     held_out: list[Sample],
     output: Path,
     folder: Path,
+    tracking: Tracking | None,
 ) -> None:
     recipe = settings.recipe
     loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat)
@@ -110,7 +122,8 @@ def _train(
         encode_samples(loaded.tokenizer, held_out, loaded.chat),
         folder,
         _retention(loaded, adapted, recipe),
-        callbacks=[_Checkpoints(stop, recipe.log_every)],
+        callbacks=[_Checkpoints(stop, recipe.log_every), *([tracking.callback()] if tracking else [])],
+        reporting=tracking.arguments() if tracking else None,
     )
     checkpoint = newest_sealed(folder, "checkpoint-*")
     with stop.listening():
@@ -232,6 +245,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         folder: Path,
         retention: Retention | None = None,
         callbacks: Sequence[TrainerCallback] = (),
+        reporting: dict[str, Any] | None = None,
     ) -> None:
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -251,7 +265,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
             remove_unused_columns=False,
             dataloader_drop_last=True,
             disable_tqdm=not sys.stderr.isatty(),
-            report_to=[],
+            **(reporting or {"report_to": []}),
         )
         # A job trains on one GPU, however many the machine shows; `Trainer` would spread the batch over all.
         if arguments.n_gpu > 1:
