@@ -5,6 +5,9 @@ from pathlib import Path
 
 from outctl.config import BASELINE, DEVIATION, TEMPERATURE
 
+ASSETS = Path(__file__).parent / "report" / "assets"
+"""The files of the package that the report's page is made of."""
+
 
 def beside(output: Path) -> Path:
     """The provenance file beside an output that is one file."""
@@ -107,6 +110,14 @@ class Layout:
         """A figure."""
         return self.results / "figures" / f"{name}.svg"
 
+    def report(self) -> Path:
+        """The report, to be read in a browser."""
+        return self.results / "report.html"
+
+    def benchmark(self, stage: str, *names: str) -> Path:
+        """What a job took, as Snakemake measured it."""
+        return self.results.joinpath("benchmarks", stage.replace("-", "_"), *names[:-1], f"{names[-1]}.tsv")
+
     def provenance(self, stage: str, *names: str) -> Path:
         """Provenance of what a job writes."""
         match stage, names:
@@ -134,6 +145,8 @@ class Layout:
                 return beside(self.combined())
             case "figures", ():
                 return beside(self.figure("figures"))
+            case "report", ():
+                return beside(self.report())
         raise ValueError(f"no stage {stage!r} for {names}")
 
     def specs(self, stage: str) -> Path:

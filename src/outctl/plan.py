@@ -147,6 +147,7 @@ class Plan(Slices):
             yield "aggregate-model", model
         yield ("aggregate",)
         yield ("figures",)
+        yield ("report",)
 
     def inspect(self) -> None:
         """Look at what the jobs have written, and mark those whose outputs changed since or come from other settings."""
@@ -187,6 +188,8 @@ class Plan(Slices):
                 return [layout.combined(), *self.tables(), provenance]
             case "figures", ():
                 return [*(layout.figure(name) for name in self.figures), provenance]
+            case "report", ():
+                return [layout.report(), provenance]
         # What else a model's directory holds depends on the model.
         return [provenance]
 

@@ -26,7 +26,7 @@ from outctl.config import (
     WheelSource,
 )
 from outctl.errors import OutctlError
-from outctl.layout import Layout
+from outctl.layout import ASSETS, Layout
 from outctl.specs import (
     PACKAGES,
     AggregateSettings,
@@ -38,6 +38,7 @@ from outctl.specs import (
     FiguresSettings,
     FinetuneSettings,
     Loading,
+    ReportSettings,
     RetentionSettings,
     SamplesSettings,
     TemperatureSettings,
@@ -57,7 +58,7 @@ Job = tuple[str, ...]
 """Stage and names of a job."""
 
 
-PLAIN = ("fetch-model", "make-samples", "make-deviation-samples", "aggregate-model", "aggregate", "figures")
+PLAIN = ("fetch-model", "make-samples", "make-deviation-samples", "aggregate-model", "aggregate", "figures", "report")
 """Stages that compute with no model."""
 
 
@@ -82,6 +83,12 @@ def _example_variables(case: CaseConfig) -> dict[str, Any]:
             return {"topic": "a ship", "word": "ark", "percent": 30}
         case _:
             return {"seed": 1, "percents": [70, 30]}
+
+
+def assets_hash() -> str:
+    """Names and contents of the files that the report's page is made of, as one hash."""
+    files = sorted(file for file in ASSETS.iterdir() if file.is_file())
+    return hashlib.sha256(repr([(file.name, file.read_bytes()) for file in files]).encode()).hexdigest()
 
 
 class CaseError(OutctlError):
@@ -276,11 +283,7 @@ class Slices:
             case "evaluate-agreement", (model, variant, case):
                 return self._agreement(model, variant, case)
             case "aggregate-model", (model,):
-                upstream: list[Job] = [("evaluate", model, name, case) for name in self.variants for case in self.cases]
-                upstream += [("make-samples", case, "eval") for case in self.cases]
-                upstream += [("finetune", model, adapter) for adapter in self.recipes]
-                upstream += [("fit-temperature", model)] if experiment.temperature_scaling else []
-                return self._aggregate([model]), [*upstream, *self.further_evaluations(model)]
+                return self._aggregate([model]), self._gathered(model)
             case "aggregate", ():
                 return self._aggregate(self.models), [("aggregate-model", model) for model in self.models]
             case "figures", ():
@@ -293,7 +296,32 @@ class Slices:
                     sweeps=labels(experiment),
                 )
                 return settings_of_figures, [("aggregate-model", model) for model in self.models]
+            case "report", ():
+                settings_of_report = ReportSettings(
+                    models=self.models,
+                    variants=self.variants,
+                    cases=self.cases,
+                    trained_on=self._trained_on(),
+                    sweeps=labels(experiment),
+                    assets=assets_hash(),
+                )
+                return settings_of_report, self.reported()
         raise ValueError(f"no stage {stage!r} for {names}")
+
+    def _gathered(self, model: str) -> list[Job]:
+        """The jobs whose outputs the results of a model are made of."""
+        gathered: list[Job] = [("evaluate", model, name, case) for name in self.variants for case in self.cases]
+        gathered += [("make-samples", case, "eval") for case in self.cases]
+        gathered += [("finetune", model, adapter) for adapter in self.recipes]
+        gathered += [("fit-temperature", model)] if self.experiment.temperature_scaling else []
+        return [*gathered, *self.further_evaluations(model)]
+
+    def reported(self) -> list[Job]:
+        """The jobs whose outputs or provenance the report shows, each once."""
+        jobs: list[Job] = [("fetch-model", model) for model in self.fetched]
+        for model in self.models:
+            jobs += [*self._gathered(model), ("aggregate-model", model)]
+        return [*dict.fromkeys(jobs), ("aggregate",)]
 
     def _loading(self, model: str) -> Loading:
         entry = self.registry.models[model]

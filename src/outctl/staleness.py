@@ -214,6 +214,8 @@ def _changed_settings(job: Job, before: Spec, now: Spec) -> list[str]:
     ]
     if not lines and before.settings.get("contents") != now.settings.get("contents"):
         lines = [f"{now.settings['source']['path']} holds other files than it did"]
+    if not lines and before.settings.get("assets") != now.settings.get("assets"):
+        lines = ["the files that the page is made of were edited"]
     return lines
 
 
