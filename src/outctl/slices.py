@@ -208,6 +208,13 @@ class Slices:
             "retention": held_out_texts([Path(file) for file in retention.files]) if retention else {},
         }
 
+    def sample_files(self) -> list[tuple[str, str]]:
+        """Case and split of every sample file that some job reads."""
+        trained = {case for recipe in self.recipes.values() for case in recipe.cases}
+        if self.experiment.temperature_scaling:
+            trained.add(self.experiment.temperature_scaling.case)
+        return [(case, split) for case in self.cases for split in SPLITS if split == "eval" or case in trained]
+
     @property
     def tuned(self) -> list[str]:
         """The baseline as it is and every adapter: the variants that answer in text."""
@@ -319,6 +326,8 @@ class Slices:
     def reported(self) -> list[Job]:
         """The jobs whose outputs or provenance the report shows, each once."""
         jobs: list[Job] = [("fetch-model", model) for model in self.fetched]
+        jobs += [("make-samples", case, split) for case, split in self.sample_files()]
+        jobs += [("make-deviation-samples",)] if self.experiment.base_model_deviation else []
         for model in self.models:
             jobs += [*self._gathered(model), ("aggregate-model", model)]
         return [*dict.fromkeys(jobs), ("aggregate",)]

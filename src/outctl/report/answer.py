@@ -142,10 +142,10 @@ def _of_one(one: _Measured, level: str, trained: bool) -> str:
     model, case = row["model"], row["case_type"]
     if row["avg_tvd_low"] is None:
         return (
-            f"Undecided: {row['num_trials']} samples of {case} give no interval around {model}'s mean TVD of "
+            f"Undecided: {row['num_trials']} samples of {case} give no interval around {model}'s mean distance (TVD) of "
             f"{distance(row['avg_tvd'])} from the shares asked for."
         )
-    at = f"a mean TVD of {distance(row['avg_tvd'])} ({level} interval {distance(row['avg_tvd_low'])} to "
+    at = f"a mean distance (TVD) of {distance(row['avg_tvd'])} ({level} interval {distance(row['avg_tvd_low'])} to "
     at += f"{distance(row['avg_tvd_high'])}) from the shares asked for"
     who = f"{model} with the adapter {row['variant']}" if trained else f"{model}, untrained,"
     context = _context(one.before["avg_tvd"] if trained else None, one.bar)
@@ -188,7 +188,7 @@ def _of_many(found: Sequence[_Measured], tables: Tables, trained: bool) -> str:
     mean = t_interval([one.row["avg_tvd"] for one in found], tables.confidence)
     # Distances are between 0 and 1, which Student's t does not know.
     ends = f"{distance(max(0.0, mean.low))} to {distance(min(1.0, mean.high))}"
-    at = f"mean TVD {distance(mean.value)} ({tables.level} interval over them {ends}) from the shares asked for"
+    at = f"mean distance (TVD) of {distance(mean.value)} ({tables.level} interval over them {ends}) from the shares asked for"
     context = _context(
         _mean([one.before["avg_tvd"] for one in found]) if trained else None, _mean([one.bar for one in found])
     )

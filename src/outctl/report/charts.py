@@ -15,13 +15,17 @@ SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down"
 COLOURS = tuple(f"var(--series-{number})" for number in range(len(SHAPES)))
 PARTS = {"mass elsewhere": "var(--elsewhere)", "wrong split": "var(--split)"}
 """The two parts of a distance with their colours."""
+UPRIGHT = 4
+"""From so many columns on, a heat map's names of columns are slanted."""
 
 _SHARE = alt.Scale(domain=[0, 1])
 _SHARES = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".0%", labelOverlap=True)
 
 
-def _spec(chart: Any, height: Any) -> dict[str, Any]:
-    content: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
+def _spec(chart: Any, height: int) -> dict[str, Any]:
+    # The width is the page's; the height is that of the plot itself, whatever its axes take.
+    size = alt.AutoSizeParams(type="fit-x", contains="padding")
+    content: dict[str, Any] = chart.properties(width="container", height=height, autosize=size).to_dict()
     # The page has its own theme, and what Altair would set beside is not wanted.
     content.pop("config", None)
     return content
@@ -51,7 +55,7 @@ def _tips(*names: str, numbers: Sequence[str] = ()) -> list[alt.Tooltip]:
 def headline(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
     """Mean distance of each variant on each case with its interval, and what ignoring the numbers scores as a tick."""
     y = alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(grid=True, labelLimit=150))
-    x = alt.X("avg_tvd:Q", scale=_SHARE, title="mean TVD from what was asked: 0 is perfect", axis=alt.Axis(tickCount=5))
+    x = alt.X("avg_tvd:Q", scale=_SHARE, title="mean TVD; 0 is perfect", axis=alt.Axis(tickCount=5))
     base = _rows()
     between = base.mark_line(strokeWidth=1.5, color=RULE).encode(x=x, y=y, detail="case:N")
     ignoring = base.mark_tick(thickness=2, size=15, color=INK).encode(x="min(ignoring):Q", y=y)
@@ -60,7 +64,7 @@ def headline(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
     points = base.mark_point(filled=True, size=75, opacity=1).encode(
         x=x, y=y, color=_colour(variants), shape=_shape(variants), tooltip=_tips("variant", "case", numbers=numbers)
     )
-    return _spec(alt.layer(between, ignoring, ends, points), {"step": 25})
+    return _spec(alt.layer(between, ignoring, ends, points), 25 * len(cases))
 
 
 def calibration(variants: Sequence[str]) -> dict[str, Any]:
@@ -112,7 +116,7 @@ def matrix(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
         _rows()
         .transform_calculate(shade=f"isValid(datum.value) ? {shade} : null")
         .encode(
-            x=alt.X("variant:N", sort=list(variants), title=None, axis=alt.Axis(labelAngle=0 if len(variants) < 4 else -40)),
+            x=alt.X("variant:N", sort=list(variants), title=None, axis=alt.Axis(labelAngle=0 if len(variants) < UPRIGHT else -40)),
             y=alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(labelLimit=150)),
             tooltip=_tips("variant", "case", "trained_on", numbers=("value", "low", "high")),
         )
@@ -129,7 +133,7 @@ def matrix(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
         .mark_text(fontSize=12)
         .encode(text="shown:N", color=dark)
     )
-    return _spec(alt.layer(cells, frames, texts), {"step": 28})
+    return _spec(alt.layer(cells, frames, texts), 28 * len(cases))
 
 
 def training(adapters: Sequence[str]) -> dict[str, Any]:
@@ -163,18 +167,18 @@ def _with_intervals(x: str, y: str, titles: tuple[str, str], colour: alt.Color, 
 
 def retention(adapters: Sequence[str]) -> dict[str, Any]:
     """Distance on the first case trained on, against the divergence on neutral prompts."""
-    titles = ("KL(baseline ‖ adapter) on neutral prompts, nats a token", "mean TVD, case trained on")
+    titles = ("KL on neutral prompts, nats a token", "mean TVD, case trained on")
     chart = _with_intervals("kl", "avg_tvd", titles, _colour(adapters), _shape(adapters), "variant")
     return _spec(chart, 240)
 
 
-def deviation(variants: Sequence[str]) -> dict[str, Any]:
-    """Where each answer first deviates: 0 to 1 is inside the window; circles pass, crosses do not."""
+def deviation(variants: Sequence[str], answers: int) -> dict[str, Any]:
+    """Where each of so many answers first deviates: 0 to 1 is inside the window; circles pass, crosses do not."""
     window = alt.Chart(alt.InlineData(values=[{"from": 0, "to": 1}]))
-    title = "first deviation, in window lengths: shaded is inside the window"
-    x = alt.X("relative:Q", title=title, scale=alt.Scale(zero=False))
+    title = "first deviation, in window lengths"
+    x = alt.X("relative:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     y = alt.Y("variant:N", sort=list(variants), title=None, axis=alt.Axis(labelLimit=150))
-    passed = alt.Shape("passed:N", scale=alt.Scale(domain=[True, False], range=["circle", "cross"]), legend=None)
+    passed = alt.Shape("passed:N", scale=alt.Scale(domain=[True, False], range=["circle", "M-0.7,-0.7L0.7,0.7M0.7,-0.7L-0.7,0.7"]), legend=None)
     return _spec(
         alt.layer(
             window.mark_rect(color=FAINT, opacity=0.25).encode(x=alt.X("from:Q", title=title), x2="to:Q"),
@@ -189,12 +193,12 @@ def deviation(variants: Sequence[str]) -> dict[str, Any]:
                 tooltip=_tips("text", "answer", "deviating_word", numbers=("position", "wait", "window")),
             ),
         ),
-        {"step": 9, "for": "offset"},
+        20 + 9 * answers * len(variants),
     )
 
 
-def sweeps(models: Sequence[str]) -> dict[str, Any]:
-    """A number of each variation of a recipe on the first case that it trains on, with its interval."""
+def sweeps(models: Sequence[str], most: int) -> dict[str, Any]:
+    """A number of each variation, at most so many, of a recipe on the first case that it trains on, with its interval."""
     colours = [COLOURS[number % len(COLOURS)] for number in range(1, len(models) + 1)]
     colour = alt.Color("model:N", scale=alt.Scale(domain=list(models), range=colours), legend=None)
     y = alt.Y("variation:N", sort=None, title=None, axis=alt.Axis(grid=True, labelLimit=150))
@@ -207,5 +211,5 @@ def sweeps(models: Sequence[str]) -> dict[str, Any]:
                 x=x, y=y, color=colour, tooltip=_tips("model", "variant", "case", numbers=("value", "low", "high"))
             ),
         ),
-        {"step": 25},
+        25 * most,
     )

@@ -6,7 +6,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from outctl.config import TEMPERATURE
+from outctl.config import BASELINE, TEMPERATURE
 from outctl.report import charts, rows
 from outctl.report.rows import Results, Row
 from outctl.specs import Compared
@@ -26,6 +26,7 @@ class Figure:
         panel: the key of the rows that tells panels apart; empty for a single chart.
         width: the least width of a panel in pixels.
         legend: the key of the rows that the legend names, empty for none, with its names in the order of their colours.
+        shaped: whether variants have shapes there too.
         compared: whether it shows the baseline and one other variant, which the reader chooses.
         rows: the rows of each model, or those of `ALL`.
         alts: of the same, a description of each panel.
@@ -38,6 +39,7 @@ class Figure:
     panel: str
     width: int
     legend: tuple[str, Sequence[str]]
+    shaped: bool = False
     compared: bool = False
     rows: dict[str, list[Row]] = field(default_factory=dict)
     alts: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -70,6 +72,7 @@ def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence
         "model",
         300,
         ("variant", shown),
+        shaped=True,
     )
     found = [row for own in results.values() for row in rows.headline_rows(own, shown, cases)]
 
@@ -93,6 +96,7 @@ def calibration(results: Mapping[str, Results], settings: Compared, cases: Seque
         "case",
         190,
         ("variant", settings.variants),
+        shaped=True,
         compared=True,
     )
     for model, own in results.items():
@@ -116,7 +120,7 @@ def distances(results: Mapping[str, Results], settings: Compared, cases: Sequenc
         "words got beyond their share. The dotted line is the tolerance.",
         charts.distances(),
         "panel",
-        190,
+        225,
         ("part", list(charts.PARTS)),
         compared=True,
     )
@@ -136,12 +140,12 @@ def matrix(results: Mapping[str, Results], settings: Compared, cases: Sequence[s
     """What carries over to what, a panel a metric."""
     figure = Figure(
         "matrix",
-        "What carries over",
+        "Every variant on every case",
         "Every variant on every case; bright is good. A frame marks what was trained on. A small distance with a slope near "
         "0 is an even split, and no control.",
         charts.matrix(settings.variants, cases),
         "metric",
-        140 + 45 * len(settings.variants),
+        150 + (80 if len(settings.variants) < charts.UPRIGHT else 45) * len(settings.variants),
         ("", []),
     )
 
@@ -187,12 +191,13 @@ def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
     figure = Figure(
         "retention",
         "What training changed elsewhere",
-        "Left is what leaves the model as it was, down is what learns the task: the divergence of the adapter from the "
-        "baseline on neutral prompts, against its distance on the first case that it trained on.",
+        "Left is what leaves the model as it was, down is what learns the task: the divergence KL(baseline ‖ adapter) "
+        "on neutral prompts, against its distance on the first case that it trained on.",
         charts.retention(settings.variants),
         "",
         300,
         ("variant", settings.variants),
+        shaped=True,
     )
     found = [row for own in results.values() for row in rows.retention_rows(own, settings)]
 
@@ -207,12 +212,13 @@ def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
 def deviation(results: Mapping[str, Results], settings: Compared) -> Figure:
     """Where answers break off."""
     variants = [variant for variant in settings.variants if variant != TEMPERATURE]
+    answers = max(len(own["base_model_deviation"]["records"][BASELINE]) for own in results.values())
     figure = Figure(
         "base-model-deviation",
         "Breaking off when told to",
         "base_model_deviation: a mark an answer, where it first departs from the text that it was to continue. It should be "
-        "in the shaded window. Circles pass, crosses do not; answers that never depart have no mark.",
-        charts.deviation(variants),
+        "in the shaded window, from 0 to 1. Circles pass, crosses do not; answers that never depart have no mark.",
+        charts.deviation(variants, answers),
         "",
         300,
         ("variant", variants),
@@ -238,7 +244,7 @@ def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
         "sweeps",
         "Sweeps",
         "Each variation of a recipe on the first case that it trains on, with its interval.",
-        charts.sweeps(list(results)),
+        charts.sweeps(list(results), max(map(len, settings.sweeps.values()))),
         "panel",
         280,
         ("model", [ALL, *results]),

@@ -20,13 +20,13 @@ from outctl.report.charts import COLOURS, PARTS, SHAPES
 from outctl.report.figures import ALL, Figure, all_figures, number
 from outctl.report.rows import Results
 from outctl.report.samples import answers, questions
-from outctl.report.steps import Step, machines, read_step, settings_of, stages, versions
+from outctl.report.steps import Step, commits, machines, read_step, settings_of, stages, versions
 from outctl.slices import Job, assets_hash
 from outctl.specs import ReportSettings, Spec
 from outctl.tasks.samples import Sample, read_samples
 
-WHOLE = ("make-samples", "aggregate-model", "aggregate")
-"""Stages whose outputs the report reads whole, and checks; of the others it reads provenance and training logs."""
+WHOLE = ("aggregate-model", "aggregate")
+"""Stages whose outputs are checked whole; of the others the report reads provenance, questions and training logs."""
 SCRIPTS = ("blocks.js", "figures.js", "browser.js", "page.js")
 """The page's own scripts, in the order in which they run."""
 
@@ -106,6 +106,7 @@ def render(
         stages=stages(steps),
         versions=versions(steps),
         machines=machines(steps),
+        commits=commits(steps),
         settings_of=settings_of,
         sources=_sources(steps),
         seed=seed,
@@ -154,6 +155,7 @@ def _page(figures: Mapping[str, Figure], settings: ReportSettings) -> dict[str, 
                 "panel": figure.panel,
                 "width": figure.width,
                 "legend": figure.legend,
+                "shaped": figure.shaped,
                 "compared": figure.compared,
                 "all": ALL in figure.rows,
             }

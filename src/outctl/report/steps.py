@@ -9,6 +9,7 @@ from typing import Any
 
 from outctl.layout import Layout
 from outctl.slices import Job
+from outctl.specs import STAGES
 
 
 @dataclass(frozen=True)
@@ -142,23 +143,27 @@ def stages(steps: Iterable[Step]) -> list[Stage]:
     found: dict[str, list[Step]] = {}
     for step in steps:
         found.setdefault(step.stage, []).append(step)
-    return [Stage(name, own) for name, own in found.items()]
+    return [Stage(name, found[name]) for name in STAGES if name in found]
 
 
 def versions(steps: Iterable[Step]) -> dict[str, list[str]]:
-    """Every package with the versions that the jobs ran with, Python and the commit among them."""
+    """Every package with the versions that the jobs ran with, and Python's."""
     found: dict[str, set[str]] = {}
     for step in steps:
         environment = step.provenance["environment"]
-        code = environment["code"]
-        commit = f"{code['commit']}{' with changes' if code['dirty'] else ''}" if code["commit"] else "unknown"
-        named = {"commit": commit, "python": environment["python"], **environment["packages"]}
+        named = {"python": environment["python"], **environment["packages"]}
         named |= step.provenance.get("spec", {}).get("packages", {})
         for name, version in named.items():
             if version:
                 # Builds of one release are the same release.
                 found.setdefault(name, set()).add(str(version).partition("+")[0])
     return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def commits(steps: Iterable[Step]) -> list[str]:
+    """The commits that the jobs ran; unknown outside a checkout."""
+    codes = [step.provenance["environment"]["code"] for step in steps]
+    return sorted({f"{code['commit'] or 'unknown'}{' with changes' if code['dirty'] else ''}" for code in codes})
 
 
 def machines(steps: Iterable[Step]) -> list[str]:

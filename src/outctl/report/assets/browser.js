@@ -109,6 +109,9 @@ outctl.bar = (value, colour, mark) => {
   return bar;
 };
 
+outctl.given = (value, colour, mark) =>
+  outctl.element("span", { class: "given" }, outctl.bar(value, colour, mark), outctl.element("span", { class: "n" }, outctl.percent(value)));
+
 /** A row a word with its share asked for and the probabilities that it was given. */
 outctl.bars = (row) => {
   const { element } = outctl;
@@ -130,13 +133,13 @@ outctl.bars = (row) => {
     const limit = atMost && index === 0 ? "≤ " : "";
     const askedFor = atMost && index > 0 ? "" : `${limit}${Math.round(1000 * share) / 10} %`;
     const cells = answers.map(({ answer, colour }) => {
-      const word = own ? `${answer.words[index]} ` : "";
-      return element("td", {}, word, outctl.percent(answer.p[index]), outctl.bar(answer.p[index], colour, share));
+      const word = own ? element("span", { class: "own" }, answer.words[index]) : null;
+      return element("td", {}, word, outctl.given(answer.p[index], colour, share));
     });
     const name = own ? ["likeliest", "second"][index] ?? `${index + 1}.` : answers[0].answer.words[index];
     return element("tr", {}, element("th", { scope: "row" }, name), element("td", { class: "n" }, askedFor), ...cells);
   });
-  const rest = answers.map(({ answer, colour }) => element("td", {}, outctl.percent(answer.other), outctl.bar(answer.other, colour, null)));
+  const rest = answers.map(({ answer, colour }) => element("td", {}, outctl.given(answer.other, colour, null)));
   const other = element("tr", { class: "other" }, element("th", { scope: "row" }, "anything else"), element("td", { class: "n" }, "0 %"), ...rest);
   const caption = element("caption", { class: "hidden" }, `Probabilities in ${row.question.id}; marks are the shares asked for`);
   return element("table", { class: "bars" }, caption, element("thead", {}, head), element("tbody", {}, ...lines, other));

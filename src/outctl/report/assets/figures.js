@@ -38,7 +38,7 @@ outctl.theme = () => {
     background: "transparent",
     view: { stroke: null },
     axis,
-    axisX: { ...axis, labelFlush: true },
+    axisXQuantitative: { labelFlush: true },
     text: { color: "var(--ink)" },
     // Each plot has a description of its own; marks would be read one by one.
     aria: false,
@@ -89,9 +89,10 @@ outctl.drawn = async (element) => {
   for (const [key, own] of panels) {
     const plot = outctl.element("div", { class: "plot", role: "img", "aria-label": alts[key] });
     const title = key && outctl.page.models.length + panels.size > 2 ? key : "";
-    box.append(outctl.element("div", { class: "panel" }, title ? outctl.element("p", { class: "panel-title" }, title) : null, plot));
+    box.append(outctl.element("div", { class: "panel" }, outctl.panelTitle(title), plot));
     const spec = { ...chart, datasets: { ...chart.datasets, rows: own } };
-    const options = { actions: false, renderer: "svg", config, tooltip: { theme: "outctl" } };
+    // Errors alone: a layer without rows, such as intervals where there are none, is worth no warning.
+    const options = { actions: false, renderer: "svg", config, logLevel: 1, tooltip: { theme: "outctl" } };
     const { view } = await vegaEmbed(plot, spec, options);
     if (figure.compared) {
       view.addEventListener("click", (_, item) => item?.datum?.sample && outctl.find(item.datum.case, item.datum.sample));
@@ -101,6 +102,13 @@ outctl.drawn = async (element) => {
   outctl.views.set(name, views);
   element.dataset.drawn = "";
   outctl.fillNumbers(element, rows);
+};
+
+/** The title of a panel: what stands behind a middle dot is a line of its own. */
+outctl.panelTitle = (title) => {
+  const [first, second] = title.split(" · ");
+  const below = second && outctl.element("span", {}, second);
+  return title ? outctl.element("p", { class: "panel-title" }, first, below) : null;
 };
 
 outctl.fillNumbers = (element, rows) => {
@@ -145,7 +153,7 @@ outctl.legend = (figure, rows) => {
   return names
     .map((name, number) => [name, number])
     .filter(([name]) => present.has(name))
-    .map(([name, number]) => entry(name, colours[number % colours.length], key === "model" ? "circle" : shapes[number % shapes.length]));
+    .map(([name, number]) => entry(name, colours[number % colours.length], figure.shaped ? shapes[number % shapes.length] : "square"));
 };
 
 outctl.startFigures = () => {
