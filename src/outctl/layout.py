@@ -5,9 +5,6 @@ from pathlib import Path
 
 from outctl.config import BASELINE, DEVIATION, TEMPERATURE
 
-ASSETS = Path(__file__).parent / "report" / "assets"
-"""The files of the package that the report's page is made of."""
-
 
 def beside(output: Path) -> Path:
     """The provenance file beside an output that is one file."""

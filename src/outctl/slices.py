@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from outctl.config import (
     WheelSource,
 )
 from outctl.errors import OutctlError
-from outctl.layout import ASSETS, Layout
+from outctl.layout import Layout
 from outctl.specs import (
     PACKAGES,
     AggregateSettings,
@@ -85,10 +86,10 @@ def _example_variables(case: CaseConfig) -> dict[str, Any]:
             return {"seed": 1, "percents": [70, 30]}
 
 
-def assets_hash() -> str:
-    """Names and contents of the files that the report's page is made of, as one hash."""
-    files = sorted(file for file in ASSETS.iterdir() if file.is_file())
-    return hashlib.sha256(repr([(file.name, file.read_bytes()) for file in files]).encode()).hexdigest()
+def page_assets() -> dict[str, str]:
+    """Template, style and scripts of the report's page, by the names of their files."""
+    folder = resources.files("outctl").joinpath("report", "assets")
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
 
 
 class CaseError(OutctlError):
@@ -310,7 +311,7 @@ class Slices:
                     cases=self.cases,
                     trained_on=self._trained_on(),
                     sweeps=labels(experiment),
-                    assets=assets_hash(),
+                    assets=page_assets(),
                 )
                 return settings_of_report, self.reported()
         raise ValueError(f"no stage {stage!r} for {names}")

@@ -49,7 +49,7 @@ PACKAGES = {
     "aggregate-model": ("numpy", "scipy", "simplemma", "statsmodels", "torch", "wordfreq"),
     "aggregate": ("numpy", "pandas", "statsmodels"),
     "figures": ("matplotlib", "numpy"),
-    "report": ("altair", "jinja2", "numpy", "scipy", "statsmodels", "vl-convert-python"),
+    "report": ("altair", "jinja2", "numpy", "scipy", "vl-convert-python"),
 }
 """The packages whose versions may change a stage's result; `outctl.plan` knows which of them a job does without."""
 
@@ -224,12 +224,12 @@ class ReportSettings(Compared):
 
     Attributes:
         models, cases: those of the experiment.
-        assets: what the page's template, style and scripts hold, as one hash.
+        assets: template, style and scripts of the page, by the names of their files.
     """
 
     models: list[str]
     cases: list[str]
-    assets: str
+    assets: Texts
 
 
 Settings = TypeVar("Settings", bound=Section)

@@ -10,9 +10,8 @@ import jinja2
 import vl_convert
 
 from outctl.config import BASELINE
-from outctl.errors import OutctlError
 from outctl.files import read_json, read_jsonl, write_text
-from outctl.layout import ASSETS, Layout, beside
+from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, check_upstream, read_provenance, write_provenance
 from outctl.report.answer import Tables, answer
 from outctl.report.blocks import block
@@ -21,7 +20,6 @@ from outctl.report.figures import ALL, Figure, all_figures, number
 from outctl.report.rows import Results
 from outctl.report.samples import answers, questions
 from outctl.report.steps import Step, commits, machines, read_step, settings_of, stages, versions
-from outctl.slices import Job, assets_hash
 from outctl.specs import ReportSettings, Spec
 from outctl.tasks.samples import Sample, read_samples
 
@@ -39,15 +37,12 @@ def write_report(spec: Spec, layout: Layout) -> None:
         layout: where results and models lie and the report goes.
 
     Raises:
-        OutctlError: a result is missing, broken, or from other settings than the current ones; or the page's files were
-            edited since the specification was written.
+        OutctlError: a result is missing, broken, or from other settings than the current ones.
     """
     settings = spec.settings_as(ReportSettings)
-    if assets_hash() != settings.assets:
-        raise OutctlError("the report's page was edited after the workflow was started; start the workflow again")
     steps = []
     for name in spec.upstream:
-        job: Job = tuple(name.split("/"))
+        job = tuple(name.split("/"))
         check_upstream(spec, name, layout.provenance(*job), whole=job[0] in WHOLE)
         steps.append(read_step(layout, job, read_provenance(layout.provenance(*job))))
     results = {model: read_json(layout.model_results(model)) for model in settings.models}
@@ -86,7 +81,10 @@ def render(
     confidence = combined["provenance"]["settings"]["statistics"]["confidence"]
     seed = combined["provenance"]["settings"]["seed"]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.DictLoader(settings.assets),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     environment.globals |= {"number": number}
     return environment.get_template("report.html.j2").render(
@@ -111,8 +109,8 @@ def render(
         sources=_sources(steps),
         seed=seed,
         library=vega(),
-        style=(ASSETS / "report.css").read_text(encoding="utf-8"),
-        scripts=[(ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS],
+        style=settings.assets["report.css"],
+        scripts=[settings.assets[name] for name in SCRIPTS],
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from outctl.layout import Layout
-from outctl.slices import Job
 from outctl.specs import STAGES
 
 
@@ -53,8 +52,8 @@ class Step:
         }
 
 
-def read_step(layout: Layout, job: Job, provenance: Mapping[str, Any]) -> Step:
-    """A job with what Snakemake measured of it, which nothing but this table depends on: a broken file counts as none."""
+def read_step(layout: Layout, job: tuple[str, ...], provenance: Mapping[str, Any]) -> Step:
+    """A job, its stage first, with what Snakemake measured of it, which nothing but this table depends on: a broken file counts as none."""
     stage, *names = job
     measured = _benchmark(layout.benchmark(stage, *names)) if names else {}
     return Step(stage, " / ".join(names), provenance, *(measured.get(key) for key in ("s", "cpu_time", "max_rss")))
