@@ -71,11 +71,15 @@ def evaluate_with_fakes(
                     words = sample.words or ["zephyr", "quagmire"]
                     shares = answer(variant, sample)
                     top = [*zip(words, shares, strict=True), *rest]
-                    records.append(score(sample, model, variant, words, [log(share) if share else -inf for share in shares], top))
+                    records.append(
+                        score(sample, model, variant, words, [log(share) if share else -inf for share in shares], top)
+                    )
                 output = plan.layout.records(model, variant, case)
                 write_records(output, records)
                 spec = plan.spec("evaluate", model, variant, case)
-                write_provenance(output.with_suffix(".provenance.json"), spec, [output], base_weights_hash=model, device="cpu")
+                write_provenance(
+                    output.with_suffix(".provenance.json"), spec, [output], base_weights_hash=model, device="cpu"
+                )
 
 
 def gather(plan: Plan) -> Layout:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from fake_answers import evaluate_with_fakes, gather, plan_in
-
 from outctl.evaluation.deviation_records import DeviationRecord, write_deviation_records
 from outctl.files import read_json, read_jsonl, write_json, write_text
 from outctl.layout import Layout

@@ -20,9 +20,7 @@ def report(run: Plan) -> Path:
 
 
 @pytest.mark.parametrize("which", ["run", "bare"])
-def test_the_page_complains_of_nothing_and_asks_nobody(
-    page: Page, which: str, request: pytest.FixtureRequest
-) -> None:
+def test_the_page_complains_of_nothing_and_asks_nobody(page: Page, which: str, request: pytest.FixtureRequest) -> None:
     path = request.getfixturevalue(which).layout.report()
     page.open(path)
     assert page.complaints() == []
@@ -49,9 +47,7 @@ def test_every_figure_is_drawn_and_says_in_words_what_it_shows(page: Page, repor
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
 @pytest.mark.parametrize("which", ["run", "bare"])
-def test_nothing_reaches_beyond_the_window(
-    page: Page, which: str, width: int, request: pytest.FixtureRequest
-) -> None:
+def test_nothing_reaches_beyond_the_window(page: Page, which: str, width: int, request: pytest.FixtureRequest) -> None:
     page.open(request.getfixturevalue(which).layout.report(), width)
     assert page.run("return document.documentElement.scrollWidth") <= width
     beyond = page.run(
@@ -137,7 +133,7 @@ def test_files_of_numbers_hold_the_numbers(page: Page, report: Path, run: Plan) 
 def test_cells_that_a_spreadsheet_would_run_are_shown_as_text(page: Page, report: Path) -> None:
     page.open(report)
     made = page.run("return outctl.csv([{a: '=1+1', b: 'x\"y,z', c: null, d: -0.5}])")
-    assert made == "a,b,c,d\n'=1+1,\"x\"\"y,z\",,-0.5\n"
+    assert made == 'a,b,c,d\n\'=1+1,"x""y,z",,-0.5\n'
 
 
 def test_what_a_model_says_is_text_and_never_runs(page: Page, report: Path) -> None:
@@ -154,7 +150,7 @@ def test_the_theme_follows_the_system_until_one_is_chosen(page: Page, report: Pa
     light, dark = "rgb(255, 255, 255)", "rgb(21, 24, 27)"
     page.open(report, dark=True)
     assert page.run(shade) == dark
-    label = "return getComputedStyle(document.querySelector('#matrix svg text')).fill"
+    label = "return getComputedStyle(document.querySelector('#calibration svg text')).fill"
     before = page.run(label)
     page.choose("theme", "light")
     assert page.run(shade) == light

@@ -3,7 +3,6 @@
 import json
 import statistics
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +16,7 @@ from outctl.results.comparisons import between_seeds, compare
 from outctl.results.console import number, summary_table
 from outctl.results.figures import draw_figures
 from outctl.results.model_results import aggregate_model
+
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:

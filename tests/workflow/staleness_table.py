@@ -530,7 +530,11 @@ MODULES = [
         ("figures",),
         in_checkout("src/outctl/results/figures.py", '"font.size": 9', '"font.size": 10'),
     ),
-    Row("the report's style sheet", ("report",), in_checkout("src/outctl/report/assets/report.css", "margin: 0", "margin: 1px")),
+    Row(
+        "the report's style sheet",
+        ("report",),
+        in_checkout("src/outctl/report/assets/report.css", "margin: 0", "margin: 1px"),
+    ),
     Row("comments, docstrings and white space of every module", NONE, wording),
     Row("every file of the checkout is touched", NONE, both(moved_checkout, touched("checkout"))),
     Row(

@@ -138,12 +138,12 @@ def answer(tables: Tables) -> Answer:
 
 
 def _of_one(one: _Measured, level: str, trained: bool) -> str:
-    row, bar = one.row, distance(one.bar)
+    row = one.row
     model, case = row["model"], row["case_type"]
     if row["avg_tvd_low"] is None:
         return (
-            f"Undecided: {row['num_trials']} samples of {case} give no interval around {model}'s mean distance (TVD) of "
-            f"{distance(row['avg_tvd'])} from the shares asked for."
+            f"Undecided: {model} is at a mean distance (TVD) of {distance(row['avg_tvd'])} from the shares asked for in "
+            f"{case}, but samples are too few ({row['num_trials']}) for an interval."
         )
     at = f"a mean distance (TVD) of {distance(row['avg_tvd'])} ({level} interval {distance(row['avg_tvd_low'])} to "
     at += f"{distance(row['avg_tvd_high'])}) from the shares asked for"
@@ -174,7 +174,9 @@ def _of_many(found: Sequence[_Measured], tables: Tables, trained: bool) -> str:
     count, passed = len(found), sum(one.verdict == "yes" for one in found)
     partly = sum(one.verdict == "partly" for one in found)
     if passed:
-        word = ("Yes" if passed == count else "Some can") + (", once trained for it" if trained else ", without training")
+        word = ("Yes" if passed == count else "Some can") + (
+            ", once trained for it" if trained else ", without training"
+        )
     else:
         word = "In part" if partly else "No"
     number = {0: "none", count: "all"}.get(passed, str(passed))
@@ -183,7 +185,9 @@ def _of_many(found: Sequence[_Measured], tables: Tables, trained: bool) -> str:
         what = f"{count} models, each with its adapter,"
     else:
         what = f"{count} adapters of {models}" if trained else f"{count} untrained models"
-    control = f"control their distribution in {'the case that they trained on' if trained else found[0].row['case_type']}"
+    control = (
+        f"control their distribution in {'the case that they trained on' if trained else found[0].row['case_type']}"
+    )
     also = f" ({partly} more in part)" if partly else ""
     mean = t_interval([one.row["avg_tvd"] for one in found], tables.confidence)
     # Distances are between 0 and 1, which Student's t does not know.

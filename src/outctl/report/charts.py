@@ -90,7 +90,7 @@ def calibration(variants: Sequence[str]) -> dict[str, Any]:
 
 def distances() -> dict[str, Any]:
     """Every sample a bar, nearest first: how much of its distance is mass elsewhere, and how much a wrong split."""
-    parts = list(PARTS)
+    parts: list[str | alt.FieldName] = list(PARTS)
     bars = (
         _rows()
         .transform_fold(parts, as_=["part", "size"])
@@ -111,12 +111,18 @@ def distances() -> dict[str, Any]:
 def matrix(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
     """A number of every variant on every case as a heat map, bright where it is good; frames mark what was trained on."""
     # Distances run from good to bad, and a slope beyond 1 is as far from control as one below it.
+    angle = 0 if len(variants) < UPRIGHT else -40
     shade = "datum.metric === 'mean TVD' ? 1 - datum.value : max(0, 1 - abs(datum.value - 1))"
     base = (
         _rows()
         .transform_calculate(shade=f"isValid(datum.value) ? {shade} : null")
         .encode(
-            x=alt.X("variant:N", sort=list(variants), title=None, axis=alt.Axis(labelAngle=0 if len(variants) < UPRIGHT else -40)),
+            x=alt.X(
+                "variant:N",
+                sort=list(variants),
+                title=None,
+                axis=alt.Axis(labelAngle=angle),
+            ),
             y=alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(labelLimit=150)),
             tooltip=_tips("variant", "case", "trained_on", numbers=("value", "low", "high")),
         )
@@ -178,7 +184,8 @@ def deviation(variants: Sequence[str], answers: int) -> dict[str, Any]:
     title = "first deviation, in window lengths"
     x = alt.X("relative:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
     y = alt.Y("variant:N", sort=list(variants), title=None, axis=alt.Axis(labelLimit=150))
-    passed = alt.Shape("passed:N", scale=alt.Scale(domain=[True, False], range=["circle", "M-0.7,-0.7L0.7,0.7M0.7,-0.7L-0.7,0.7"]), legend=None)
+    marks = alt.Scale(domain=[True, False], range=["circle", "M-0.7,-0.7L0.7,0.7M0.7,-0.7L-0.7,0.7"])
+    passed = alt.Shape("passed:N", scale=marks, legend=None)
     return _spec(
         alt.layer(
             window.mark_rect(color=FAINT, opacity=0.25).encode(x=alt.X("from:Q", title=title), x2="to:Q"),

@@ -77,7 +77,9 @@ def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence
     found = [row for own in results.values() for row in rows.headline_rows(own, shown, cases)]
 
     def describe(own: Sequence[Row]) -> str:
-        lines = [f"{case}: {_each(list(of), 'variant', 'avg_tvd')}" for case, of in groupby(own, key=itemgetter("case"))]
+        lines = [
+            f"{case}: {_each(list(of), 'variant', 'avg_tvd')}" for case, of in groupby(own, key=itemgetter("case"))
+        ]
         return f"Mean TVD of {own[0]['model']}, from 0 to 1. {'; '.join(lines)}."
 
     figure.add(ALL, found, describe)
@@ -105,7 +107,9 @@ def calibration(results: Mapping[str, Results], settings: Compared, cases: Seque
         def describe(found: Sequence[Row], summary: Mapping[tuple[str, str], Row] = summary) -> str:
             case = found[0]["case"]
             slopes = ", ".join(f"{name} {number(summary[name, case]['control_slope'])}" for name in settings.variants)
-            return f"Given share against asked share of the first word in {case}. Fitted slopes: {slopes}; 1 is control."
+            return (
+                f"Given share against asked share of the first word in {case}. Fitted slopes: {slopes}; 1 is control."
+            )
 
         figure.add(model, rows.calibration_rows(own, settings.variants, cases), describe)
     return figure
@@ -287,5 +291,3 @@ def all_figures(
     if first["base_model_deviation"] is not None:
         figures.append(deviation(results, settings))
     return {figure.name: figure for figure in figures}
-
-

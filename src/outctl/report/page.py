@@ -12,7 +12,7 @@ import vl_convert
 from outctl.config import BASELINE
 from outctl.files import read_json, read_jsonl, write_text
 from outctl.layout import Layout, beside
-from outctl.provenance import check_outputs, check_upstream, read_provenance, write_provenance
+from outctl.provenance import check_upstream, read_provenance, write_provenance
 from outctl.report.answer import Tables, answer
 from outctl.report.blocks import block
 from outctl.report.charts import COLOURS, PARTS, SHAPES

@@ -184,5 +184,3 @@ def unswept(settings: Compared) -> list[str]:
     """The variants that no sweep made, the baseline first; sweeps have a figure of their own."""
     swept = {adapter for adapters in settings.sweeps.values() for adapter in adapters}
     return [variant for variant in settings.variants if variant == BASELINE or variant not in swept]
-
-

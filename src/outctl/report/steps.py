@@ -53,7 +53,7 @@ class Step:
 
 
 def read_step(layout: Layout, job: tuple[str, ...], provenance: Mapping[str, Any]) -> Step:
-    """A job, its stage first, with what Snakemake measured of it, which nothing but this table depends on: a broken file counts as none."""
+    """A job, its stage first, with what Snakemake measured of it; a file that is missing or broken counts as none."""
     stage, *names = job
     measured = _benchmark(layout.benchmark(stage, *names)) if names else {}
     return Step(stage, " / ".join(names), provenance, *(measured.get(key) for key in ("s", "cpu_time", "max_rss")))

@@ -87,13 +87,15 @@ outctl.drawn = async (element) => {
   const chart = outctl.coloured(figure.chart);
   const views = [];
   for (const [key, own] of panels) {
-    const plot = outctl.element("div", { class: "plot", role: "img", "aria-label": alts[key] });
+    // Vega gives the element that it draws in a role of its own.
+    const canvas = outctl.element("div", { class: "canvas" });
+    const plot = outctl.element("div", { class: "plot", role: "img", "aria-label": alts[key] }, canvas);
     const title = key && outctl.page.models.length + panels.size > 2 ? key : "";
     box.append(outctl.element("div", { class: "panel" }, outctl.panelTitle(title), plot));
     const spec = { ...chart, datasets: { ...chart.datasets, rows: own } };
     // Errors alone: a layer without rows, such as intervals where there are none, is worth no warning.
     const options = { actions: false, renderer: "svg", config, logLevel: 1, tooltip: { theme: "outctl" } };
-    const { view } = await vegaEmbed(plot, spec, options);
+    const { view } = await vegaEmbed(canvas, spec, options);
     if (figure.compared) {
       view.addEventListener("click", (_, item) => item?.datum?.sample && outctl.find(item.datum.case, item.datum.sample));
     }
