@@ -90,10 +90,10 @@ def calibration(variants: Sequence[str]) -> dict[str, Any]:
 
 def distances() -> dict[str, Any]:
     """Every sample a bar, nearest first: how much of its distance is mass elsewhere, and how much a wrong split."""
-    parts: list[str | alt.FieldName] = list(PARTS)
+    parts = list(PARTS)
     bars = (
         _rows()
-        .transform_fold(parts, as_=["part", "size"])
+        .transform_fold([*parts], as_=["part", "size"])
         .transform_calculate(order=f"datum.part === '{parts[0]}' ? 0 : 1")
         .mark_bar()
         .encode(
@@ -210,7 +210,8 @@ def sweeps(models: Sequence[str], most: int) -> dict[str, Any]:
     colour = alt.Color("model:N", scale=alt.Scale(domain=list(models), range=colours), legend=None)
     y = alt.Y("variation:N", sort=None, title=None, axis=alt.Axis(grid=True, labelLimit=150))
     x = alt.X("value:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5))
-    base = _rows()
+    # Models side by side, where there are several.
+    base = _rows().encode(yOffset=alt.YOffset("model:N", sort=list(models))) if len(models) > 1 else _rows()
     return _spec(
         alt.layer(
             base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, color=colour),
@@ -218,5 +219,5 @@ def sweeps(models: Sequence[str], most: int) -> dict[str, Any]:
                 x=x, y=y, color=colour, tooltip=_tips("model", "variant", "case", numbers=("value", "low", "high"))
             ),
         ),
-        25 * most,
+        most * max(25, 10 * len(models)),
     )

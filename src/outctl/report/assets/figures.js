@@ -38,7 +38,7 @@ outctl.theme = () => {
     background: "transparent",
     view: { stroke: null },
     axis,
-    axisXQuantitative: { labelFlush: true },
+    axisXQuantitative: { labelFlush: true, labelSeparation: 6 },
     text: { color: "var(--ink)" },
     // Each plot has a description of its own; marks would be read one by one.
     aria: false,
