@@ -37,6 +37,7 @@ LAYERS = [
     {"plan", "schemas"},
     {"staleness"},
     {"results"},
+    {"report"},
     {"cli"},
     {"__main__"},
 ]

@@ -119,6 +119,14 @@ class Layout:
         """The numbers that a figure shows, beside it."""
         return self.figure(name).with_suffix(".csv")
 
+    def report(self) -> Path:
+        """The report, to be read in a browser."""
+        return self.results / "report.html"
+
+    def benchmark(self, stage: str, *names: str) -> Path:
+        """What a job took, as Snakemake measured it."""
+        return self.results.joinpath("benchmarks", stage.replace("-", "_"), *names[:-1], f"{names[-1]}.tsv")
+
     def provenance(self, stage: str, *names: str) -> Path:
         """Provenance of what a job writes."""
         match stage, names:
@@ -146,6 +154,8 @@ class Layout:
                 return beside(self.combined())
             case "figures", ():
                 return beside(self.figure("figures"))
+            case "report", ():
+                return beside(self.report())
         raise ValueError(f"no stage {stage!r} for {names}")
 
     def specs(self, stage: str) -> Path:

@@ -19,7 +19,7 @@ from outctl.errors import OutctlError
 from outctl.files import read_json, to_json, write_text
 from outctl.fingerprint import code_of, fingerprint
 from outctl.provenance import Found, look_at, package_versions, read_provenance
-from outctl.slices import SPLITS, CaseError, Job, Slices
+from outctl.slices import CaseError, Job, Slices
 from outctl.specs import STAGES, Spec
 from outctl.sweeps import SweepError
 from outctl.tasks.templates import Template
@@ -104,13 +104,6 @@ class Plan(Slices):
         measured = (recipe.steps // recipe.measure_every + 1) * recipe.held_out_samples
         return length * (3 * recipe.steps * recipe.batch_size * recipe.accumulation + measured)
 
-    def sample_files(self) -> list[tuple[str, str]]:
-        """Case and split of every sample file that some job reads."""
-        trained = {case for recipe in self.recipes.values() for case in recipe.cases}
-        if self.experiment.temperature_scaling:
-            trained.add(self.experiment.temperature_scaling.case)
-        return [(case, split) for case in self.cases for split in SPLITS if split == "eval" or case in trained]
-
     def spec(self, stage: str, *names: str) -> Spec:
         """Specification of one job.
 
@@ -156,6 +149,7 @@ class Plan(Slices):
             yield "aggregate-model", model
         yield ("aggregate",)
         yield ("figures",)
+        yield ("report",)
 
     def inspect(self) -> None:
         """Look at what the jobs have written, and mark those whose outputs changed since or come from other settings."""
@@ -197,6 +191,8 @@ class Plan(Slices):
             case "figures", ():
                 tables = [layout.figure_table(name) for name in self.figures]
                 return [*(layout.figure(name) for name in self.figures), *tables, provenance]
+            case "report", ():
+                return [layout.report(), provenance]
         # What else a model's directory holds depends on the model.
         return [provenance]
 

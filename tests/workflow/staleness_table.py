@@ -74,7 +74,7 @@ REGISTRY: dict[str, Any] = {
 Jobs = tuple[str, ...]
 
 NONE: Jobs = ()
-LAST: Jobs = ("aggregate", "figures")
+LAST: Jobs = ("aggregate", "figures", "report")
 TABLES: Jobs = ("aggregate-model/*", *LAST)
 ADAPTED: Jobs = ("evaluate/*/one/*", "evaluate/*/two/*")
 AFTER: dict[str, Jobs] = {
@@ -83,8 +83,9 @@ AFTER: dict[str, Jobs] = {
     "finetune": ("finetune/*", *ADAPTED, *TABLES),
     "evaluate": ("evaluate/*", *TABLES),
     "aggregate-model": TABLES,
-    "aggregate": ("aggregate",),
+    "aggregate": ("aggregate", "report"),
     "figures": ("figures",),
+    "report": ("report",),
 }
 """The jobs that are stale with a whole stage."""
 LOCAL: Jobs = ("finetune/local/*", "evaluate/local/*", "aggregate-model/local", *LAST)
@@ -481,6 +482,15 @@ CODE = {
     "outctl.models.sources": {"opened": AFTER["fetch-model"]},
     "outctl.plan": {"load_plan": NONE},
     "outctl.provenance": {"write_provenance": stages(*AFTER), "look_at": NONE},
+    "outctl.report": {None: AFTER["report"]},
+    "outctl.report.answer": {"judge": AFTER["report"]},
+    "outctl.report.blocks": {"block": AFTER["report"]},
+    "outctl.report.charts": {"calibration": AFTER["report"]},
+    "outctl.report.figures": {"all_figures": AFTER["report"]},
+    "outctl.report.page": {"render": AFTER["report"]},
+    "outctl.report.rows": {"calibration_rows": AFTER["report"]},
+    "outctl.report.samples": {"questions": AFTER["report"]},
+    "outctl.report.steps": {"read_step": AFTER["report"]},
     "outctl.results": {None: TABLES},
     "outctl.results.aggregation": {"to_csv": LAST, "results_table": AFTER["aggregate"]},
     "outctl.results.console": {"summary_table": NONE},
@@ -530,6 +540,11 @@ MODULES = [
         ("figures",),
         in_checkout("src/outctl/results/figures.py", '"savefig.dpi": 300', '"savefig.dpi": 600'),
     ),
+    Row(
+        "the report's style sheet",
+        ("report",),
+        in_checkout("src/outctl/report/assets/report.css", "margin: 0", "margin: 1px"),
+    ),
     Row("comments, docstrings and white space of every module", NONE, wording),
     Row("every file of the checkout is touched", NONE, both(moved_checkout, touched("checkout"))),
     Row(
@@ -559,6 +574,7 @@ PACKAGES = [
     Row("version of statsmodels", TABLES, version("statsmodels", "99.0")),
     Row("version of pandas", AFTER["aggregate"], version("pandas", "99.0")),
     Row("version of matplotlib", AFTER["figures"], version("matplotlib", "99.0")),
+    Row("version of altair", AFTER["report"], version("altair", "99.0")),
     Row("version of rich", NONE, version("rich", "99.0")),
     Row("version of huggingface-hub", NONE, version("huggingface-hub", "99.0")),
     Row("environments of the same versions, made by Snakemake", NONE, environments()),
@@ -587,9 +603,10 @@ FILES = [
             ("a model's weights", "models/local/model.safetensors", ("fetch-model/local", *LOCAL)),
             ("a model's tokenizer", "models/hub/tokenizer.json", ("fetch-model/hub", *HUB)),
             ("a model's results", MODEL_RESULTS, ("aggregate-model/local", *LAST)),
-            ("the combined results", "results/output_control_combined_results.json", ("aggregate",)),
-            ("a table", "results/output_control_results.csv", ("aggregate",)),
+            ("the combined results", "results/output_control_combined_results.json", ("aggregate", "report")),
+            ("a table", "results/output_control_results.csv", ("aggregate", "report")),
             ("a figure", "results/figures/tvd.svg", ("figures",)),
+            ("the report", "results/report.html", ("report",)),
         )
     ),
     Row("records: a line end is added, old time", OF_RECORDS, lengthened(RECORDS)),
@@ -611,8 +628,9 @@ FILES = [
             ("a model's tokenizer", ("models/local/tokenizer.json",), ("fetch-model/local", *LOCAL)),
             ("a model", ("models/local",), ("fetch-model/local", *LOCAL)),
             ("a model's results", (MODEL_RESULTS,), ("aggregate-model/local", *LAST)),
-            ("a table", ("results/output_control_simple_metrics.csv",), ("aggregate",)),
+            ("a table", ("results/output_control_simple_metrics.csv",), ("aggregate", "report")),
             ("a figure", ("results/figures/calibration.svg",), ("figures",)),
+            ("the report", ("results/report.html",), ("report",)),
             ("logs and benchmarks", ("results/logs", "results/benchmarks"), NONE),
             ("the specifications", ("results/specs", "models/.specs"), NONE),
             ("Snakemake's own records", (".snakemake",), NONE),

@@ -38,6 +38,7 @@ def test_a_run_goes_from_the_models_name_to_tables_and_figures(finished: Finishe
         "output_control_results_small.json",
         "figures/calibration.svg",
         "figures/tvd.svg",
+        "report.html",
         "adapters/small/tuned/adapter_model.safetensors",
         "adapters/small/tuned/training.jsonl",
         "evaluations/small/baseline/own.jsonl",
@@ -123,7 +124,15 @@ def test_the_same_seed_gives_the_same_bytes(finished: Finished) -> None:
 
 def test_the_same_weights_in_4_bits_make_their_own_jobs_stale_and_no_others(finished: Finished) -> None:
     jobs = finished[0].stale(models=["small", "small-nf4"])
-    assert jobs == {"fetch_model": 1, "finetune": 1, "evaluate": 4, "aggregate_model": 1, "aggregate": 1, "figures": 1}
+    assert jobs == {
+        "fetch_model": 1,
+        "finetune": 1,
+        "evaluate": 4,
+        "aggregate_model": 1,
+        "aggregate": 1,
+        "figures": 1,
+        "report": 1,
+    }
 
 
 def test_samples_of_other_settings_are_refused_by_a_job(finished: Finished) -> None:

@@ -103,6 +103,10 @@ ResultsDir = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--results-dir", help="Directory of the results; without it, results_dir of the configuration."),
 ]
+ModelsDir = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--models-dir", help="Directory of the prepared models; without it, models_dir of the configuration."),
+]
 
 
 def layout_of(results_dir: Path | None, config: Path) -> Layout:

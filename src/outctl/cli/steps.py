@@ -12,6 +12,7 @@ from outctl.cli.app import (
     Checkpoints,
     Config,
     ModelDir,
+    ModelsDir,
     Output,
     ResultsDir,
     SpecFile,
@@ -25,6 +26,7 @@ from outctl.cli.app import (
 )
 from outctl.config import BASELINE, DEVIATION, TEMPERATURE, Logging, Service
 from outctl.errors import OutctlError
+from outctl.layout import Layout
 from outctl.plan import Plan
 from outctl.runs import PLAN_VARIABLE, evaluations_of_this_run
 from outctl.slices import SPLITS
@@ -419,6 +421,19 @@ def figures(
     known("format", format_, list(formats))
     for file in draw_from_tables(from_csv, output or from_csv, Drawing(formats[format_], width, font_size)):
         print(file)
+
+
+@app.command(rich_help_panel=STEPS)
+def report(
+    spec: SpecFile = None, results_dir: ResultsDir = None, models_dir: ModelsDir = None, config: Config = DEFAULT_CONFIG
+) -> None:
+    """Write the report: one HTML file with the answer, the figures and every sample."""
+    from outctl.report.page import write_report
+
+    if results_dir is None or models_dir is None:
+        planned = plan_of(config).layout
+        results_dir, models_dir = results_dir or planned.results, models_dir or planned.models
+    write_report(spec_of(spec, config, "report"), Layout(results_dir, models_dir))
 
 
 @app.command(rich_help_panel=STEPS)
