@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
+from textwrap import dedent
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "generate" not in path.parts)
-"""The pages that are written by hand."""
-FENCE = re.compile(r"^```(?P<language>\w*)(?P<rest>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+"""The pages that are written by hand; the reference's others are made when the site is built."""
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)(?P<rest>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
+)
 
 
 class Block(NamedTuple):
@@ -38,5 +41,5 @@ def blocks(page: Path, *languages: str) -> list[Block]:
     for match in FENCE.finditer(text):
         title = re.search(r'title="([^"]+)"', match["rest"])
         line = text.count("\n", 0, match.start("text")) + 1
-        found.append(Block(page, line, match["language"], title[1] if title else "", match["text"]))
+        found.append(Block(page, line, match["language"], title[1] if title else "", dedent(match["text"])))
     return [block for block in found if block.language in languages]

@@ -4,15 +4,16 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 import tomllib
 import venv
 from collections.abc import Callable
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from documentation import ROOT, Block, blocks
 
 MODEL = "resources/models/smollm2-135m-instruct"
@@ -51,7 +52,9 @@ def install(copy: Path) -> None:
     for name, target in scripts.items():
         module, function = target.split(":")
         file = binaries / name
-        file.write_text(f"#!{binaries / 'python'}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+        file.write_text(
+            f"#!{binaries / 'python'}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+        )
         file.chmod(0o755)
     (copy / ".venv" / ".ready").touch()
 
@@ -90,11 +93,11 @@ def test_every_command_of_the_tutorial_does_what_the_page_shows(
     *printed, rest = re.split(rf"^{re.escape(END_OF_BLOCK)} ([\d.]+)\n", run.stdout, flags=re.MULTILINE)
     assert run.returncode == 0, f"{commands[len(printed) // 2]}: {rest}"
     by_block = dict(zip(commands, printed[::2], strict=True))
-    for block, expected in zip(shown, shown[1:], strict=False):
+    for block, expected in pairwise(shown):
         if expected.language == "text" and block.language == "sh":
             assert shows(by_block[block], expected.text), f"{expected}: shown and not printed:\n{by_block[block]}"
     ends = [began, *map(float, printed[1::2])]
-    for block, start, end in zip(commands, ends, ends[1:], strict=False):
+    for block, (start, end) in zip(commands, pairwise(ends), strict=False):
         print(f"{end - start:6.1f} s  {block}: {block.text.splitlines()[0]}")
     print(f"{ends[-1] - began:6.1f} s  from the clone, installation apart, to results of an own model")
     record_property("tutorial_seconds", round(ends[-1] - began, 1))
@@ -102,13 +105,18 @@ def test_every_command_of_the_tutorial_does_what_the_page_shows(
 
 def test_every_output_of_the_tutorial_stands_behind_its_command() -> None:
     shown = blocks(ROOT / "docs" / "tutorial.md", "sh", "text")
-    assert [str(after) for before, after in zip(shown, shown[1:], strict=False) if before.language == after.language == "text"] == []
+    assert [str(after) for before, after in pairwise(shown) if before.language == after.language == "text"] == []
     assert shown[0].language == "sh"
 
 
 @pytest.mark.parametrize(
     ("printed", "expected", "found"),
-    [("a,b\n1,2\n", "a,b\n1,2\n", True), ("a,b\n1,3\n", "a,b\n1,2\n", False), ("x\na 5 b\ny", "a … b\n", True), ("b a", "a…b", False)],
+    [
+        ("a,b\n1,2\n", "a,b\n1,2\n", True),
+        ("a,b\n1,3\n", "a,b\n1,2\n", False),
+        ("x\na 5 b\ny", "a … b\n", True),
+        ("b a", "a…b", False),
+    ],
 )
 def test_shown_output_is_compared_to_the_letter_but_for_its_gaps(printed: str, expected: str, found: bool) -> None:
     assert shows(printed, expected) is found

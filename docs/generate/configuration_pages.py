@@ -44,7 +44,7 @@ def _page(name: str, title: str, introduction: str) -> str:
     sections = {schema["title"]: schema} | schema.get("$defs", {})
     order = list(dict.fromkeys([schema["title"], *_mentioned(schema, sections)]))
     parts = [f"# {title}\n\n{introduction}\n"]
-    parts += [_section(section, sections[section]) for section in order]
+    parts += [_section(section, sections) for section in order]
     return "\n".join(parts)
 
 
@@ -73,12 +73,14 @@ def _target(reference: Schema) -> str:
     return str(reference["$ref"]).rpartition("/")[2]
 
 
-def _section(name: str, schema: Schema) -> str:
+def _section(name: str, sections: dict[str, Schema]) -> str:
+    schema = sections[name]
     lines = [f"## {name}\n", f"{schema['description']}\n"]
     required = schema.get("required", [])
     for key, field in schema["properties"].items():
         facts = [_type(field), _presence(field, key in required)]
-        text = field.get("description") or f"See [{_target(field)}](#{_target(field).lower()})."
+        # A field without a description of its own has that of the section it refers to.
+        text = field.get("description") or sections[_target(field)]["description"]
         lines.append(entry(f"{name}.{key}", key, [fact for fact in facts if fact], text))
     return "\n".join(lines)
 
