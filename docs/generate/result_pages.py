@@ -80,11 +80,13 @@ specification, checksums, versions and commit, and for trainings and evaluations
 
 def _paths() -> Iterator[tuple[str, str]]:
     """Every path that the layout knows by names alone, and what its docstring says of it."""
-    for name, method in inspect.getmembers(Layout, inspect.isfunction):
+    for name, method in vars(Layout).items():
+        if name.startswith("_") or not inspect.isfunction(method):
+            continue
         parameters = list(inspect.signature(method).parameters.values())[1:]
         named = all(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
         # A path that there may be none of is one that another method gives.
-        if name.startswith("_") or not named or method.__annotations__["return"] is not Path:
+        if not named or method.__annotations__["return"] is not Path:
             continue
         path: Path = method(LAYOUT, *(f"{{{parameter.name}}}" for parameter in parameters))
         yield path.as_posix(), f"{inspect.getdoc(method)}"
