@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 from snakemake.cli import get_argument_parser
 from typer.main import get_command
 
@@ -21,11 +22,17 @@ from documentation import PAGES, ROOT, Block, blocks
 from outctl.cli.main import app, spread
 from outctl.config import GivenWords
 from outctl.config_files import load_registry
+from outctl.evaluation.agreement import AgreementRow
+from outctl.evaluation.records import Record
 from outctl.inference.prompts import build_prompts
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.layout import Layout
 from outctl.models.loading import LoadedModel
 from outctl.plan import load_plan
+from outctl.results.aggregation import MatrixRow, VariantRow
+from outctl.results.comparisons import ComparisonRow, SeedRow
+from outctl.results.further import DeviationRow, LearningRow, RetentionRow
+from outctl.results.summary import SummaryRow
 from outctl.schemas import SCHEMAS
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.templates import load_template
@@ -131,6 +138,27 @@ def test_every_table_that_an_experiment_may_write_is_in_the_reference(site: Path
     anchors = page(site, "reference/columns").terms
     assert {anchor.partition(".csv.")[0] + ".csv" for anchor in anchors if ".csv." in anchor} == tables
     assert {f"results/{table}" for table in tables} <= set(page(site, "reference/files").terms.values())
+
+
+@pytest.mark.parametrize(
+    ("file", "row"),
+    [
+        ("output_control_results.csv", VariantRow),
+        ("output_control_simple_metrics.csv", SummaryRow),
+        ("output_control_comparisons.csv", ComparisonRow),
+        ("output_control_matrix.csv", MatrixRow),
+        ("output_control_seeds.csv", SeedRow),
+        ("output_control_learning_curves.csv", LearningRow),
+        ("base_model_deviation_results.csv", DeviationRow),
+        ("retention_results.csv", RetentionRow),
+        ("sampling_agreement_results.csv", AgreementRow),
+        ("evaluations/{model}/{variant}/{case}.jsonl", Record),
+    ],
+)
+def test_every_column_is_in_the_reference(site: Path, file: str, row: type[BaseModel]) -> None:
+    terms = page(site, "reference/columns").terms
+    shown = [term for anchor, term in terms.items() if anchor == f"{file}.{term}"]
+    assert shown == list(row.model_fields)
 
 
 # What pages show

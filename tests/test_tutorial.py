@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import time
@@ -13,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from result_pages import columns_page
 
 from documentation import ROOT, Block, blocks
 
@@ -71,6 +73,17 @@ def shows(printed: str, expected: str) -> bool:
     return re.search(pattern, printed, re.DOTALL) is not None
 
 
+def check_columns(results: Path) -> None:
+    """Every column of every table that was written is in the reference, but for those under the names of cases."""
+    reference = columns_page()
+    tables = sorted(results.glob("*.csv"))
+    assert len(tables) >= 5
+    for table in tables:
+        columns = table.read_text().partition("\n")[0].split(",")
+        own = [column for column in columns if not column.startswith(("given_words", "animals"))]
+        assert [column for column in own if f'id="{table.name}.{column}"' not in reference] == []
+
+
 def test_every_command_of_the_tutorial_does_what_the_page_shows(
     tmp_path: Path, real_model_dir: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -78,8 +91,7 @@ def test_every_command_of_the_tutorial_does_what_the_page_shows(
     shown = blocks(ROOT / "docs" / "tutorial.md", "sh", "text")
     commands = [block for block in shown if block.language == "sh"]
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    # Where there is no terminal, as here, tables are 120 columns wide.
-    began = time.time()
+    began, used = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
     run = subprocess.run(
         ["bash", "-c", script_of(commands)],
         cwd=copy,
@@ -96,10 +108,13 @@ def test_every_command_of_the_tutorial_does_what_the_page_shows(
     for block, expected in pairwise(shown):
         if expected.language == "text" and block.language == "sh":
             assert shows(by_block[block], expected.text), f"{expected}: shown and not printed:\n{by_block[block]}"
+    check_columns(copy / "results" / "first")
     ends = [began, *map(float, printed[1::2])]
     for block, (start, end) in zip(commands, pairwise(ends), strict=False):
         print(f"{end - start:6.1f} s  {block}: {block.text.splitlines()[0]}")
     print(f"{ends[-1] - began:6.1f} s  from the clone, installation apart, to results of an own model")
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime:6.1f} s  of processor time")
     record_property("tutorial_seconds", round(ends[-1] - began, 1))
 
 

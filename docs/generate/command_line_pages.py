@@ -25,8 +25,8 @@ def command_line_page() -> str:
     """All commands of `outctl`."""
     commands: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
     parts = [
-        "# Command line\n\n`outctl --help` and `outctl COMMAND --help` show the same. A mistake in what is given ends in one line and "
-        "exit code 1, an unknown option in exit code 2.\n"
+        "# Command line\n\n`outctl --help` and `outctl COMMAND --help` show the same. A mistake in what is given ends in "
+        "one line and exit code 1, an unknown option in exit code 2.\n"
     ]
     for panel, introduction in PANELS.items():
         parts.append(f"## {panel}\n\n{introduction}\n")
