@@ -16,6 +16,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 from snakemake.cli import get_argument_parser
+from snakemake.utils import update_config
 from typer.main import get_command
 
 from documentation import PAGES, ROOT, Block, blocks
@@ -41,7 +42,7 @@ README = ROOT / "README.md"
 SHOWN = [*PAGES, README]
 OTHER_PROGRAMS = ("ls", "cat", "cut", "tar", "pip", "python", "python3", "sudo", ".")
 """Programs of shell blocks that are not this project's."""
-OWN_FILES = ("first.yaml", "my-experiment.yaml", "my-sweep.yaml")
+OWN_FILES = ("first.yaml", "more-cases.yaml", "my-experiment.yaml", "my-sweep.yaml")
 """Configurations that pages take a reader to have written."""
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 
@@ -196,14 +197,12 @@ def whole_experiment(part: dict[str, Any]) -> dict[str, Any]:
     """What a block says, put into the default experiment where it is a part of one."""
     if {"models", "cases"} <= part.keys():
         return part
-    whole = yaml.safe_load((ROOT / "config" / "config.yaml").read_text()) | part
-    # Where a block has other cases, the default's adapters may have nothing to train on.
-    trainable = {
-        name: recipe
-        for name, recipe in whole["adapters"].items()
-        if "adapters" in part or recipe["cases"].keys() <= whole["cases"].keys()
-    }
-    return whole | {"adapters": trainable}
+    whole: dict[str, Any] = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    update_config(whole, part)
+    if part.keys() & {"cases", "adapters"}:
+        # Where a block changes how much there is to train on, the default's own adapters may find too little.
+        whole["adapters"] = part.get("adapters", {})
+    return whole
 
 
 YAML = [block for path in SHOWN for block in blocks(path, "yaml")]
