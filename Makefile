@@ -7,7 +7,7 @@ READY_DEV := $(VENV)/.ready-dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test staleness faults check format schema clean
+.PHONY: run test staleness faults check docs format schema clean
 
 run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
@@ -20,12 +20,16 @@ faults: $(READY_DEV)
 	PATH="$(CURDIR)/$(BIN):$$PATH" OUTCTL_FAULT_TABLE=docs/reliability.md python -m pytest -s \
 		-m "" tests/workflow/test_faults.py tests/workflow/slurm/test_slurm_faults.py
 
-check: $(READY_DEV)
+check: $(READY_DEV) docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --check Snakefile workflow
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+# The documentation, into site/. The theme's note on what comes after MkDocs is none of a reader's business.
+docs: $(READY_DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 format: $(READY_DEV)
 	$(BIN)/ruff check --fix .
@@ -53,4 +57,4 @@ $(READY_DEV): $(READY)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build site src/*.egg-info
