@@ -108,7 +108,9 @@ def finetune(
         samples = samples or plan.training_files(adapter)
         output = output or plan.layout.adapter(model, adapter)
         checkpoints = checkpoints or plan.layout.checkpoints()
-    train_adapter(spec_of(spec, config, "finetune", model, adapter), model_dir, samples, output, checkpoints)
+    found = spec_of(spec, config, "finetune", model, adapter)
+    with shown_progress(f"{model} {adapter}", "steps") as progress:
+        train_adapter(found, model_dir, samples, output, checkpoints, progress)
 
 
 @app.command(rich_help_panel=STEPS)
