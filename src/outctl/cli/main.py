@@ -8,11 +8,11 @@ import sys
 import warnings
 
 from outctl.checkpoints import end_at_once
-from outctl.cli import person, steps
+from outctl.cli import doctor, person, steps
 from outctl.cli.app import app
 from outctl.errors import ending_in_one_line
 
-__all__ = ["app", "main", "person", "spread", "steps"]
+__all__ = ["app", "doctor", "main", "person", "spread", "steps"]
 
 MANY = {"--words", "--models"}
 """Options that several values may follow, as in `--words ark atom`."""

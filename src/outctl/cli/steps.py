@@ -136,7 +136,9 @@ def finetune(
         report_to = report_to or list(plan.experiment.logging.report_to)
         project = project or plan.experiment.logging.project
     shown = Tracking(tensorboard, tuple(report_to or ()), project or Logging().project, tracking, f"{model}/{adapter}")
-    train_adapter(spec_of(spec, config, "finetune", model, adapter), model_dir, samples, output, checkpoints, shown)
+    found = spec_of(spec, config, "finetune", model, adapter)
+    with shown_progress(f"{model} {adapter}", "steps") as progress:
+        train_adapter(found, model_dir, samples, output, checkpoints, shown, progress)
 
 
 @app.command(rich_help_panel=STEPS)

@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ from outctl import divergences
 from outctl.checkpoints import Stop, newest_sealed, seal, stopped
 from outctl.config import AdapterRecipe
 from outctl.errors import OutctlError
+from outctl.evaluation.records import Progress
 from outctl.evaluation.statistics import mean_interval, slope_interval
 from outctl.files import copy_directory, whole_directory, write_jsonl
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples, split_held_out
@@ -57,6 +57,7 @@ def train_adapter(
     output: Path,
     checkpoints: Path,
     tracking: Tracking | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Train an adapter and write it, with `training.jsonl` and its provenance, whole or not at all.
 
@@ -67,6 +68,7 @@ def train_adapter(
         output: the directory to write.
         checkpoints: where checkpoints are kept while training; a training of the same spec goes on from the last one.
         tracking: where it shows its curves while it runs; nowhere without it.
+        progress: called as steps are done.
 
     Raises:
         OutctlError: the recipe does not fit the model or the samples, or a service to report to is not installed.
@@ -93,7 +95,7 @@ def train_adapter(
         if is_made(finished / "provenance.json", spec):
             print(f"{output}: finished by another start, taken from {finished}")
         else:
-            _train(spec, settings, model_dir, to_train, held_out, finished, folder, tracking)
+            _train(spec, settings, model_dir, to_train, held_out, finished, folder, tracking, progress)
         copy_directory(finished, output)
 
 
@@ -106,6 +108,7 @@ def _train(
     output: Path,
     folder: Path,
     tracking: Tracking | None,
+    progress: Progress | None,
 ) -> None:
     recipe = settings.recipe
     loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat)
@@ -122,7 +125,11 @@ def _train(
         encode_samples(loaded.tokenizer, held_out, loaded.chat),
         folder,
         _retention(loaded, adapted, recipe),
-        callbacks=[_Checkpoints(stop, recipe.log_every), *([tracking.callback()] if tracking else [])],
+        callbacks=[
+            _Checkpoints(stop, recipe.log_every),
+            _Steps(progress),
+            *([tracking.callback()] if tracking else []),
+        ],
         reporting=tracking.arguments() if tracking else None,
     )
     checkpoint = newest_sealed(folder, "checkpoint-*")
@@ -264,7 +271,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
             save_total_limit=2,
             remove_unused_columns=False,
             dataloader_drop_last=True,
-            disable_tqdm=not sys.stderr.isatty(),
+            disable_tqdm=True,
             **(reporting or {"report_to": []}),
         )
         # A job trains on one GPU, however many the machine shows; `Trainer` would spread the batch over all.
@@ -400,6 +407,17 @@ class _Measurements(TrainerCallback):  # type: ignore[misc]
             self.trainer.measured = self.trainer.measure_held_out()
             control.should_log = True
         return control
+
+
+class _Steps(TrainerCallback):  # type: ignore[misc]
+    """Says how many steps are done."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.progress:
+            self.progress(state.global_step, state.max_steps)
 
 
 class _Checkpoints(TrainerCallback):  # type: ignore[misc]
