@@ -135,7 +135,7 @@ def test_what_is_no_table_of_the_figure_is_one_line(tmp_path: Path, text: str | 
     ("arguments", "message"),
     [
         (["--format", "pdf"], "--output, --format, --width and --font-size go with --from-csv"),
-        (["--from-csv", ".", "--format", "jpg"], "there is no format 'jpg'; known: svg, pdf, png"),
+        (["--from-csv", ".", "--format", "eps2"], "there is no format 'eps2'; "),
         (["--from-csv", "nowhere"], "nowhere: holds the numbers of no figure"),
     ],
 )
