@@ -37,6 +37,7 @@ LAYERS = [
     {"plan", "schemas"},
     {"staleness"},
     {"results"},
+    {"exchange"},
     {"cli"},
     {"__main__"},
 ]

@@ -52,7 +52,11 @@ def test_any_of_the_answers_that_count_for_a_word_is_it() -> None:
 
 
 def test_phrases_are_answers_as_a_whole() -> None:
-    assert [answered(text, [["oak rail"], ["oak whig"]]) for text in ("Oak whig", "oak", "oak railway")] == [1, None, None]
+    assert [answered(text, [["oak rail"], ["oak whig"]]) for text in ("Oak whig", "oak", "oak railway")] == [
+        1,
+        None,
+        None,
+    ]
 
 
 def test_texts_are_classified_as_their_tokens_are(tiny_model: Callable[..., LoadedModel]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_inference import plain_logits
 
 from outctl.errors import OutctlError
 from outctl.exchange.answers import distribution_scores
@@ -19,7 +20,6 @@ from outctl.inference.word_forms import form_tokens
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Message, Sample
-from plain_inference import plain_logits
 
 TURN = Message(role="user", content="Say one word: 20% ark, 80% atom")
 

@@ -13,7 +13,9 @@ from outctl.tasks.samples import read_samples
 EXCHANGE = "For other tools"
 Cases = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads this annotation at run time
-    typer.Option("--cases", help="Cases; several may follow: --cases A B; without it, every case of the configuration."),
+    typer.Option(
+        "--cases", help="Cases; several may follow: --cases A B; without it, every case of the configuration."
+    ),
 ]
 
 

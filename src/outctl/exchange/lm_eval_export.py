@@ -90,7 +90,9 @@ def _cannot_be_asked(samples: Sequence[Sample]) -> str | None:
 
 
 def _question(sample: Sample) -> dict[str, Any]:
-    forms = [(form, number) for number, own in enumerate(sample.outcomes) for word in own for form in surface_forms(word)]
+    forms = [
+        (form, number) for number, own in enumerate(sample.outcomes) for word in own for form in surface_forms(word)
+    ]
     first = sample.messages[0]
     return {
         "sample_id": sample.sample_id,
