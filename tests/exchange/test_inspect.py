@@ -27,6 +27,7 @@ from inspect_ai.model import (
     Logprob,
     Logprobs,
     ModelOutput,
+    ModelUsage,
     TopLogprob,
     get_model,
 )
@@ -132,7 +133,8 @@ def answers(texts: Sequence[str], top: Sequence[tuple[str, float]] = ()) -> Iter
     logprobs = Logprobs(content=[Logprob(token="x", logprob=0.0, top_logprobs=tokens)]) if top else None
     for text in texts:
         choice = ChatCompletionChoice(message=ChatMessageAssistant(content=text), stop_reason="stop", logprobs=logprobs)
-        yield ModelOutput(model="mockllm/model", choices=[choice])
+        # Without a usage, tokens are counted with a vocabulary that is fetched from the network.
+        yield ModelOutput(model="mockllm/model", choices=[choice], usage=ModelUsage())
 
 
 def asked(tmp_path: Path, rows: list[Sample], outputs: Iterator[ModelOutput], **options: Any) -> EvalLog:
