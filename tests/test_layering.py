@@ -40,7 +40,7 @@ LAYERS = [
     {"plan", "schemas"},
     {"staleness", "doctor"},
     {"results"},
-    {"report"},
+    {"report", "exchange"},
     {"cli"},
     {"__main__"},
 ]
