@@ -399,5 +399,6 @@ def test_no_stage_reads_files_of_the_package():
     for module in STAGES.values():
         reach = fingerprints._Reach()
         reach.module(module)
+        assert not {place for place in reach.reached if place[0].startswith("outctl.exchange.")}
         # Provenance asks git about the checkout; that is no part of a result.
         assert not {place for place in readers.items() if place[0] != "outctl.provenance"} & set(reach.reached)
