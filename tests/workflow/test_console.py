@@ -81,9 +81,10 @@ def test_a_pipe_gets_a_line_for_each_beginning_and_end(in_pipe: tuple[Workspace,
         "fetching model tiny",
         "gathering the results of tiny",
         "training tuned for tiny",
+        "writing the report",
     ]
-    assert "9 jobs: " in run.output
-    assert re.findall(r"; (\d) of 9 jobs", run.output) == [str(number) for number in range(1, 10)]
+    assert "10 jobs: " in run.output
+    assert re.findall(r"; (\d+) of 10 jobs", run.output) == [str(number) for number in range(1, 11)]
 
 
 def test_nothing_is_said_of_the_time_of_jobs_that_never_ran(in_pipe: tuple[Workspace, Run]) -> None:
@@ -93,7 +94,7 @@ def test_nothing_is_said_of_the_time_of_jobs_that_never_ran(in_pipe: tuple[Works
 
 def test_the_summary_comes_behind_the_last_job(in_pipe: tuple[Workspace, Run]) -> None:
     _, run = in_pipe
-    assert run.output.index("9 of 9 jobs") < run.output.index("Baseline against adapter")
+    assert run.output.index("10 of 10 jobs") < run.output.index("Baseline against adapter")
 
 
 def test_snakemakes_own_log_keeps_what_the_display_leaves_out(in_pipe: tuple[Workspace, Run]) -> None:
