@@ -40,7 +40,7 @@ from outctl.tasks.templates import load_template
 
 README = ROOT / "README.md"
 SHOWN = [*PAGES, README]
-OTHER_PROGRAMS = ("ls", "cat", "cut", "tar", "pip", "python", "python3", "sudo", ".")
+OTHER_PROGRAMS = ("tensorboard", "ls", "cat", "cut", "tar", "pip", "python", "python3", "sudo", ".")
 """Programs of shell blocks that are not this project's."""
 OWN_FILES = ("first.yaml", "more-cases.yaml", "my-experiment.yaml", "my-sweep.yaml")
 """Configurations that pages take a reader to have written."""

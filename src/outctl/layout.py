@@ -115,7 +115,7 @@ class Layout:
         """A figure."""
         return self.results / "figures" / f"{name}.svg"
 
-    def figure_table(self, name: str) -> Path:
+    def figure_numbers(self, name: str) -> Path:
         """The numbers that a figure shows, beside it."""
         return self.figure(name).with_suffix(".csv")
 

@@ -189,7 +189,7 @@ class Plan(Slices):
             case "aggregate", ():
                 return [layout.combined(), *self.tables(), provenance]
             case "figures", ():
-                tables = [layout.figure_table(name) for name in self.figures]
+                tables = [layout.figure_numbers(name) for name in self.figures]
                 return [*(layout.figure(name) for name in self.figures), *tables, provenance]
             case "report", ():
                 return [layout.report(), provenance]

@@ -108,7 +108,11 @@ def test_metrics_are_those_of_the_tables(results: ByHand) -> None:
             ("mass", "mean", "avg_mass"),
             ("first_share", "control_slope", "control_slope"),
         ]:
-            assert metrics[score][metric].value == pytest.approx(row[column]), (row.variant, row.case_type, column)
+            assert metrics[score][metric].value == pytest.approx(row[column], abs=1e-9), (
+                row.variant,
+                row.case_type,
+                column,
+            )
         adapter = log.eval.model_args["adapter"]
         assert adapter == (None if row.variant == "baseline" else "results/adapters/tiny/tuned")
 

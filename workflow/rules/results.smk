@@ -85,7 +85,7 @@ rule figures:
             )
             for name in PLAN.figures
         ],
-        numbers=[LAYOUT.figure_table(name) for name in PLAN.figures],
+        numbers=[LAYOUT.figure_numbers(name) for name in PLAN.figures],
         provenance=made_by("figures"),
     log:
         LAYOUT.results / "logs" / "figures.log",

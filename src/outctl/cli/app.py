@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 STEPS = "Steps of the pipeline"
 PERSON = "For a person"
+EXCHANGE = "For other tools"
 
 Config = Annotated[Path, typer.Option("--config", help="The experiment's configuration.", show_default=True)]
 SpecFile = Annotated[

@@ -6,11 +6,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from outctl.cli.app import DEFAULT_CONFIG, Config, ResultsDir, app, known, layout_of, plan_of
+from outctl.cli.app import DEFAULT_CONFIG, EXCHANGE, Config, ResultsDir, app, known, layout_of, plan_of
 from outctl.errors import OutctlError
 from outctl.tasks.samples import read_samples
 
-EXCHANGE = "For other tools"
 Cases = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads this annotation at run time
     typer.Option(

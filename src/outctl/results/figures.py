@@ -77,10 +77,10 @@ def draw_figures(spec: Spec, layout: Layout) -> None:
         check_outputs(beside(file), spec.upstream[f"aggregate-model/{model}"])
         results[model] = read_json(file)
     for name in settings.figures:
-        write_figure_table(layout.figure_table(name), name, results, settings)
-    folder = layout.figure_table(settings.figures[0]).parent
+        write_figure_table(layout.figure_numbers(name), name, results, settings)
+    folder = layout.figure_numbers(settings.figures[0]).parent
     figures = draw_from_tables(folder, folder, Drawing(), settings.figures)
-    tables = [layout.figure_table(name) for name in settings.figures]
+    tables = [layout.figure_numbers(name) for name in settings.figures]
     write_provenance(beside(layout.figure("figures")), spec, [*figures, *tables])
 
 
