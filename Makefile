@@ -5,27 +5,35 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
+# Tests that run the workflow, whose jobs take all cores; the others take one each.
+WHOLE_RUNS := tests/workflow tests/test_tutorial.py
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test staleness faults check format schema clean
+.PHONY: run test staleness faults check docs format schema clean
 
 run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
 
 test: $(READY_DEV)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest $(WHOLE_RUNS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2 --dist loadfile $(WHOLE_RUNS:%=--ignore %)
 
 # Every fault, a table of how it went, and the same in docs/reliability.md: three quarters of an hour on 2 CPU cores.
 faults: $(READY_DEV)
 	PATH="$(CURDIR)/$(BIN):$$PATH" OUTCTL_FAULT_TABLE=docs/reliability.md python -m pytest -s \
 		-m "" tests/workflow/test_faults.py tests/workflow/slurm/test_slurm_faults.py
 
-check: $(READY_DEV)
+check: $(READY_DEV) docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --check Snakefile workflow
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+# The documentation, into site/. The theme's note on what comes after MkDocs is none of a reader's business.
+docs: $(READY_DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 format: $(READY_DEV)
 	$(BIN)/ruff check --fix .
@@ -53,4 +61,4 @@ $(READY_DEV): $(READY)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build site src/*.egg-info

@@ -1,4 +1,4 @@
-# One DAG from a model's name to tables and figures: `snakemake --cores all --resources gpu=1`.
+# One DAG from a model's name to tables, figures and a report: `snakemake --cores all --resources gpu=1`.
 from snakemake.utils import min_version
 
 min_version("9.10")

@@ -59,26 +59,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-FIRST = ("tests/workflow/slurm", "tests/workflow")
-"""Folders whose tests share a cluster, or a finished run: each goes to one process, and first, since it takes longest."""
-APART = ("tests/workflow/test_faults.py",)
-"""Files of these that share nothing with the others."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes: what shares fixtures that are costly to make goes to the same one."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    order: dict[pytest.Item, int] = {}
-    for item in items:
-        file = item.path.relative_to(ROOT).as_posix()
-        shared = [folder for folder in FIRST if file.startswith(folder + "/") and file not in APART]
-        order[item] = FIRST.index(shared[0]) if shared else len(FIRST) - (file in APART)
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else file))
-    items.sort(key=order.__getitem__)
-
-
 @pytest.fixture(scope="session")
 def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
     """Build the tiny tokenizer: byte-level BPE in which every letter, *ark*, *ansas*, *atom* and a few more are tokens.

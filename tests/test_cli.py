@@ -87,7 +87,7 @@ def trained(outctl: Outctl) -> Outctl:
 def test_every_step_by_hand_ends_in_the_tables(trained: Outctl, tmp_path: Path) -> None:
     for variant in ("baseline", "tuned"):
         run_steps(trained, f"evaluate tiny {variant} given", f"evaluate tiny {variant} own")
-    run_steps(trained, "aggregate-model tiny", "aggregate", "figures")
+    run_steps(trained, "aggregate-model tiny", "aggregate", "figures", "report")
     table = pd.read_csv(tmp_path / "results" / "output_control_simple_metrics.csv")
     assert len(table) == 8
     answer = trained("summary")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from outctl import fingerprint as fingerprints
+from outctl.slices import page_assets
 from outctl.specs import PACKAGES, STAGES
 from outctl.tasks.templates import template_names
 
@@ -301,6 +302,8 @@ INDIRECT = {
 """Packages that a stage uses only through others."""
 WITHOUT_EFFECT = {"filelock", "huggingface_hub", "psutil", "pydantic", "typing_extensions"}
 """Packages that stages import, and whose versions change no result: they check, lock or copy."""
+IMPORTED_AS = {"vl-convert-python": "vl_convert"}
+"""Packages whose modules have another name."""
 ASIDE = {
     "finetune": {"numpy", "safetensors"},
     "evaluate": {"numpy", "safetensors"},
@@ -339,7 +342,7 @@ def bound_by(node: ast.AST) -> set[str]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_packages_of_a_stage_are_those_that_its_code_uses(stage):
     forget()
-    expected = set(PACKAGES[stage]) - INDIRECT.get(stage, set())
+    expected = {IMPORTED_AS.get(name, name) for name in PACKAGES[stage]} - INDIRECT.get(stage, set())
     assert third_party(STAGES[stage]) - WITHOUT_EFFECT - ASIDE.get(stage, set()) == expected
 
 
@@ -373,22 +376,29 @@ def test_code_is_found_only_by_names_that_fingerprints_follow(module):
 def test_data_files_of_the_package_are_such_whose_content_stands_in_specifications():
     data = {path for path in SOURCE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     templates = {SOURCE / "tasks" / "templates" / f"{name}.yaml" for name in template_names()}
-    assert data == templates | {SOURCE / "tasks" / "names.txt", SOURCE / "py.typed"}
+    page = {SOURCE / "report" / "assets" / name for name in page_assets()}
+    assert data == templates | page | {SOURCE / "tasks" / "names.txt", SOURCE / "py.typed"}
 
 
 def test_no_stage_reads_files_of_the_package():
     readers = {
         "outctl.fingerprint": "ROOT",
         "outctl.provenance": "_git",
+        "outctl.slices": "page_assets",
         "outctl.tasks.templates": "load_template",
         "outctl.tasks.vocabularies": "listed_words",
     }
     assert {
-        name for name, path in MODULES.items() if "__file__" in (text := path.read_text()) or "resources.files(" in text
+        name
+        for name, path in MODULES.items()
+        # No stage imports what writes for other tools.
+        if not name.startswith("outctl.exchange.")
+        and ("__file__" in (text := path.read_text()) or "resources.files(" in text)
     } == set(readers)
     forget()
     for module in STAGES.values():
         reach = fingerprints._Reach()
         reach.module(module)
+        assert not {place for place in reach.reached if place[0].startswith("outctl.exchange.")}
         # Provenance asks git about the checkout; that is no part of a result.
         assert not {place for place in readers.items() if place[0] != "outctl.provenance"} & set(reach.reached)

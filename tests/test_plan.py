@@ -78,7 +78,7 @@ def matching(jobs: set[str], *patterns: str) -> set[str]:
 def test_jobs_are_every_combination_once():
     plan = plan_of(FILES)
     jobs = ["/".join(job) for job in plan.jobs()]
-    expected = {"fetch-model/a", "fetch-model/b", "aggregate", "figures"}
+    expected = {"fetch-model/a", "fetch-model/b", "aggregate", "figures", "report"}
     expected |= {f"make-samples/{name}" for name in ("given/train", "given/eval", "own/eval", "icl/train", "icl/eval")}
     for model in ("a", "b"):
         expected |= {f"finetune/{model}/one", f"finetune/{model}/two", f"aggregate-model/{model}"}
@@ -88,9 +88,9 @@ def test_jobs_are_every_combination_once():
     assert len(jobs) == len(expected)
 
 
-RESULTS = ("aggregate-model/*", "aggregate", "figures")
+RESULTS = ("aggregate-model/*", "aggregate", "figures", "report")
 TRAINED_ON_GIVEN = ("finetune/*/*", "evaluate/*/one/*", "evaluate/*/two/*")
-OF_MODEL_A = ("finetune/a/*", "evaluate/a/*", "aggregate-model/a", "aggregate", "figures")
+OF_MODEL_A = ("finetune/a/*", "evaluate/a/*", "aggregate-model/a", "aggregate", "figures", "report")
 CHANGES = [
     ("cases.given.eval_samples", 5, ("make-samples/given/eval", "evaluate/*/*/given", *RESULTS)),
     ("cases.given.train_samples", 9, ("make-samples/given/train", *TRAINED_ON_GIVEN, *RESULTS)),
@@ -117,7 +117,7 @@ CHANGES = [
     ("statistics.confidence", 0.9, RESULTS),
     ("statistics.bootstrap_samples", 500, RESULTS),
     ("seed", 1, ("make-samples/*", "finetune/*", "evaluate/*", *RESULTS)),
-    ("models", ["b", "a"], ("aggregate", "figures")),
+    ("models", ["b", "a"], ("aggregate", "figures", "report")),
     ("resources", {"gpu": 0, "threads": 2}, ()),
     ("results_dir", "elsewhere", ()),
     ("models_dir", "elsewhere", ()),
@@ -154,7 +154,7 @@ def test_change_of_a_key_changes_just_the_jobs_that_depend_on_it(file, key, valu
 
 
 ADDITIONS = [
-    ("models", ["a", "b", "c"], ("*/c", "*/c/*"), ("aggregate", "figures")),
+    ("models", ["a", "b", "c"], ("*/c", "*/c/*"), ("aggregate", "figures", "report")),
     (
         "adapters.three",
         {"cases": {"given": 4}, "steps": 3, "held_out_samples": 2},

@@ -134,7 +134,7 @@ def test_outputs_of_other_settings_are_made_again() -> None:
     made()
     changed = {"evaluation": {"tokens_per_pass": 64}}
     assert {job[0] for job in repairs(inspected(**changed))} == {
-        "evaluate", "aggregate-model", "aggregate", "figures"
+        "evaluate", "aggregate-model", "aggregate", "figures", "report"
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ CONFIG: dict[str, Any] = {
     "agreement": {"cases": ["given"]},
     "temperature_scaling": {"case": "given"},
 }
-TABLES = {"aggregate-model/a", "aggregate", "figures"}
+TABLES = {"aggregate-model/a", "aggregate", "figures", "report"}
 AGREEMENT = {"evaluate-agreement/a/baseline/given", "evaluate-agreement/a/one/given"}
 DEVIATION = {"evaluate-deviation/a/baseline", "evaluate-deviation/a/one"}
 RETENTION = {"evaluate-retention/a/one"}

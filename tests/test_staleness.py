@@ -237,6 +237,7 @@ def test_what_was_made_again_makes_stale_those_who_have_read_it_and_says_so() ->
         ("aggregate-model", "a"): ["evaluate/a/one/given was made again since"],
         ("aggregate",): [],
         ("figures",): [],
+        ("report",): ["evaluate/a/one/given was made again since"],
     }
     for job in stale_jobs(plan):
         make(plan, *job)
@@ -332,7 +333,7 @@ def test_the_command_says_what_is_stale_and_why(
         f"figures: it reads what stale steps make\naggregate-model/a: {reason}\naggregate-model/b: {reason}\n",
     )
     code, text = why(monkeypatch, capsys)
-    assert (code, len(text.splitlines())) == (0, 4)
+    assert (code, len(text.splitlines())) == (0, 5)
     code, text = why(monkeypatch, capsys, "nothing.csv")
     assert code == 1
     assert text.startswith("outctl: nothing.csv: no output of this experiment")

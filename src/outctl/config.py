@@ -24,7 +24,7 @@ REFERENCE_MODEL = "reference"
 
 RESULT_FOLDERS = (
     *("adapters", "agreement", "benchmarks", "checkpoints", "deviation", "evaluations", "figures", "logs", "retention"),
-    *("samples", "specs", "temperatures"),
+    *("samples", "specs", "temperatures", "tensorboard", "tracking"),
 )
 """Folders of the pipeline below `results_dir`."""
 
@@ -102,6 +102,7 @@ OutputPath = Annotated[str, Field(min_length=1), AfterValidator(_check_output_pa
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Precision = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 LossName = Literal["tvd", "kl", "reverse_kl", "js"]
+Service = Literal["mlflow", "trackio", "wandb"]
 
 
 class Section(BaseModel):
@@ -459,6 +460,16 @@ class Statistics(Section):
     """Number of sign flips behind a p-value, where not all can be tried."""
 
 
+class Logging(Section):
+    """Where trainings show their curves, beside TensorBoard event files; no result depends on it."""
+
+    report_to: list[Service] = []
+    """Services, each of which must be installed: `mlflow`, `trackio`, `wandb` (Weights & Biases). They keep what they are told
+    below `results_dir` and use no network, unless their own environment variables say otherwise."""
+    project: str = Field(default="outctl", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    """What the services call the experiment."""
+
+
 class Resources(Section):
     """What the workflow asks of a cluster, or of this machine."""
 
@@ -504,6 +515,8 @@ class Experiment(Section):
     """How records are summarised."""
     resources: Resources = Resources()
     """What the workflow asks of a cluster, or of this machine."""
+    logging: Logging = Logging()
+    """Where trainings show their curves, beside TensorBoard event files; no result depends on it."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -39,6 +39,14 @@ class Layout:
         """Directory of a variant's adapter; None for the baseline, at whatever temperature."""
         return None if variant in (BASELINE, TEMPERATURE) else self.adapter(model, variant)
 
+    def tensorboard(self, model: str, adapter: str) -> Path:
+        """TensorBoard event files of a training."""
+        return self.results / "tensorboard" / model / adapter
+
+    def tracking(self) -> Path:
+        """What services that trainings report to keep on this machine."""
+        return self.results / "tracking"
+
     def records(self, model: str, variant: str, case: str) -> Path:
         """Records of a model, variant and case."""
         return self.results / "evaluations" / model / variant / f"{case}.jsonl"
@@ -107,6 +115,18 @@ class Layout:
         """A figure."""
         return self.results / "figures" / f"{name}.svg"
 
+    def figure_numbers(self, name: str) -> Path:
+        """The numbers that a figure shows, beside it."""
+        return self.figure(name).with_suffix(".csv")
+
+    def report(self) -> Path:
+        """The report, to be read in a browser."""
+        return self.results / "report.html"
+
+    def benchmark(self, stage: str, *names: str) -> Path:
+        """What a job took, as Snakemake measured it."""
+        return self.results.joinpath("benchmarks", stage.replace("-", "_"), *names[:-1], f"{names[-1]}.tsv")
+
     def provenance(self, stage: str, *names: str) -> Path:
         """Provenance of what a job writes."""
         match stage, names:
@@ -134,6 +154,8 @@ class Layout:
                 return beside(self.combined())
             case "figures", ():
                 return beside(self.figure("figures"))
+            case "report", ():
+                return beside(self.report())
         raise ValueError(f"no stage {stage!r} for {names}")
 
     def specs(self, stage: str) -> Path:

@@ -14,11 +14,12 @@ from outctl.config import (
     Registry,
 )
 from outctl.config_files import file_of, load_experiment
+from outctl.environments import check_services
 from outctl.errors import OutctlError
 from outctl.files import read_json, to_json, write_text
 from outctl.fingerprint import code_of, fingerprint
 from outctl.provenance import Found, look_at, package_versions, read_provenance
-from outctl.slices import SPLITS, CaseError, Job, Slices
+from outctl.slices import CaseError, Job, Slices
 from outctl.specs import STAGES, Spec
 from outctl.sweeps import SweepError
 from outctl.tasks.templates import Template
@@ -40,6 +41,14 @@ class Plan(Slices):
         self._repairs: dict[Job, str] = {}
         self.found: dict[Job, Found | None] = {}
         """What `inspect` has found of each job."""
+
+    def check_services(self) -> None:
+        """Make sure that the services are installed that trainings are to report to.
+
+        Raises:
+            OutctlError: one is not.
+        """
+        check_services(self.experiment.logging.report_to, self._versions)
 
     def training_cases(self, adapter: str) -> list[str]:
         """Cases that an adapter trains on, in the order in which a training reads them."""
@@ -95,13 +104,6 @@ class Plan(Slices):
         measured = (recipe.steps // recipe.measure_every + 1) * recipe.held_out_samples
         return length * (3 * recipe.steps * recipe.batch_size * recipe.accumulation + measured)
 
-    def sample_files(self) -> list[tuple[str, str]]:
-        """Case and split of every sample file that some job reads."""
-        trained = {case for recipe in self.recipes.values() for case in recipe.cases}
-        if self.experiment.temperature_scaling:
-            trained.add(self.experiment.temperature_scaling.case)
-        return [(case, split) for case in self.cases for split in SPLITS if split == "eval" or case in trained]
-
     def spec(self, stage: str, *names: str) -> Spec:
         """Specification of one job.
 
@@ -147,6 +149,7 @@ class Plan(Slices):
             yield "aggregate-model", model
         yield ("aggregate",)
         yield ("figures",)
+        yield ("report",)
 
     def inspect(self) -> None:
         """Look at what the jobs have written, and mark those whose outputs changed since or come from other settings."""
@@ -186,7 +189,10 @@ class Plan(Slices):
             case "aggregate", ():
                 return [layout.combined(), *self.tables(), provenance]
             case "figures", ():
-                return [*(layout.figure(name) for name in self.figures), provenance]
+                tables = [layout.figure_numbers(name) for name in self.figures]
+                return [*(layout.figure(name) for name in self.figures), *tables, provenance]
+            case "report", ():
+                return [layout.report(), provenance]
         # What else a model's directory holds depends on the model.
         return [provenance]
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from outctl.specs import (
     FiguresSettings,
     FinetuneSettings,
     Loading,
+    ReportSettings,
     RetentionSettings,
     SamplesSettings,
     TemperatureSettings,
@@ -57,7 +59,7 @@ Job = tuple[str, ...]
 """Stage and names of a job."""
 
 
-PLAIN = ("fetch-model", "make-samples", "make-deviation-samples", "aggregate-model", "aggregate", "figures")
+PLAIN = ("fetch-model", "make-samples", "make-deviation-samples", "aggregate-model", "aggregate", "figures", "report")
 """Stages that compute with no model."""
 
 
@@ -82,6 +84,12 @@ def _example_variables(case: CaseConfig) -> dict[str, Any]:
             return {"topic": "a ship", "word": "ark", "percent": 30}
         case _:
             return {"seed": 1, "percents": [70, 30]}
+
+
+def page_assets() -> dict[str, str]:
+    """Template, style and scripts of the report's page, by the names of their files."""
+    folder = resources.files("outctl").joinpath("report", "assets")
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
 
 
 class CaseError(OutctlError):
@@ -201,6 +209,13 @@ class Slices:
             "retention": held_out_texts([Path(file) for file in retention.files]) if retention else {},
         }
 
+    def sample_files(self) -> list[tuple[str, str]]:
+        """Case and split of every sample file that some job reads."""
+        trained = {case for recipe in self.recipes.values() for case in recipe.cases}
+        if self.experiment.temperature_scaling:
+            trained.add(self.experiment.temperature_scaling.case)
+        return [(case, split) for case in self.cases for split in SPLITS if split == "eval" or case in trained]
+
     @property
     def tuned(self) -> list[str]:
         """The baseline as it is and every adapter: the variants that answer in text."""
@@ -276,11 +291,7 @@ class Slices:
             case "evaluate-agreement", (model, variant, case):
                 return self._agreement(model, variant, case)
             case "aggregate-model", (model,):
-                upstream: list[Job] = [("evaluate", model, name, case) for name in self.variants for case in self.cases]
-                upstream += [("make-samples", case, "eval") for case in self.cases]
-                upstream += [("finetune", model, adapter) for adapter in self.recipes]
-                upstream += [("fit-temperature", model)] if experiment.temperature_scaling else []
-                return self._aggregate([model]), [*upstream, *self.further_evaluations(model)]
+                return self._aggregate([model]), self._gathered(model)
             case "aggregate", ():
                 return self._aggregate(self.models), [("aggregate-model", model) for model in self.models]
             case "figures", ():
@@ -293,7 +304,34 @@ class Slices:
                     sweeps=labels(experiment),
                 )
                 return settings_of_figures, [("aggregate-model", model) for model in self.models]
+            case "report", ():
+                settings_of_report = ReportSettings(
+                    models=self.models,
+                    variants=self.variants,
+                    cases=self.cases,
+                    trained_on=self._trained_on(),
+                    sweeps=labels(experiment),
+                    assets=page_assets(),
+                )
+                return settings_of_report, self.reported()
         raise ValueError(f"no stage {stage!r} for {names}")
+
+    def _gathered(self, model: str) -> list[Job]:
+        """The jobs whose outputs the results of a model are made of."""
+        gathered: list[Job] = [("evaluate", model, name, case) for name in self.variants for case in self.cases]
+        gathered += [("make-samples", case, "eval") for case in self.cases]
+        gathered += [("finetune", model, adapter) for adapter in self.recipes]
+        gathered += [("fit-temperature", model)] if self.experiment.temperature_scaling else []
+        return [*gathered, *self.further_evaluations(model)]
+
+    def reported(self) -> list[Job]:
+        """The jobs whose outputs or provenance the report shows, each once."""
+        jobs: list[Job] = [("fetch-model", model) for model in self.fetched]
+        jobs += [("make-samples", case, split) for case, split in self.sample_files()]
+        jobs += [("make-deviation-samples",)] if self.experiment.base_model_deviation else []
+        for model in self.models:
+            jobs += [*self._gathered(model), ("aggregate-model", model)]
+        return [*dict.fromkeys(jobs), ("aggregate",)]
 
     def _loading(self, model: str) -> Loading:
         entry = self.registry.models[model]

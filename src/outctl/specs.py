@@ -30,6 +30,7 @@ STAGES = {
     "aggregate-model": "outctl.results.model_results",
     "aggregate": "outctl.results.aggregation",
     "figures": "outctl.results.figures",
+    "report": "outctl.report.page",
 }
 """The stages of the pipeline, each with the module that does its work."""
 
@@ -47,7 +48,8 @@ PACKAGES = {
     "evaluate-agreement": (*_MODEL, "numpy", "scipy", "simplemma", "wordfreq"),
     "aggregate-model": ("numpy", "scipy", "simplemma", "statsmodels", "torch", "wordfreq"),
     "aggregate": ("numpy", "pandas", "statsmodels"),
-    "figures": ("matplotlib", "numpy"),
+    "figures": ("matplotlib", "numpy", "pandas"),
+    "report": ("altair", "jinja2", "numpy", "scipy", "vl-convert-python"),
 }
 """The packages whose versions may change a stage's result; `outctl.plan` knows which of them a job does without."""
 
@@ -215,6 +217,19 @@ class FiguresSettings(Compared):
     figures: list[str]
     models: list[str]
     cases: list[str]
+
+
+class ReportSettings(Compared):
+    """Slice of `report`.
+
+    Attributes:
+        models, cases: those of the experiment.
+        assets: template, style and scripts of the page, by the names of their files.
+    """
+
+    models: list[str]
+    cases: list[str]
+    assets: Texts
 
 
 Settings = TypeVar("Settings", bound=Section)

@@ -214,6 +214,10 @@ def _changed_settings(job: Job, before: Spec, now: Spec) -> list[str]:
     ]
     if not lines and before.settings.get("contents") != now.settings.get("contents"):
         lines = [f"{now.settings['source']['path']} holds other files than it did"]
+    old_page, new_page = (spec.settings.get("assets", {}) for spec in (before, now))
+    edited = sorted(name for name in old_page | new_page if old_page.get(name) != new_page.get(name))
+    if edited:
+        lines.append(f"the page of the report was edited: {', '.join(edited)}")
     return lines
 
 

@@ -143,6 +143,7 @@ def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_byt
         if number == signal.SIGTERM:
             assert process.returncode == 1
             assert re.fullmatch(
+                r"(\d+ of 150 steps\n)*"
                 r"outctl: asked to stop after \d+ of 150 steps; what is done is kept, and the next start goes on from "
                 r"there\n",
                 error,

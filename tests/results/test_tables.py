@@ -2,82 +2,20 @@
 
 import json
 import statistics
-from math import log
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
-from outctl.config import Experiment, Registry
+from fake_answers import MODELS, evaluate_with_fakes, gather, plan_in
 from outctl.errors import OutctlError
-from outctl.evaluation.records import Record, read_records, write_records
-from outctl.evaluation.scoring import score
-from outctl.files import write_jsonl
-from outctl.layout import Layout
+from outctl.evaluation.records import Record, read_records
 from outctl.plan import Plan
-from outctl.provenance import write_provenance
-from outctl.results.aggregation import aggregate, to_csv
+from outctl.results.aggregation import to_csv
 from outctl.results.comparisons import between_seeds, compare
 from outctl.results.console import number, summary_table
 from outctl.results.figures import draw_figures
 from outctl.results.model_results import aggregate_model
-from outctl.tasks.make import make_samples
-from outctl.tasks.samples import read_samples
-
-MODELS = ("small", "large")
-MEASURED = {"held_out_tvd": 0.25, "held_out_slope": None, "held_out_mass": 0.75}
-REST = [(f"<{n}>", 0.0) for n in range(10)]
-
-
-def plan_in(folder: Path, **changes: Any) -> Plan:
-    entry = {"source": {"kind": "local", "path": "weights"}, "chat": True, "parameters": 1000}
-    experiment = {
-        "models": list(MODELS),
-        "cases": {
-            "given": {"kind": "given_words", "train_samples": 8, "eval_samples": 6},
-            "own": {"kind": "random_words", "eval_samples": 4},
-        },
-        "adapters": {"tuned": {"cases": {"given": 8}, "steps": 1, "held_out_samples": 2}},
-        "results_dir": str(folder),
-        "models_dir": str(folder / "models"),
-    }
-    return Plan(
-        Experiment.model_validate(experiment | changes),
-        Registry.model_validate({"models": dict.fromkeys(MODELS, entry)}),
-    )
-
-
-def evaluate_with_fakes(plan: Plan) -> None:
-    """Samples from the real stage; answers of a baseline that splits evenly and an adapter that does as it is told."""
-    for model in plan.models:
-        for adapter in plan.recipes:
-            training = plan.layout.adapter(model, adapter) / "training.jsonl"
-            write_jsonl(training, [{"step": 1, "samples": 16, "loss": 1.0}, {"step": 2, "samples": 32, **MEASURED}])
-            spec = plan.spec("finetune", model, adapter)
-            write_provenance(training.parent / "provenance.json", spec, [training])
-    for case in plan.cases:
-        file = plan.layout.samples(case, "eval")
-        make_samples(plan.spec("make-samples", case, "eval"), file)
-        for model in plan.models:
-            for variant in plan.variants:
-                records = []
-                for sample in read_samples(file):
-                    words = sample.words or ["zephyr", "quagmire"]
-                    shares = [0.5, 0.5] if variant == "baseline" else sample.target
-                    top = [*zip(words, shares, strict=True), *REST]
-                    records.append(score(sample, model, variant, words, [log(share) for share in shares], top))
-                output = plan.layout.records(model, variant, case)
-                write_records(output, records)
-                spec = plan.spec("evaluate", model, variant, case)
-                write_provenance(output.with_suffix(".provenance.json"), spec, [output], base_weights_hash=model)
-
-
-def gather(plan: Plan) -> Layout:
-    for model in plan.models:
-        aggregate_model(plan.spec("aggregate-model", model), plan.layout, plan.layout.model_results(model))
-    aggregate(plan.spec("aggregate"), plan.layout)
-    return plan.layout
 
 
 @pytest.fixture

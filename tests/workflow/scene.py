@@ -18,6 +18,7 @@ MOST_STARTS = 4
 COMPARED = (
     "*.csv",
     "figures/*.svg",
+    "figures/*.csv",
     "adapters/*/*/adapter_*",
     "adapters/*/*/training.jsonl",
     "evaluations/*/*/*.jsonl",

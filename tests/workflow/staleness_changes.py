@@ -203,6 +203,18 @@ def version(package: str, number: str) -> Change:
     return change
 
 
+def module(name: str) -> Change:
+    """Have a module that can be found, and does nothing."""
+
+    def change(copy: Copy) -> None:
+        folder = copy.folder / "packages"
+        folder.mkdir()
+        (folder / f"{name}.py").write_text("")
+        copy.packages = [str(folder)]
+
+    return change
+
+
 def other_build(package: str) -> Change:
     """Have another build of the same version of a package installed."""
     release = metadata.version(package).partition("+")[0]

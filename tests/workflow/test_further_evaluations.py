@@ -1,6 +1,7 @@
 """Every further evaluation at once, on a tiny model, through Snakemake; and what of it stands in the results."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 from workspace import Workspace
+
+from outctl.specs import STAGES
 
 RECIPE = {
     "cases": {"given": 24},
@@ -129,6 +132,17 @@ def test_learning_curves_have_what_was_measured_while_training(results: Path) ->
 def test_figures_are_drawn_for_all_of_it(results: Path) -> None:
     names = {file.stem for file in (results / "figures").glob("*.svg")}
     assert names == {"calibration", "tvd", "matrix", "learning_curves", "sweeps", "retention", "deviation"}
+
+
+def test_the_report_has_all_of_it_and_what_each_step_took(results: Path) -> None:
+    text = (results / "report.html").read_text()
+    for name in ("training", "sweeps", "retention", "base-model-deviation"):
+        assert f'data-figure="{name}"' in text
+    for heading in ("Repeats over seeds", "Do sampled answers agree", "Best temperature of the baseline"):
+        assert heading in text
+    rows = json.loads(re.search(r'id="step-rows">(.*?)</script>', text, re.DOTALL)[1])
+    assert {row["stage"] for row in rows} == set(STAGES) - {"figures", "report"}
+    assert all(row["wall_s"] > 0.0 for row in rows if row["stage"] in ("finetune", "evaluate", "fit-temperature"))
 
 
 def test_each_evaluation_runs_by_hand_too(workspace: Workspace, results: Path) -> None:

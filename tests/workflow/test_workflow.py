@@ -1,8 +1,11 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,7 @@ def test_a_run_goes_from_the_models_name_to_tables_and_figures(finished: Finishe
         "output_control_results_small.json",
         "figures/calibration.svg",
         "figures/tvd.svg",
+        "report.html",
         "adapters/small/tuned/adapter_model.safetensors",
         "adapters/small/tuned/training.jsonl",
         "evaluations/small/baseline/own.jsonl",
@@ -45,6 +49,55 @@ def test_a_run_goes_from_the_models_name_to_tables_and_figures(finished: Finishe
         assert (workspace.results / name).stat().st_size > 0 or name.endswith(".log")
     assert "Baseline against adapter" in run.output
     assert "results/output_control_results.csv" in run.output
+
+
+def test_figures_are_drawn_again_from_their_numbers_alone(finished: Finished, tmp_path: Path) -> None:
+    figures = finished[0].results / "figures"
+    for file in figures.glob("*.csv"):
+        shutil.copy(file, tmp_path)
+    command = [sys.executable, "-m", "outctl", "figures", "--from-csv", str(tmp_path)]
+    # Away from configuration and results.
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    drawn = {file.name: file.read_bytes() for file in tmp_path.glob("*.svg")}
+    assert drawn == {file.name: file.read_bytes() for file in figures.glob("*.svg")}
+    assert len(drawn) == len(result.stdout.splitlines()) >= 4
+
+
+def test_trainings_of_the_workflow_show_their_curves_and_these_are_no_output(finished: Finished) -> None:
+    workspace, _ = finished
+    events = workspace.results / "tensorboard" / "small" / "tuned"
+    (file,) = events.iterdir()
+    assert file.stat().st_size > 0
+    shutil.rmtree(events.parent.parent)
+    assert workspace.stale() == {}
+    # Nor does it matter who else is told.
+    assert workspace.stale(logging={"project": "another"}) == {}
+
+
+def test_a_service_that_is_not_installed_stops_the_workflow_with_one_line(workspace: Workspace) -> None:
+    absent = [name for name in ("mlflow", "trackio", "wandb") if find_spec(name) is None]
+    if not absent:
+        pytest.skip("every service is installed")
+    run = workspace.snakemake(logging={"report_to": [absent[0]]}, results_dir="unmade")
+    assert run.code != 0
+    assert f"outctl: logging.report_to: {absent[0]} is not installed; run `pip install {absent[0]}`" in run.output
+    assert not (workspace.folder / "unmade").exists()
+
+
+def test_the_report_holds_every_figure_and_table_with_its_caption(finished: Finished) -> None:
+    workspace, _ = finished
+    run = workspace.snakemake("--report", "report.zip")
+    assert run.code == 0, run.output
+    with zipfile.ZipFile(workspace.folder / "report.zip") as archive:
+        held = {Path(name).name: archive.read(name) for name in archive.namelist()}
+    text = held.pop("report.html").decode()
+    shown = [*workspace.results.glob("figures/*.svg"), *workspace.results.glob("*.csv")]
+    assert held == {file.name: file.read_bytes() for file in shown}
+    for file in shown:
+        caption = (ROOT / "workflow" / "report" / f"{file.stem}.rst").read_text()
+        # Up to the first character that HTML or a markup writes otherwise.
+        assert re.split(r"[`'<>&]", caption)[0].strip() in text, file.name
 
 
 def test_a_model_is_loaded_once_a_variant(finished: Finished) -> None:
@@ -71,7 +124,15 @@ def test_the_same_seed_gives_the_same_bytes(finished: Finished) -> None:
 
 def test_the_same_weights_in_4_bits_make_their_own_jobs_stale_and_no_others(finished: Finished) -> None:
     jobs = finished[0].stale(models=["small", "small-nf4"])
-    assert jobs == {"fetch_model": 1, "finetune": 1, "evaluate": 4, "aggregate_model": 1, "aggregate": 1, "figures": 1}
+    assert jobs == {
+        "fetch_model": 1,
+        "finetune": 1,
+        "evaluate": 4,
+        "aggregate_model": 1,
+        "aggregate": 1,
+        "figures": 1,
+        "report": 1,
+    }
 
 
 def test_samples_of_other_settings_are_refused_by_a_job(finished: Finished) -> None:

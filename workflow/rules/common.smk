@@ -14,6 +14,7 @@ shell.prefix(f"export PYTHONPATH={quote(SOURCE)}" + "${{PYTHONPATH:+:$PYTHONPATH
 
 from outctl.config import BASELINE, DEVIATION, NAME_PATTERN, TEMPERATURE
 from outctl.config_files import read_config
+from outctl.durations import earlier_seconds
 from outctl.environments import pinned_versions
 from outctl.errors import ending_in_one_line
 from outctl.models.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
@@ -48,6 +49,7 @@ with ending_in_one_line():
             [Path(file) for file in workflow.configfiles],
             pinned_versions(Path(workflow.basedir) / "envs") if pinned else None,
         )
+        PLAN.check_services()
         PLAN.inspect()
         PLAN.write_specs()
         announce(PLAN.freeze())
@@ -88,6 +90,37 @@ def start():
         begin(LAYOUT, evaluations)
         for line in orphans(PLAN.guarded_outputs()):
             print(f"outctl: {line}", file=sys.stderr)
+    expected = expected_jobs()
+    known = sum(seconds is not None for _, seconds in expected.values())
+    # What stands beside the text is for the display of the run, src/snakemake_logger_plugin_outctl.
+    logger.info(
+        f"outctl: how long they take is known of {known} of {len(expected)} jobs",
+        extra={"expected": expected, "rerun": rerun_command()},
+    )
+
+
+def expected_jobs():
+    """Kind and seconds of each job of this run, by its number, as far as earlier runs tell.
+
+    Jobs that are not measured take seconds; all but fetching a model, which takes what the network takes.
+    """
+    found = {}
+    for job in workflow.dag.needrun_jobs():
+        kind = f"{job.rule.name}/{job.wildcards_dict.get('model')}"
+        if job.benchmark:
+            found[job.jobid] = kind, earlier_seconds(Path(job.benchmark))
+        else:
+            found[job.jobid] = kind, None if job.rule.name == "fetch_model" else 0.0
+    return found
+
+
+def rerun_command():
+    """The command of this run without what it was asked to make; a file behind its first word is made alone."""
+    left_out = {*workflow.dag_settings.targets, "--forceall", "-F"}
+    return [
+        "snakemake",
+        *(argument for argument in sys.argv[1:] if argument not in left_out),
+    ]
 
 
 def finish():
@@ -154,6 +187,18 @@ def runtime(tokens):
     return lambda wildcards, attempt: runtime_minutes(
         PLAN.registry.models[wildcards.model], attempt, tokens(wildcards), SETTINGS
     )
+
+
+def logging_flags(wildcards):
+    """The flags that name where a training shows its curves."""
+    logging = PLAN.experiment.logging
+    services = [f"--report-to={name}" for name in logging.report_to]
+    return [
+        f"--tensorboard={LAYOUT.tensorboard(wildcards.model, wildcards.adapter)}",
+        f"--tracking={LAYOUT.tracking()}",
+        *services,
+        f"--project={logging.project}",
+    ]
 
 
 def asked_with(wildcards):

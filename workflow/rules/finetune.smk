@@ -35,8 +35,11 @@ rule finetune:
         ],
         directory=str(LAYOUT.adapter("{model}", "{adapter}")),
         checkpoints=LAYOUT.checkpoints(),
+        # A function of the input: what it gives makes no training stale, which does not depend on who looks on.
+        logging=lambda wildcards, input: logging_flags(wildcards),
     message:
         "training {wildcards.adapter} for {wildcards.model}"
     shell:
         "exec python -m outctl finetune {wildcards.model:q} {wildcards.adapter:q} --spec {input.spec:q} --model-dir {params.model:q}"
-        " {params.samples:q} --output {params.directory:q} --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
+        " {params.samples:q} --output {params.directory:q} --checkpoints {params.checkpoints:q}"
+        " {params.logging:q} > {log:q} 2>&1"

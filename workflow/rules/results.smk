@@ -1,9 +1,10 @@
-# Gathering results: per model, over all models, and as figures.
+# Gathering results: per model, over all models, as figures, and as one page.
 
 
 localrules:
     aggregate,
     figures,
+    report,
 
 
 rule aggregate_model:
@@ -84,6 +85,7 @@ rule figures:
             )
             for name in PLAN.figures
         ],
+        numbers=[LAYOUT.figure_numbers(name) for name in PLAN.figures],
         provenance=made_by("figures"),
     log:
         LAYOUT.results / "logs" / "figures.log",
@@ -95,3 +97,23 @@ rule figures:
         "drawing the figures"
     shell:
         "exec python -m outctl figures --spec {input.spec:q} --results-dir {params.results:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        spec=PLAN.spec_path("report"),
+        shown=[made_by(*job) for job in PLAN.reported()],
+    output:
+        report=LAYOUT.report(),
+        provenance=made_by("report"),
+    log:
+        LAYOUT.results / "logs" / "report.log",
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        results=LAYOUT.results,
+        models=LAYOUT.models,
+    message:
+        "writing the report"
+    shell:
+        "exec python -m outctl report --spec {input.spec:q} --results-dir {params.results:q} --models-dir {params.models:q} > {log:q} 2>&1"

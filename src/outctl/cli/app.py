@@ -1,11 +1,13 @@
 """The command line's program: what its commands share."""
 
+import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 from rich.console import Console
@@ -26,10 +28,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Can a language model control its own output distribution? Measure it, train it, compare.\n\n"
     "The whole pipeline runs with [bold]snakemake --cores all --resources gpu=1[/bold]; the commands below are its steps, "
-    "each usable by hand, and four for a look at a model.",
+    "each usable by hand, and some for a person.",
 )
 STEPS = "Steps of the pipeline"
 PERSON = "For a person"
+EXCHANGE = "For other tools"
 
 Config = Annotated[Path, typer.Option("--config", help="The experiment's configuration.", show_default=True)]
 SpecFile = Annotated[
@@ -50,6 +53,8 @@ Checkpoints = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DEFAULT_CONFIG = Path("config/config.yaml")
+SECONDS_BETWEEN_LINES = 2.0
+"""Between two lines on a job's progress in its log."""
 
 
 def plan_of(config: Path) -> Plan:
@@ -73,8 +78,13 @@ def spec_of(spec: Path | None, config: Path, stage: str, *names: str) -> Spec:
 
 
 def console() -> Console:
-    """Standard output; where it is no terminal, wide enough for the tables. Brackets in names and words are no markup."""
-    return Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False)
+    """Standard output; where it is no terminal, wide enough for the tables. Brackets in names and words are no markup.
+
+    With NO_COLOR it is plain text, without bold type too.
+    """
+    styles: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    width = None if sys.stdout.isatty() else 120
+    return Console(width=width, markup=False, emoji=False, color_system=styles)
 
 
 def progress_bar() -> Progress:
@@ -85,23 +95,41 @@ def progress_bar() -> Progress:
 
 
 @contextmanager
-def shown_progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for one job; gives what to call with how much is done, and of how much."""
-    with progress_bar() as progress:
-        task = progress.add_task(name, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+def shown_progress(name: str, unit: str = "samples") -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for one job; gives what to call with how much is done, and of how much.
+
+    Where there is no terminal, as in a job's log, lines say it: `12 of 50 samples`. The display of the run reads them there.
+    """
+    if sys.stderr.isatty():
+        with progress_bar() as progress:
+            task = progress.add_task(name, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+        return
+    said = -math.inf
+
+    def say(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            print(f"{done} of {total} {unit}", file=sys.stderr, flush=True)
+
+    yield say
 
 
 @app.callback()
 def _offline(context: typer.Context) -> None:
-    # Everything but fetching reads what was fetched; libraries must not ask the hub for anything.
-    if context.invoked_subcommand != "fetch-model":
+    # Everything but what asks the hub itself reads what was fetched; libraries must not ask it for anything.
+    if context.invoked_subcommand not in ("fetch-model", "push-adapter", "doctor"):
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 ResultsDir = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--results-dir", help="Directory of the results; without it, results_dir of the configuration."),
+]
+ModelsDir = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--models-dir", help="Directory of the prepared models; without it, models_dir of the configuration."),
 ]
 
 

@@ -8,13 +8,13 @@ import sys
 import warnings
 
 from outctl.checkpoints import end_at_once
-from outctl.cli import person, steps
+from outctl.cli import doctor, exchange, person, steps
 from outctl.cli.app import app
 from outctl.errors import ending_in_one_line
 
-__all__ = ["app", "main", "person", "spread", "steps"]
+__all__ = ["app", "doctor", "exchange", "main", "person", "spread", "steps"]
 
-MANY = {"--words", "--models"}
+MANY = {"--cases", "--models", "--words"}
 """Options that several values may follow, as in `--words ark atom`."""
 
 

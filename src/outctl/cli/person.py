@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Optional
 
 import typer
@@ -164,3 +165,47 @@ def run_experiment(
         print(table.to_json(orient="records", indent=2))
     else:
         console().print(summary_table(table, f"{num_examples} samples a case"))
+
+
+@app.command("push-adapter", rich_help_panel=PERSON)
+def push_adapter(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    adapter: Annotated[str, typer.Argument(help="Name of the adapter.")],
+    repo: Annotated[str, typer.Option("--repo", help="The adapter's repository on the hub, USER/NAME.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is made.")] = False,
+    base_model: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--base-model", help="The base model's repository, where the registry takes it from elsewhere."),
+    ] = None,
+    license_name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--license", help="The adapter's licence, as the hub names it: apache-2.0, llama3.1."),
+    ] = None,
+    dry_run: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--dry-run", help="Write what would be pushed into this new directory, and use no network."),
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Push a trained and measured adapter to the Hugging Face hub, with a model card that holds its scores.
+
+    Example: [bold]outctl push-adapter smollm2-135m-instruct given-words --repo me/given-words --dry-run card[/bold]
+    """
+    from outctl.results.hub import check_access, check_repo, push_folder
+    from outctl.results.model_card import write_hub_folder
+
+    check_repo("--repo", repo)
+    if base_model:
+        check_repo("--base-model", base_model)
+    if dry_run is None:
+        check_access()
+    plan = plan_of(config)
+    known("model", model, plan.models)
+    known("adapter", adapter, list(plan.recipes))
+    if dry_run is not None:
+        write_hub_folder(plan, model, adapter, repo, base_model, license_name, dry_run)
+        print(f"{dry_run}: what would be pushed to {repo}")
+        return
+    with TemporaryDirectory() as folder:
+        write_hub_folder(plan, model, adapter, repo, base_model, license_name, Path(folder) / "adapter")
+        print(push_folder(Path(folder) / "adapter", repo, private))

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional, get_args
 
 import typer
 
@@ -12,6 +12,7 @@ from outctl.cli.app import (
     Checkpoints,
     Config,
     ModelDir,
+    ModelsDir,
     Output,
     ResultsDir,
     SpecFile,
@@ -23,8 +24,9 @@ from outctl.cli.app import (
     shown_progress,
     spec_of,
 )
-from outctl.config import BASELINE, DEVIATION, TEMPERATURE
+from outctl.config import BASELINE, DEVIATION, TEMPERATURE, Logging, Service
 from outctl.errors import OutctlError
+from outctl.layout import Layout
 from outctl.plan import Plan
 from outctl.runs import PLAN_VARIABLE, evaluations_of_this_run
 from outctl.slices import SPLITS
@@ -95,12 +97,33 @@ def finetune(
     ] = None,
     output: Output = None,
     checkpoints: Checkpoints = None,
+    tensorboard: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--tensorboard", help="Directory of its event files; without it, where the workflow keeps them."),
+    ] = None,
+    tracking: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--tracking", help="Where services keep their files; without it, where the workflow lets them."),
+    ] = None,
+    report_to: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--report-to", help="A service to report to as well: mlflow, trackio or wandb; repeat for several."
+        ),
+    ] = None,
+    project: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--project", help="What services call the experiment; without it, as the configuration says."),
+    ] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Train a LoRA adapter whose loss compares the model's word distribution with the target."""
+    from outctl.finetune.tracking import Tracking
     from outctl.finetune.train import train_adapter
 
-    if not (spec and model_dir and samples and output and checkpoints):
+    for service in report_to or []:
+        known("service", service, list(get_args(Service)))
+    if not (spec and model_dir and samples and output and checkpoints and tensorboard and tracking):
         plan = plan_of(config)
         known("model", model, plan.models)
         known("adapter", adapter, list(plan.recipes))
@@ -108,7 +131,14 @@ def finetune(
         samples = samples or plan.training_files(adapter)
         output = output or plan.layout.adapter(model, adapter)
         checkpoints = checkpoints or plan.layout.checkpoints()
-    train_adapter(spec_of(spec, config, "finetune", model, adapter), model_dir, samples, output, checkpoints)
+        tensorboard = tensorboard or plan.layout.tensorboard(model, adapter)
+        tracking = tracking or plan.layout.tracking()
+        report_to = report_to or list(plan.experiment.logging.report_to)
+        project = project or plan.experiment.logging.project
+    shown = Tracking(tensorboard, tuple(report_to or ()), project or Logging().project, tracking, f"{model}/{adapter}")
+    found = spec_of(spec, config, "finetune", model, adapter)
+    with shown_progress(f"{model} {adapter}", "steps") as progress:
+        train_adapter(found, model_dir, samples, output, checkpoints, shown, progress)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -360,11 +390,52 @@ def aggregate(spec: SpecFile = None, results_dir: ResultsDir = None, config: Con
 
 
 @app.command(rich_help_panel=STEPS)
-def figures(spec: SpecFile = None, results_dir: ResultsDir = None, config: Config = DEFAULT_CONFIG) -> None:
-    """Draw the figures."""
-    from outctl.results.figures import draw_figures
+def figures(
+    spec: SpecFile = None,
+    results_dir: ResultsDir = None,
+    from_csv: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "--from-csv", help="Draw from the numbers in this directory, `{figure}.csv`, and read nothing else."
+        ),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", help="With --from-csv: where the figures go; beside the numbers without it."),
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", help="With --from-csv: svg, pdf or png.")] = "svg",
+    width: Annotated[float, typer.Option(help="With --from-csv: width in inches.", min=2, max=50)] = 7.0,
+    font_size: Annotated[float, typer.Option(help="With --from-csv: size of the font in points.", min=4, max=30)] = 8.0,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Draw the figures, and write the numbers that they show beside them.
 
-    draw_figures(spec_of(spec, config, "figures"), layout_of(results_dir, config))
+    Example: [bold]outctl figures --from-csv results/figures --output paper --format pdf --width 3.4 --font-size 7[/bold]
+    """
+    from outctl.results.figures import Drawing, Format, draw_figures, draw_from_tables
+
+    if from_csv is None:
+        if output is not None or (format_, width, font_size) != ("svg", 7.0, 8.0):
+            raise OutctlError("--output, --format, --width and --font-size go with --from-csv")
+        draw_figures(spec_of(spec, config, "figures"), layout_of(results_dir, config))
+        return
+    formats = {name: name for name in get_args(Format)}
+    known("format", format_, list(formats))
+    for file in draw_from_tables(from_csv, output or from_csv, Drawing(formats[format_], width, font_size)):
+        print(file)
+
+
+@app.command(rich_help_panel=STEPS)
+def report(
+    spec: SpecFile = None, results_dir: ResultsDir = None, models_dir: ModelsDir = None, config: Config = DEFAULT_CONFIG
+) -> None:
+    """Write the report: one HTML file with the answer, the figures and every sample."""
+    from outctl.report.page import write_report
+
+    if results_dir is None or models_dir is None:
+        planned = plan_of(config).layout
+        results_dir, models_dir = results_dir or planned.results, models_dir or planned.models
+    write_report(spec_of(spec, config, "report"), Layout(results_dir, models_dir))
 
 
 @app.command(rich_help_panel=STEPS)

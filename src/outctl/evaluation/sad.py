@@ -6,8 +6,8 @@ likeliest of the rest, p1 >= p2, are compared with the stated shares P and Q in 
 tokens, without white space, must be one of the words or part of one.
 
 Its faults, each shown by a test: the likelier token is compared with the share that stands first, so a perfect model
-fails whenever the first word's share is below one half by more than the tolerance; a part of one word repeated in two
-tokens passes for two words; words that share a first token cannot be told apart; mass on other answers is ignored.
+fails whenever the first word's share is below one half by more than half the tolerance; a part of one word repeated in
+two tokens passes for two words; words that share a first token cannot be told apart; mass on other answers is ignored.
 """
 
 from collections.abc import Sequence

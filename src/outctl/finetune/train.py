@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,11 +24,13 @@ from outctl import divergences
 from outctl.checkpoints import Stop, newest_sealed, seal, stopped
 from outctl.config import AdapterRecipe
 from outctl.errors import OutctlError
+from outctl.evaluation.records import Progress
 from outctl.evaluation.statistics import mean_interval, slope_interval
 from outctl.files import copy_directory, whole_directory, write_jsonl
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES, distribution_loss, match_ranked
 from outctl.finetune.retention import Retention
+from outctl.finetune.tracking import Tracking
 from outctl.inference.passes import halving
 from outctl.inference.prompts import build_prompts
 from outctl.inference.tree_forward import enable_trees, logits_at
@@ -49,7 +50,15 @@ CONFIDENCE, RESAMPLES = 0.95, 1000
 """Of the intervals in a training's log."""
 
 
-def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: Path, checkpoints: Path) -> None:
+def train_adapter(
+    spec: Spec,
+    model_dir: Path,
+    samples: Sequence[Path],
+    output: Path,
+    checkpoints: Path,
+    tracking: Tracking | None = None,
+    progress: Progress | None = None,
+) -> None:
     """Train an adapter and write it, with `training.jsonl` and its provenance, whole or not at all.
 
     Args:
@@ -58,9 +67,11 @@ def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: 
         samples: training samples of each case of the recipe, in the order of its names.
         output: the directory to write.
         checkpoints: where checkpoints are kept while training; a training of the same spec goes on from the last one.
+        tracking: where it shows its curves while it runs; nowhere without it.
+        progress: called as steps are done.
 
     Raises:
-        OutctlError: the recipe does not fit the model or the samples.
+        OutctlError: the recipe does not fit the model or the samples, or a service to report to is not installed.
     """
     settings = spec.settings_as(FinetuneSettings)
     recipe = settings.recipe
@@ -76,13 +87,15 @@ def train_adapter(spec: Spec, model_dir: Path, samples: Sequence[Path], output: 
             "ask for more samples, keep back fewer, or lower the batch size"
         )
     folder = checkpoints / spec.hash[:16]
+    if tracking:
+        tracking.prepare(spec.hash[:16])
     with only_writer(output), only_writer(folder):
         # The workflow deletes an output that was finished after the workflow itself was killed, so it is kept here too.
         finished = folder / "finished"
         if is_made(finished / "provenance.json", spec):
             print(f"{output}: finished by another start, taken from {finished}")
         else:
-            _train(spec, settings, model_dir, to_train, held_out, finished, folder)
+            _train(spec, settings, model_dir, to_train, held_out, finished, folder, tracking, progress)
         copy_directory(finished, output)
 
 
@@ -94,6 +107,8 @@ def _train(
     held_out: list[Sample],
     output: Path,
     folder: Path,
+    tracking: Tracking | None,
+    progress: Progress | None,
 ) -> None:
     recipe = settings.recipe
     loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat)
@@ -110,7 +125,12 @@ def _train(
         encode_samples(loaded.tokenizer, held_out, loaded.chat),
         folder,
         _retention(loaded, adapted, recipe),
-        callbacks=[_Checkpoints(stop, recipe.log_every)],
+        callbacks=[
+            _Checkpoints(stop, recipe.log_every),
+            _Steps(progress),
+            *([tracking.callback()] if tracking else []),
+        ],
+        reporting=tracking.arguments() if tracking else None,
     )
     checkpoint = newest_sealed(folder, "checkpoint-*")
     with stop.listening():
@@ -232,6 +252,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         folder: Path,
         retention: Retention | None = None,
         callbacks: Sequence[TrainerCallback] = (),
+        reporting: dict[str, Any] | None = None,
     ) -> None:
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -250,8 +271,8 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
             save_total_limit=2,
             remove_unused_columns=False,
             dataloader_drop_last=True,
-            disable_tqdm=not sys.stderr.isatty(),
-            report_to=[],
+            disable_tqdm=True,
+            **(reporting or {"report_to": []}),
         )
         # A job trains on one GPU, however many the machine shows; `Trainer` would spread the batch over all.
         if arguments.n_gpu > 1:
@@ -386,6 +407,17 @@ class _Measurements(TrainerCallback):  # type: ignore[misc]
             self.trainer.measured = self.trainer.measure_held_out()
             control.should_log = True
         return control
+
+
+class _Steps(TrainerCallback):  # type: ignore[misc]
+    """Says how many steps are done."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.progress:
+            self.progress(state.global_step, state.max_steps)
 
 
 class _Checkpoints(TrainerCallback):  # type: ignore[misc]

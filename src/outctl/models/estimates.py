@@ -22,6 +22,12 @@ def weights_mb(entry: ModelEntry) -> int:
     return round(entry.parameters * BYTES_PER_PARAMETER[entry.precision] / 1e6)
 
 
+def disk_mb(entry: ModelEntry) -> int:
+    """Room that a prepared model takes, in MB: its weights in 16 bits, and beside them a snapshot where it is in 4 bits."""
+    snapshot = BYTES_PER_PARAMETER["nf4"] if entry.precision == "nf4" else 0.0
+    return round(entry.parameters * (2.0 + snapshot) / 1e6)
+
+
 def host_memory_mb(entry: ModelEntry, attempt: int, training: bool) -> int:
     """Host memory of a job, in MB; half as much again with each further attempt.
 

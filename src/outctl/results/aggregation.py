@@ -8,16 +8,58 @@ import pandas as pd
 from outctl.config import DEVIATION, REFERENCE_MODEL
 from outctl.errors import printable
 from outctl.evaluation.agreement import AgreementRow
-from outctl.files import read_json, write_json, write_text
+from outctl.files import TableRow, read_json, write_json, write_text
 from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, environment, write_provenance
 from outctl.results.comparisons import ComparisonRow, SeedRow, corrected
-from outctl.results.further import LEARNING_COLUMNS, DeviationRow, RetentionRow
+from outctl.results.further import DeviationRow, LearningRow, RetentionRow
 from outctl.results.summary import SummaryRow, defined
 from outctl.specs import AggregateSettings, Spec
 
 CASE_COLUMNS = ("accuracy", "avg_tvd", "control_slope")
 """Columns that the table of models and variants repeats for every case."""
+
+
+class VariantRow(TableRow):
+    """How a row of `output_control_results.csv` begins: a model and variant over its cases, each case counting alike.
+
+    Behind these stand `{case}_accuracy`, `{case}_avg_tvd` and `{case}_control_slope` of every case.
+    """
+
+    model: str
+    """The model; `reference` in reference rows."""
+    variant: str
+    """`baseline`, `temperature`, an adapter, or a reference."""
+    fine_tuned: bool
+    """Whether an adapter was used."""
+    num_cases: int
+    """Number of cases."""
+    num_trials: int
+    """Samples of all cases."""
+    num_correct: int
+    """Those of them within tolerance."""
+    accuracy: float
+    """Mean over cases of the share within tolerance."""
+    avg_tvd: float
+    """Mean over cases of the mean total variation distance."""
+    avg_mass: float
+    """Mean over cases of the mean probability of answering one of the words."""
+
+
+class MatrixRow(TableRow):
+    """How a row of `output_control_matrix.csv` begins; behind these stands a column a case, under the case's name.
+
+    Where it is measured, a last column `base_model_deviation` holds the rate of passes, in rows of their own.
+    """
+
+    model: str
+    """The model."""
+    variant: str
+    """`baseline`, `temperature`, or an adapter."""
+    trained_on: str
+    """The cases that the adapter trained on, with blanks between them; empty without an adapter."""
+    metric: str
+    """What the row holds of every case: `avg_tvd` or `control_slope`; or `pass_rate`."""
 
 
 def aggregate(spec: Spec, layout: Layout) -> None:
@@ -79,7 +121,7 @@ def aggregate(spec: Spec, layout: Layout) -> None:
         layout.case_table(): cases,
         layout.comparison_table(): _table(comparisons, list(ComparisonRow.model_fields)),
         layout.matrix_table(): matrix if settings.trained_on else None,
-        layout.learning_table(): _table(further["learning_curves"], list(LEARNING_COLUMNS)),
+        layout.learning_table(): _table(further["learning_curves"], list(LearningRow.model_fields)),
         layout.seed_table(): _table(further["seeds"], list(SeedRow.model_fields)),
         layout.deviation_table(): _table(further.get("base_model_deviation", []), list(DeviationRow.model_fields)),
         layout.retention_table(): _table(further.get("retention", []), list(RetentionRow.model_fields)),
@@ -124,13 +166,13 @@ def matrix_table(cases: pd.DataFrame, settings: AggregateSettings, deviation: li
     for (model, variant), own in cases[cases["model"] != REFERENCE_MODEL].groupby(["model", "variant"], sort=False):
         by_case = own.set_index("case_type")
         for metric in MATRIX_METRICS:
-            row: dict[str, Any] = {
-                "model": model,
-                "variant": variant,
-                "trained_on": " ".join(settings.trained_on.get(str(variant), [])),
-                "metric": metric,
-            }
-            row |= {case: by_case.loc[case, metric] for case in settings.cases}
+            begun = MatrixRow(
+                model=str(model),
+                variant=str(variant),
+                trained_on=" ".join(settings.trained_on.get(str(variant), [])),
+                metric=metric,
+            )
+            row = begun.model_dump() | {case: by_case.loc[case, metric] for case in settings.cases}
             rows.append(row)
         if deviation:
             row = {key: rows[-1][key] for key in ("model", "variant", "trained_on")}
@@ -166,17 +208,17 @@ def results_table(cases: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """
     rows = []
     for (model, variant), own in cases.groupby(["model", "variant"], sort=False):
-        row: dict[str, Any] = {
-            "model": model,
-            "variant": variant,
-            "fine_tuned": bool(own["fine_tuned"].iloc[0]),
-            "num_cases": len(own),
-            "num_trials": int(own["num_trials"].sum()),
-            "num_correct": int(own["num_correct"].sum()),
-            "accuracy": own["accuracy"].mean(),
-            "avg_tvd": own["avg_tvd"].mean(),
-            "avg_mass": own["avg_mass"].mean(),
-        }
+        row = VariantRow(
+            model=str(model),
+            variant=str(variant),
+            fine_tuned=bool(own["fine_tuned"].iloc[0]),
+            num_cases=len(own),
+            num_trials=int(own["num_trials"].sum()),
+            num_correct=int(own["num_correct"].sum()),
+            accuracy=float(own["accuracy"].mean()),
+            avg_tvd=float(own["avg_tvd"].mean()),
+            avg_mass=float(own["avg_mass"].mean()),
+        ).model_dump()
         by_case = own.set_index("case_type")
         for name in names:
             row |= {f"{name}_{column}": by_case.loc[name, column] for column in CASE_COLUMNS}

@@ -68,6 +68,7 @@ def print_summary(layout: Layout, console: Console) -> None:
     console.print(summary_table(cases, "Baseline against adapter (avg_tvd: 0 is perfect; slope: 1 is control)"))
     console.print("Results:", style="bold")
     files = {
+        layout.report(): "the report: all of it in one page for a browser",
         layout.results_table(): "a row a model and variant",
         layout.case_table(): "a row a model, variant and case",
         layout.combined(): "summaries, comparisons, provenance",

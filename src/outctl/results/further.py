@@ -152,12 +152,31 @@ def retention_row(content: dict[str, Any]) -> RetentionRow:
     )
 
 
-LEARNING_COLUMNS = (
-    *("model", "variant", "step", "samples"),
-    *(f"held_out_{name}{end}" for name in ("tvd", "slope") for end in ("", "_low", "_high")),
-    "held_out_mass",
-)
-"""Columns of `output_control_learning_curves.csv`: `samples` are those seen; the rest was measured on samples kept back."""
+class LearningRow(TableRow):
+    """One row of `output_control_learning_curves.csv`: a measurement of a training on the samples kept back."""
+
+    model: str
+    """The model."""
+    variant: str
+    """The adapter."""
+    step: int
+    """Optimiser steps that were done."""
+    samples: int
+    """Samples that training had seen, repeated ones counted again."""
+    held_out_tvd: float
+    """Mean total variation distance on the samples kept back."""
+    held_out_tvd_low: float
+    """Lower end of its interval."""
+    held_out_tvd_high: float
+    """Upper end of its interval."""
+    held_out_slope: float
+    """Slope of control on them."""
+    held_out_slope_low: float
+    """Lower end of its interval."""
+    held_out_slope_high: float
+    """Upper end of its interval."""
+    held_out_mass: float
+    """Mean probability of answering one of the words."""
 
 
 def learning_curve(model: str, adapter: str, log: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -165,4 +184,4 @@ def learning_curve(model: str, adapter: str, log: Sequence[dict[str, Any]]) -> I
     for row in log:
         if "held_out_tvd" in row:
             named = {"model": model, "variant": adapter, **row}
-            yield {column: named.get(column) for column in LEARNING_COLUMNS}
+            yield {column: named.get(column) for column in LearningRow.model_fields}

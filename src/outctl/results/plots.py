@@ -1,264 +1,256 @@
-"""What the figures show; each takes the models' results and gives a figure of Matplotlib."""
+"""What the figures look like; each takes the rows of its table and the width that it may have."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from outctl.config import TEMPERATURE
-from outctl.specs import FiguresSettings
-
-COLOURS = ("#767676", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Baseline first, then adapters: the colours of Okabe and Ito, which colour-blind readers can tell apart."""
-
-
-def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(width * columns, height * rows), squeeze=False, sharey=True, layout="constrained"
-    )
-    return figure, axes.tolist()
-
-
-def _coloured(names: Sequence[str], colours: Sequence[str] = COLOURS) -> Iterator[tuple[str, str]]:
-    """Names with their colours, which begin anew where there are more names."""
-    return zip(itertools.cycle(colours), names, strict=False)
+from outctl.config import REFERENCES
+from outctl.results.figure_tables import (
+    BreakRow,
+    CalibrationRow,
+    CostRow,
+    DistanceRow,
+    LearningRow,
+    MatrixRow,
+    SweepRow,
+)
+from outctl.results.panels import dots, drawn_as, legend, names_in, panels_in, size
 
 
-def _by_variant_and_case(results: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """The rows of a model's summary, those of the references too, whose names no variant can have."""
-    return {(row["variant"], row["case_type"]): row for row in results["summary"]}
-
-
-ACROSS = 5
-"""Panels side by side; what is more goes below."""
-
-
-def calibration(results: dict[str, Any], settings: FiguresSettings) -> Figure:
+def calibration(rows: Sequence[CalibrationRow], width: float) -> Figure:
     """Asked share of the first word against the share it was given, a point a sample; a panel a model and case."""
-    columns = min(ACROSS, len(settings.cases))
-    lines = -(-len(settings.cases) // columns)
-    figure, axes = _panels(lines * len(settings.models), columns, 2.7, 2.6)
-    for number, model in enumerate(settings.models):
-        panels = [axis for row in axes[number * lines : (number + 1) * lines] for axis in row]
-        for axis, case in zip(panels, settings.cases, strict=False):
-            axis.plot([0, 1], [0, 1], color="black", linewidth=0.8, label="control")
-            axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":", label="always 50/50")
-            for colour, variant in _coloured(settings.variants):
-                points = [
-                    (record["target"][0], record["probabilities"][0] / sum(record["probabilities"]))
-                    for record in results[model]["records"][variant][case]
-                    if sum(record["probabilities"]) > 0
-                ]
-                asked = [asked for asked, _ in points]
-                given = [given for _, given in points]
-                axis.scatter(asked, given, s=9, color=colour, alpha=0.7, linewidths=0, label=variant)
-            axis.set(
-                xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=f"{model}\n{case}", xlabel="asked share of first word"
+    places = list(dict.fromkeys((row.model, row.case_type) for row in rows))
+    drawn = drawn_as(names_in(rows, "variant"))
+    models = names_in(rows, "model")
+    longest = max(len(name) for place in places for name in place[len(models) == 1 :])
+    figure, panels, columns = panels_in(
+        len(places), width, (max(11, 0.65 * longest), 22), lambda wide: wide + size(2), sharex=True, sharey=True
+    )
+    for number, (axis, (model, case)) in enumerate(zip(panels, places, strict=True)):
+        axis.plot([0, 1], [0, 1], color="black", linewidth=0.8)
+        axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
+        own = [row for row in rows if (row.model, row.case_type) == (model, case)]
+        for variant, (colour, marker) in drawn.items():
+            points = [row for row in own if row.variant == variant]
+            axis.scatter(
+                [row.asked_share for row in points],
+                [row.given_share for row in points],
+                s=7,
+                color=colour,
+                marker=marker,
+                alpha=0.7,
+                linewidths=0,
             )
-        for axis in panels[len(settings.cases) :]:
-            axis.set_visible(False)
-        for row in axes[number * lines : (number + 1) * lines]:
-            row[0].set_ylabel("given share")
-    _legend(figure, axes, settings.variants)
+        title = f"{case}\n" if len(models) == 1 else f"{model}\n{case}\n"
+        axis.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), title=f"{title}n = {len(names_in(own, 'sample_id'))}")
+        axis.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        axis.set_box_aspect(1)
+        if number % columns == 0:
+            axis.set_ylabel("given share")
+        if number + columns >= len(panels):
+            axis.set_xlabel("asked share")
+    lines = [
+        Line2D([], [], color="black", linewidth=0.8, label="control"),
+        Line2D([], [], color="black", linewidth=0.8, linestyle=":", label="always even"),
+    ]
+    legend(figure, [*dots(drawn), *lines])
     return figure
 
 
-def distances(results: dict[str, Any], settings: FiguresSettings) -> Figure:
+REFERENCE_LINES: dict[str, Literal["-", ":"]] = dict(zip(REFERENCES, ("-", ":"), strict=True))
+
+
+def distances(rows: Sequence[DistanceRow], width: float) -> Figure:
     """Mean distance of each case and variant with its interval, and the references as lines; a panel a model."""
-    figure, axes = _panels(1, len(settings.models), 1.2 + 1.3 * len(settings.cases), 2.8)
-    width = 0.8 / len(settings.variants)
-    for axis, model in zip(axes[0], settings.models, strict=True):
-        rows = _by_variant_and_case(results[model])
-        for number, (colour, variant) in enumerate(_coloured(settings.variants)):
-            for position, case in enumerate(settings.cases):
-                row = rows[variant, case]
-                centre = position + (number - (len(settings.variants) - 1) / 2) * width
-                label = variant if position == 0 else ""
-                axis.bar(centre, row["avg_tvd"], width * 0.9, color=colour, label=label)
-                if row["avg_tvd_low"] is not None:
-                    axis.vlines(centre, row["avg_tvd_low"], row["avg_tvd_high"], color="black", linewidth=1)
-        for style, name in (("--", "uniform"), (":", "majority")):
-            for position, case in enumerate(settings.cases):
-                level = rows[name, case]["avg_tvd"]
-                label = f"reference: {name}" if position == 0 else ""
-                axis.hlines(
-                    level, position - 0.45, position + 0.45, color="black", linewidth=0.9, linestyle=style, label=label
-                )
-        crowded = len(settings.cases) > ACROSS
-        axis.set_xticks(
-            range(len(settings.cases)),
-            settings.cases,
-            rotation=30 if crowded else 0,
-            ha="right" if crowded else "center",
-        )
-        axis.set(ylim=(0, 1.02), title=model)
-    axes[0][0].set_ylabel("mean TVD (0 is perfect)")
-    _legend(figure, axes, settings.variants)
-    return figure
-
-
-def _legend(figure: Figure, axes: list[list[Axes]], variants: list[str]) -> None:
-    """One legend for all panels, the variants before the lines."""
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda number: (labels[number] not in variants, number))
-    figure.legend(
-        [handles[number] for number in order], [labels[number] for number in order], loc="outside lower center", ncols=4
-    )
-
-
-def matrix(results: dict[str, Any], settings: FiguresSettings) -> Figure:
-    """Mean distance and slope of every variant on every case, as two heat maps a model; a frame marks what was trained on."""
-    wide, high = 1.6 + 0.62 * len(settings.cases), 0.8 + 0.32 * len(settings.variants)
-    figure, axes = _panels(len(settings.models), 2, wide, high + 1.0)
-    for line, model in zip(axes, settings.models, strict=True):
-        rows = _by_variant_and_case(results[model])
-        # Distances run from good to bad, slopes from bad to good: bright is good in both.
-        for axis, metric, colours, label in zip(
-            line, ("avg_tvd", "control_slope"), ("cividis_r", "cividis"), ("mean TVD", "slope of control"), strict=True
-        ):
-            values = np.array(
-                [
-                    [np.nan if (cell := rows[variant, case][metric]) is None else cell for case in settings.cases]
-                    for variant in settings.variants
-                ]
-            )
-            # A slope beyond 1 is as far from control as one below it.
-            shade = values if metric == "avg_tvd" else 1.0 - np.abs(values - 1.0)
-            axis.imshow(shade, cmap=colours, vmin=0.0, vmax=1.0, aspect="auto")
-            for (row, column), value in np.ndenumerate(values):
-                light = (shade[row, column] if metric == "avg_tvd" else 1.0 - shade[row, column]) > 0.5
-                text = "-" if np.isnan(value) else f"{value:.2f}"
-                axis.text(column, row, text, ha="center", va="center", fontsize=7, color="white" if light else "black")
-                if settings.cases[column] in settings.trained_on.get(settings.variants[row], []):
-                    axis.add_patch(
-                        Rectangle(
-                            (column - 0.47, row - 0.45), 0.94, 0.9, fill=False, linewidth=2.0, edgecolor="#d55e00"
-                        )
-                    )
-            axis.set_xticks(range(len(settings.cases)), settings.cases, rotation=45, ha="right", fontsize=7)
-            axis.set_yticks(range(len(settings.variants)), settings.variants, fontsize=7)
-            axis.set_title(f"{model}: {label}", fontsize=8)
-            axis.spines[:].set_visible(False)
-    return figure
-
-
-def learning_curves(results: dict[str, Any], settings: FiguresSettings) -> Figure:
-    """Distance and slope on samples kept back against samples seen, with intervals; a row of two panels a model."""
-    figure, axes = plt.subplots(
-        len(settings.models), 2, figsize=(7.2, 2.6 * len(settings.models)), squeeze=False, layout="constrained"
-    )
-    adapters = settings.adapters
-    for line, model in zip(axes.tolist(), settings.models, strict=True):
-        for axis, name, label in zip(line, ("tvd", "slope"), ("TVD", "slope of control"), strict=True):
-            for colour, adapter in _coloured(adapters, COLOURS[1:]):
-                curve = [row for row in results[model]["learning_curves"] if row["variant"] == adapter]
-                defined = [row for row in curve if row[f"held_out_{name}"] is not None]
-                seen = [row["samples"] for row in defined]
-                axis.plot(
-                    seen, [row[f"held_out_{name}"] for row in defined], color=colour, label=adapter, linewidth=1.3
-                )
-                with_ends = [row for row in defined if row[f"held_out_{name}_low"] is not None]
-                axis.fill_between(
-                    [row["samples"] for row in with_ends],
-                    [row[f"held_out_{name}_low"] for row in with_ends],
-                    [row[f"held_out_{name}_high"] for row in with_ends],
-                    color=colour,
-                    alpha=0.15,
-                    linewidth=0,
-                )
-            axis.set(title=model, xlabel="training samples seen", ylabel=f"{label}, samples kept back")
-            if name == "tvd":
-                axis.set_ylim(0.0, 1.02)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return figure
-
-
-def sweeps(results: dict[str, Any], settings: FiguresSettings) -> Figure:
-    """Distance and slope of each variation of a recipe on the first case it trains on; a row a sweep, all models in it."""
-    figure, axes = plt.subplots(
-        len(settings.sweeps), 2, figsize=(7.2, 2.6 * len(settings.sweeps)), squeeze=False, layout="constrained"
-    )
-    for line, (sweep, adapters) in zip(axes.tolist(), settings.ordered_sweeps().items(), strict=True):
-        names = [", ".join(f"{key} {label}" for key, label in own.items()) for own in adapters.values()]
-        for axis, metric, title in zip(
-            line, ("avg_tvd", "control_slope"), ("mean TVD", "slope of control"), strict=True
-        ):
-            for number, (colour, model) in enumerate(_coloured(settings.models, COLOURS[1:])):
-                rows = _by_variant_and_case(results[model])
-                for position, adapter in enumerate(adapters):
-                    row = rows[adapter, settings.trained_on[adapter][0]]
-                    if row[metric] is None:
-                        continue
-                    place = position + 0.12 * number
-                    label = model if position == 0 else ""
-                    axis.plot(place, row[metric], "o", markersize=4, color=colour, label=label)
-                    if row[f"{metric}_low"] is not None:
-                        axis.vlines(place, row[f"{metric}_low"], row[f"{metric}_high"], color=colour, linewidth=1.2)
-            axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=7)
-            axis.set(title=sweep, ylabel=title)
-            if metric == "avg_tvd":
-                axis.set_ylim(0.0, 1.02)
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return figure
-
-
-def retention(results: dict[str, Any], settings: FiguresSettings) -> Figure:
-    """Distance on the first case trained on against the divergence on neutral prompts, a point an adapter, with intervals."""
-    figure, axes = _panels(1, len(settings.models), 3.6, 3.0)
-    for axis, model in zip(axes[0], settings.models, strict=True):
-        rows = _by_variant_and_case(results[model])
-        changed = {row["variant"]: row for row in results[model]["retention"]["summary"]}
-        for colour, adapter in _coloured(settings.adapters, COLOURS[1:]):
-            across, up = changed[adapter], rows[adapter, settings.trained_on[adapter][0]]
-            if across["kl"] is None:
+    models, cases = names_in(rows, "model"), names_in(rows, "case_type")
+    drawn = drawn_as([name for name in names_in(rows, "variant") if name not in REFERENCES])
+    high = size(len(cases) * (1.3 + 0.7 * len(drawn)) + 5)
+    figure, panels, _ = panels_in(len(models), width, (27, 65), lambda _: high, most=3, sharex=True, sharey=True)
+    for axis, model in zip(panels, models, strict=True):
+        own = [row for row in rows if row.model == model]
+        for row in own:
+            line = cases.index(row.case_type)
+            if row.variant in REFERENCE_LINES:
+                style = REFERENCE_LINES[row.variant]
+                ends = line - 0.42, line + 0.42
+                axis.vlines(row.avg_tvd, *ends, color="black", linewidth=0.9, linestyle=style, zorder=1)
                 continue
-            axis.plot(across["kl"], up["avg_tvd"], "o", markersize=5, color=colour, label=adapter)
-            if across["kl_low"] is not None:
-                axis.hlines(up["avg_tvd"], across["kl_low"], across["kl_high"], color=colour, linewidth=1.0)
-            if up["avg_tvd_low"] is not None:
-                axis.vlines(across["kl"], up["avg_tvd_low"], up["avg_tvd_high"], color=colour, linewidth=1.0)
-        axis.set(title=model, xlabel="KL(baseline || adapter) on neutral prompts, nats")
-    axes[0][0].set(ylabel="mean TVD, case trained on", ylim=(0.0, 1.02))
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+            colour, marker = drawn[row.variant]
+            place = line + 0.7 * ((list(drawn).index(row.variant) + 0.5) / len(drawn) - 0.5)
+            axis.hlines(place, row.avg_tvd_low, row.avg_tvd_high, color=colour, linewidth=1.2)
+            axis.plot(row.avg_tvd, place, marker, markersize=3.5, color=colour, clip_on=False)
+        for line in range(len(cases) - 1):
+            axis.axhline(line + 0.5, color="0.9", linewidth=0.6)
+        counts = {row.case_type: row.num_trials for row in own}
+        axis.set_yticks(range(len(cases)), [f"{case} (n = {counts[case]})" for case in cases])
+        axis.tick_params(axis="y", length=0)
+        axis.tick_params(axis="x", labelbottom=True)
+        axis.set(xlim=(0, 1.02), ylim=(len(cases) - 0.5, -0.5), title=model, xlabel="mean TVD (0 is perfect)")
+    lines = [
+        Line2D([], [], color="black", linewidth=0.9, linestyle=style, label=f"reference: {name}")
+        for name, style in REFERENCE_LINES.items()
+    ]
+    legend(figure, [*dots(drawn), *lines])
     return figure
 
 
-def deviation(results: dict[str, Any], settings: FiguresSettings) -> Figure:
+def _heat_map(axis: Axes, rows: Sequence[MatrixRow], metric: str, colours: str) -> None:
+    """One metric of one model, a row a variant and a column a case."""
+    variants, cases = names_in(rows, "variant"), names_in(rows, "case_type")
+    values = np.full((len(variants), len(cases)), np.nan)
+    for row in rows:
+        place = variants.index(row.variant), cases.index(row.case_type)
+        values[place] = getattr(row, metric)
+        if row.trained_on:
+            corner = (place[1] - 0.46, place[0] - 0.44)
+            axis.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, linewidth=1.5, edgecolor="#d55e00"))
+    # A slope beyond 1 is as far from control as one below it.
+    shade = values if metric == "avg_tvd" else 1.0 - np.abs(values - 1.0)
+    axis.imshow(shade, cmap=colours, vmin=0.0, vmax=1.0, aspect="auto")
+    for (line, column), value in np.ndenumerate(values):
+        dark = (shade[line, column] if metric == "avg_tvd" else 1.0 - shade[line, column]) > 0.5
+        text = "-" if np.isnan(value) else f"{value:.2f}"
+        size = 0.8 * mpl.rcParams["font.size"]
+        axis.text(column, line, text, ha="center", va="center", fontsize=size, color="white" if dark else "black")
+    axis.set_xticks(range(len(cases)), cases, rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_yticks(range(len(variants)), variants)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+
+
+def matrix(rows: Sequence[MatrixRow], width: float) -> Figure:
+    """Mean distance and slope of every variant on every case, two heat maps a model; a frame marks what was trained on."""
+    models, variants, cases = (names_in(rows, key) for key in ("model", "variant", "case_type"))
+    labels = 0.5 * max(map(len, variants)) + 1
+    # Numbers with two decimals and a sign need their room, or the two maps stand below each other.
+    needed = 2 * labels + 2 * 2.4 * len(cases)
+    across = 2 if width >= size(needed) else 1
+    high = size(2.2 * len(variants) + 0.4 * max(map(len, cases)) + 4.5)
+    figure, panels, _ = panels_in(2 * len(models), width, (width / size(1) / across,) * 2, lambda _: high, most=across)
+    # Distances run from good to bad, slopes from bad to good: bright is good in both.
+    kinds = (("avg_tvd", "cividis_r", "mean TVD"), ("control_slope", "cividis", "slope of control"))
+    for axis, (model, (metric, colours, label)) in zip(panels, itertools.product(models, kinds), strict=True):
+        _heat_map(axis, [row for row in rows if row.model == model], metric, colours)
+        axis.set_title(f"{model}\n{label}")
+    return figure
+
+
+def learning_curves(rows: Sequence[LearningRow], width: float) -> Figure:
+    """Distance and slope on samples kept back against samples seen, with intervals; two panels a model."""
+    models, drawn = names_in(rows, "model"), drawn_as(names_in(rows, "variant"))
+    figure, panels, _ = panels_in(2 * len(models), width, (22, 33), lambda wide: 0.62 * wide + size(3), most=2)
+    kinds = (("held_out_tvd", "mean TVD"), ("held_out_slope", "slope of control"))
+    for axis, (model, (metric, label)) in zip(panels, itertools.product(models, kinds), strict=True):
+        for adapter, (colour, marker) in drawn.items():
+            curve = [row for row in rows if (row.model, row.variant) == (model, adapter)]
+            seen = [row.samples for row in curve]
+            values = [getattr(row, metric) for row in curve]
+            axis.plot(seen, values, color=colour, marker=marker, markersize=2.5, linewidth=1.2)
+            low, high = ([getattr(row, f"{metric}{end}") for row in curve] for end in ("_low", "_high"))
+            axis.fill_between(seen, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.set(title=model, xlabel="training samples seen", ylabel=f"{label} (kept back)")
+        axis.set_xlim(left=0)
+        if metric == "held_out_tvd":
+            axis.set_ylim(0.0, 1.02)
+        else:
+            axis.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
+    legend(figure, list(dots(drawn)))
+    return figure
+
+
+def sweeps(rows: Sequence[SweepRow], width: float) -> Figure:
+    """Distance and slope of each variation of a recipe on the first case it trains on; a row a sweep, all models in it."""
+    names, drawn = names_in(rows, "sweep"), drawn_as(names_in(rows, "model"))
+    high = size(17 + 0.35 * max(len(row.setting) for row in rows))
+    figure, panels, _ = panels_in(2 * len(names), width, (22, 33), lambda _: high, most=2)
+    kinds = (("avg_tvd", "mean TVD"), ("control_slope", "slope of control"))
+    for axis, (sweep, (metric, label)) in zip(panels, itertools.product(names, kinds), strict=True):
+        own = [row for row in rows if row.sweep == sweep]
+        settings = names_in(own, "setting")
+        for row in own:
+            colour, marker = drawn[row.model]
+            aside = 0.5 * ((list(drawn).index(row.model) + 0.5) / len(drawn) - 0.5)
+            place, value = settings.index(row.setting) + aside, getattr(row, metric)
+            axis.plot(place, value, marker, markersize=3.5, color=colour)
+            axis.vlines(
+                place, getattr(row, f"{metric}_low"), getattr(row, f"{metric}_high"), color=colour, linewidth=1.2
+            )
+        axis.set_xticks(range(len(settings)), settings, rotation=30, ha="right", rotation_mode="anchor")
+        counts = sorted({row.num_trials for row in own})
+        axis.set(title=f"{sweep}: {own[0].case_type} (n = {', '.join(map(str, counts))})", ylabel=label)
+        axis.set_xlim(-0.5, len(settings) - 0.5)
+        if metric == "avg_tvd":
+            axis.set_ylim(0.0, 1.02)
+        else:
+            axis.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
+    legend(figure, list(dots(drawn)))
+    return figure
+
+
+def retention(rows: Sequence[CostRow], width: float) -> Figure:
+    """Distance on the first case trained on against the divergence on neutral prompts, a point an adapter, with intervals."""
+    models, drawn = names_in(rows, "model"), drawn_as(names_in(rows, "variant"))
+    figure, panels, _ = panels_in(
+        len(models), width, (22, 33), lambda wide: 0.7 * wide + size(2), most=3, sharex=True, sharey=True
+    )
+    for axis, model in zip(panels, models, strict=True):
+        own = [row for row in rows if row.model == model]
+        for row in own:
+            colour, marker = drawn[row.variant]
+            axis.plot(row.kl, row.avg_tvd, marker, markersize=4, color=colour)
+            axis.hlines(row.avg_tvd, row.kl_low, row.kl_high, color=colour, linewidth=1.0)
+            axis.vlines(row.kl, row.avg_tvd_low, row.avg_tvd_high, color=colour, linewidth=1.0)
+        axis.set(title=model, xlabel="KL on neutral prompts (nats a token)", ylim=(0.0, 1.02))
+        axis.set_xlim(left=0)
+        axis.tick_params(labelbottom=True)
+    panels[0].set_ylabel("mean TVD, case trained on")
+    legend(figure, list(dots(drawn)))
+    return figure
+
+
+def deviation(rows: Sequence[BreakRow], width: float) -> Figure:
     """Where each sample first deviates, by variant, with its window between 0 and 1; dots pass, crosses do not."""
-    variants = [variant for variant in settings.variants if variant != TEMPERATURE]
-    figure, axes = _panels(1, len(settings.models), 1.6 + 1.0 * len(variants), 3.0)
-    for axis, model in zip(axes[0], settings.models, strict=True):
-        axis.axhspan(0.0, 1.0, color="black", alpha=0.08, linewidth=0)
-        records = results[model]["base_model_deviation"]["records"]
-        for number, (colour, variant) in enumerate(_coloured(variants)):
-            deviated = [record for record in records[variant] if record["position"] is not None]
+    models, drawn = names_in(rows, "model"), drawn_as(names_in(rows, "variant"))
+    figure, panels, _ = panels_in(
+        len(models),
+        width,
+        (10 + 6 * len(drawn), 15 + 8 * len(drawn)),
+        lambda wide: 0.7 * wide + size(2),
+        most=3,
+        sharey=True,
+    )
+    for axis, model in zip(panels, models, strict=True):
+        axis.axhspan(0.0, 1.0, color="0.9", linewidth=0)
+        own = [row for row in rows if row.model == model]
+        for number, (variant, (colour, _)) in enumerate(drawn.items()):
+            found = [row for row in own if row.variant == variant and not math.isnan(row.deviation)]
             # Spread sideways in an order of their own, since many deviate at the same word.
-            aside = [0.35 * ((position * 0.618) % 1.0 - 0.5) for position in range(len(deviated))]
+            aside = [number + 0.7 * ((place * 0.618) % 1.0 - 0.5) for place in range(len(found))]
             for passed, marker in ((True, "o"), (False, "x")):
-                chosen = [place for place, record in enumerate(deviated) if record["passed"] == passed]
+                chosen = [place for place, row in enumerate(found) if row.passed == passed]
+                heights = [found[place].deviation for place in chosen]
                 axis.scatter(
-                    [number + 2 * aside[place] for place in chosen],
-                    [
-                        (deviated[place]["position"] - deviated[place]["wait"]) / deviated[place]["window"]
-                        for place in chosen
-                    ],
-                    s=14,
-                    marker=marker,
-                    color=colour,
-                    linewidths=0.8,
+                    [aside[place] for place in chosen], heights, s=12, marker=marker, color=colour, linewidths=0.8
                 )
-        axis.set_xticks(range(len(variants)), variants, rotation=30, ha="right")
-        axis.set_title(model)
-    axes[0][0].set_ylabel("first deviation (0 to 1: in the window)")
+        slanted = len(drawn) > 3
+        axis.set_xticks(range(len(drawn)), list(drawn), rotation=30 * slanted, ha="right" if slanted else "center")
+        axis.set(xlim=(-0.5, len(drawn) - 0.5), title=f"{model}\nn = {len(names_in(own, 'sample_id'))}")
+    panels[0].set_ylabel("first deviation, in windows")
+    ends = [("o", "passes"), ("x", "does not pass")]
+    handles = [Line2D([], [], color="black", marker=m, linestyle="", markersize=4, label=label) for m, label in ends]
+    legend(figure, [*handles, Rectangle((0, 0), 1, 1, color="0.9", label="window")])
     return figure
 
 
-PLOTS: dict[str, Callable[[dict[str, Any], FiguresSettings], Figure]] = {
+PLOTS: dict[str, Callable[[Sequence[Any], float], Figure]] = {
     "calibration": calibration,
     "tvd": distances,
     "matrix": matrix,

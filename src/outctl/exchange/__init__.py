@@ -1,0 +1,1 @@
+"""Results and questions in the formats of other tools: Inspect and lm-evaluation-harness."""

@@ -1,0 +1,226 @@
+"""The answer to the question, as one sentence computed from the rows of the tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal
+
+from outctl.config import BASELINE, REFERENCE_MODEL
+from outctl.evaluation.statistics import t_interval
+from outctl.specs import Compared
+
+Row = Mapping[str, Any]
+Verdict = Literal["yes", "partly", "no", "undecided"]
+
+NEAR_CONTROL = (0.5, 1.5)
+"""A slope whose interval lies within is nearer to control (1) than to ignoring the number (0), and no further beyond it."""
+ANSWERING = 0.5
+"""Below this mean probability of answering with one of the words, how a model splits the rest is no control."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer.
+
+    Attributes:
+        verdict: whether the trained models control their distribution, or the untrained ones where none is trained.
+        sentence: one sentence that says so, with its interval.
+        facts: a few numbers with what they mean.
+    """
+
+    verdict: Verdict
+    sentence: str
+    facts: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One model and variant on one case.
+
+    Attributes:
+        row: its row of the table.
+        before: the row of the model's baseline.
+        bar: the smaller of the references' mean distances: what a model scores that ignores the numbers.
+    """
+
+    row: Row
+    before: Row
+    bar: float
+
+    @property
+    def verdict(self) -> Verdict:
+        return judge(self.row, self.bar)
+
+
+def judge(row: Row, bar: float) -> Verdict:
+    """Whether a model and variant controls its distribution on a case.
+
+    It does where its mean distance is reliably below what ignoring the numbers scores, and the interval of its slope lies
+    within `NEAR_CONTROL`. A small distance alone is none: always splitting evenly has one too. It does so in part where it
+    answers with the words and its shares reliably rise with those asked for.
+
+    Args:
+        row: its row of the table; undefined numbers are None.
+        bar: mean distance of the best reference on the case.
+    """
+    low, high = row["control_slope_low"], row["control_slope_high"]
+    if row["avg_tvd_low"] is None or ((low is None or high is None) and row["avg_tvd_low"] <= bar):
+        return "undecided"
+    if low is None or high is None:
+        return "no"
+    if row["avg_tvd_high"] < bar and NEAR_CONTROL[0] <= low and high <= NEAR_CONTROL[1]:
+        return "yes"
+    return "partly" if low > 0.0 and row["avg_mass"] >= ANSWERING else "no"
+
+
+def distance(value: float) -> str:
+    """A distance for a sentence."""
+    return f"{value:.3f}"
+
+
+def _slope(row: Row) -> str:
+    values = (row["control_slope"], row["control_slope_low"], row["control_slope_high"])
+    if any(value is None for value in values):
+        return "slope undefined"
+    slope, low, high = (f"{round(value, 2) + 0.0:.2f}".replace("-", "−") for value in values)
+    return f"slope {slope}, {low} to {high}"
+
+
+class Tables:
+    """The rows of the tables of all models, by what they are of.
+
+    Args:
+        summaries: rows a model, variant and case, the references' among them; undefined numbers are None.
+        settings: which variants, cases and trainings there are.
+        confidence: level of the intervals.
+    """
+
+    def __init__(self, summaries: Sequence[Row], settings: Compared, cases: Sequence[str], confidence: float) -> None:
+        self._rows = {(row["model"], row["variant"], row["case_type"]): row for row in summaries}
+        self._settings = settings
+        self.models = list(dict.fromkeys(row["model"] for row in summaries if row["model"] != REFERENCE_MODEL))
+        self.level = f"{100 * confidence:g} %"
+        self.confidence = confidence
+        limited = {row["case_type"] for row in summaries if row["num_binding"] is not None}
+        self.cases = [case for case in cases if case not in limited]
+        """The cases that ask for shares; a limit may be kept without following any number."""
+
+    def measured(self, model: str, variant: str, case: str) -> _Measured:
+        """What a model and variant scored on a case."""
+        bar = min(row["avg_tvd"] for (of, _, name), row in self._rows.items() if of == REFERENCE_MODEL and name == case)
+        return _Measured(self._rows[model, variant, case], self._rows[model, BASELINE, case], bar)
+
+    def headline_case(self, variant: str) -> str | None:
+        """The first case that an adapter trained on, or the first of all; of those that ask for shares."""
+        trained = self._settings.trained_on.get(variant, self.cases)
+        return next((case for case in self.cases if case in trained), None)
+
+    def headlines(self) -> list[_Measured]:
+        """Every model and adapter on the adapter's headline case; the baselines where there is no adapter."""
+        variants = self._settings.adapters or [BASELINE]
+        cases = {variant: case for variant in variants if (case := self.headline_case(variant)) is not None}
+        return [self.measured(model, variant, cases[variant]) for model, variant in product(self.models, cases)]
+
+
+def answer(tables: Tables) -> Answer:
+    """The answer that the tables give."""
+    found = tables.headlines()
+    if not found:
+        return Answer("undecided", "Undecided: no case of this experiment asks for shares.", [])
+    trained = found[0].row["variant"] != BASELINE
+    single = len(found) == 1
+    sentence = _of_one(found[0], tables.level, trained) if single else _of_many(found, tables, trained)
+    verdicts = {one.verdict for one in found}
+    verdict = next(verdict for verdict in ("yes", "partly", "undecided", "no") if verdict in verdicts)
+    if verdict == "yes" and verdicts != {"yes"}:
+        verdict = "partly"
+    return Answer(verdict, sentence, _facts(found, tables, trained))
+
+
+def _of_one(one: _Measured, level: str, trained: bool) -> str:
+    row = one.row
+    model, case = row["model"], row["case_type"]
+    if row["avg_tvd_low"] is None:
+        return (
+            f"Undecided: {model} is at a mean distance (TVD) of {distance(row['avg_tvd'])} from the shares asked for in "
+            f"{case}, but samples are too few ({row['num_trials']}) for an interval."
+        )
+    at = f"a mean distance (TVD) of {distance(row['avg_tvd'])} ({level} interval {distance(row['avg_tvd_low'])} to "
+    at += f"{distance(row['avg_tvd_high'])}) from the shares asked for"
+    who = f"{model} with the adapter {row['variant']}" if trained else f"{model}, untrained,"
+    context = _context(one.before["avg_tvd"] if trained else None, one.bar)
+    follow = f"follow those asked for ({_slope(row)}, where 1 is control)"
+    match one.verdict:
+        case "yes":
+            already = not trained or judge(one.before, one.bar) == "yes"
+            when = "even without training" if already else "once trained for it"
+            return f"Yes, {when}: in {case}, {who} comes to {at}; {context}."
+        case "partly":
+            return f"In part: in {case}, the shares that {who} gives {follow}, at {at}; {context}."
+        case "undecided":
+            return f"Undecided: in {case}, {who} is at {at}, but the slope of control is undefined."
+        case "no" if row["avg_tvd_high"] < one.bar:
+            return f"No: in {case}, {who} is at {at}, but the shares that it gives do not {follow}; {context}."
+    when = "not after this training" if trained else "not without training"
+    return f"No, {when}: in {case}, {who} is at {at}; {context}."
+
+
+def _context(before: float | None, bar: float) -> str:
+    trained = "" if before is None else f"before training it was {distance(before)}, and "
+    return f"{trained}ignoring the numbers scores {distance(bar)}"
+
+
+def _of_many(found: Sequence[_Measured], tables: Tables, trained: bool) -> str:
+    count, passed = len(found), sum(one.verdict == "yes" for one in found)
+    partly = sum(one.verdict == "partly" for one in found)
+    if passed:
+        word = ("Yes" if passed == count else "Some can") + (
+            ", once trained for it" if trained else ", without training"
+        )
+    else:
+        word = "In part" if partly else "No"
+    number = {0: "none", count: "all"}.get(passed, str(passed))
+    models = f"{len(tables.models)} models" if len(tables.models) > 1 else tables.models[0]
+    if trained and count == len(tables.models):
+        what = f"{count} models, each with its adapter,"
+    else:
+        what = f"{count} adapters of {models}" if trained else f"{count} untrained models"
+    control = (
+        f"control their distribution in {'the case that they trained on' if trained else found[0].row['case_type']}"
+    )
+    also = f" ({partly} more in part)" if partly else ""
+    mean = t_interval([one.row["avg_tvd"] for one in found], tables.confidence)
+    # Distances are between 0 and 1, which Student's t does not know.
+    ends = f"{distance(max(0.0, mean.low))} to {distance(min(1.0, mean.high))}"
+    at = f"mean distance (TVD) of {distance(mean.value)} ({tables.level} interval over them {ends}) from the shares asked for"
+    context = _context(
+        _mean([one.before["avg_tvd"] for one in found]) if trained else None, _mean([one.bar for one in found])
+    )
+    return f"{word}: {number} of {what} {control}{also}, at a {at}; {context}."
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _facts(found: Sequence[_Measured], tables: Tables, trained: bool) -> list[tuple[str, str]]:
+    """Numbers that stand below the sentence: of one model and adapter, or means over all."""
+    rows = [one.row for one in found]
+    over = "" if len(found) == 1 else f", mean of {len(found)}"
+    tvd = distance(_mean([row["avg_tvd"] for row in rows]))
+    if trained:
+        before = distance(_mean([one.before["avg_tvd"] for one in found]))
+        facts = [(f"{before} → {tvd}", f"mean TVD, before and after training{over}; 0 is perfect")]
+    else:
+        facts = [(tvd, f"mean TVD{over}; 0 is perfect")]
+    slopes = [row["control_slope"] for row in rows if row["control_slope"] is not None]
+    if slopes:
+        value = f"{round(_mean(slopes), 2) + 0.0:.2f}".replace("-", "−")
+        facts.append((value, f"slope of control{over}; 1 is control, 0 ignores the number"))
+    mass = 100 * _mean([row["avg_mass"] for row in rows])
+    facts.append((f"{mass:.0f} %", f"probability of answering with one of the words{over}"))
+    verdicts = [
+        tables.measured(row["model"], row["variant"], case).verdict == "yes" for row in rows for case in tables.cases
+    ]
+    facts.append((f"{sum(verdicts)} of {len(verdicts)}", "cases controlled, of all that ask for shares"))
+    return facts

@@ -1,0 +1,40 @@
+"use strict";
+// The choices of the whole page: model, variant beside the baseline, and theme.
+{
+  const { page, state } = outctl;
+  state.model = page.models[0];
+  state.other = page.others[0];
+
+  // The same choice stands above the figures and in the sample browser.
+  const twins = { model: ["model", "browse-model"], other: ["other", "browse-other"] };
+  for (const [key, names] of Object.entries(twins)) {
+    const selects = names.map((name) => document.getElementById(name)).filter(Boolean);
+    for (const select of selects) {
+      select.value = state[key];
+      select.addEventListener("change", () => {
+        selects.forEach((twin) => {
+          twin.value = select.value;
+        });
+        outctl.set(key, select.value);
+      });
+    }
+  }
+
+  const theme = document.getElementById("theme");
+  const follow = () => {
+    document.documentElement.style.colorScheme = theme.value;
+  };
+  // A reloading browser keeps what was chosen.
+  follow();
+  theme.addEventListener("change", () => {
+    follow();
+    outctl.set("theme", theme.value);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => outctl.listeners.forEach((listener) => listener("theme")));
+
+  const steps = JSON.parse(document.getElementById("step-rows").textContent);
+  document.getElementById("steps-csv").addEventListener("click", () => outctl.download("steps.csv", steps));
+
+  outctl.startFigures();
+  outctl.startBrowser();
+}

@@ -1,0 +1,223 @@
+"""The charts of the figures, as Vega-Lite specifications without their data.
+
+The page gives each chart its rows as the data set `rows`, its width, and the colours of the theme: texts such as
+`var(--ink)` name a variable of the style sheet.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+INK, FAINT, RULE = "var(--ink)", "var(--faint)", "var(--rule)"
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
+"""Beside its colour each variant has a shape, for those who cannot tell the colours apart."""
+COLOURS = tuple(f"var(--series-{number})" for number in range(len(SHAPES)))
+PARTS = {"mass elsewhere": "var(--elsewhere)", "wrong split": "var(--split)"}
+"""The two parts of a distance with their colours."""
+UPRIGHT = 4
+"""From so many columns on, a heat map's names of columns are slanted."""
+
+_SHARE = alt.Scale(domain=[0, 1])
+_SHARES = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".0%", labelOverlap=True)
+
+
+def _spec(chart: Any, height: int) -> dict[str, Any]:
+    # The width is the page's; the height is that of the plot itself, whatever its axes take.
+    size = alt.AutoSizeParams(type="fit-x", contains="padding")
+    content: dict[str, Any] = chart.properties(width="container", height=height, autosize=size).to_dict()
+    # The page has its own theme, and what Altair would set beside is not wanted.
+    content.pop("config", None)
+    return content
+
+
+def _rows() -> alt.Chart:
+    return alt.Chart(alt.NamedData(name="rows"))
+
+
+def _colour(names: Sequence[str]) -> alt.Color:
+    colours = [COLOURS[number % len(COLOURS)] for number in range(len(names))]
+    return alt.Color("variant:N", scale=alt.Scale(domain=list(names), range=colours), legend=None)
+
+
+def _shape(names: Sequence[str]) -> alt.Shape:
+    shapes = [SHAPES[number % len(SHAPES)] for number in range(len(names))]
+    return alt.Shape("variant:N", scale=alt.Scale(domain=list(names), range=shapes), legend=None)
+
+
+def _tips(*names: str, numbers: Sequence[str] = ()) -> list[alt.Tooltip]:
+    return [
+        *(alt.Tooltip(f"{name}:N", title=name.replace("_", " ")) for name in names),
+        *(alt.Tooltip(f"{name}:Q", title=name.replace("_", " "), format=".3~f") for name in numbers),
+    ]
+
+
+def headline(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
+    """Mean distance of each variant on each case with its interval, and what ignoring the numbers scores as a tick."""
+    y = alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(grid=True, labelLimit=150))
+    x = alt.X("avg_tvd:Q", scale=_SHARE, title="mean TVD; 0 is perfect", axis=alt.Axis(tickCount=5))
+    base = _rows()
+    between = base.mark_line(strokeWidth=1.5, color=RULE).encode(x=x, y=y, detail="case:N")
+    ignoring = base.mark_tick(thickness=2, size=15, color=INK).encode(x="min(ignoring):Q", y=y)
+    ends = base.mark_rule(strokeWidth=2).encode(x="avg_tvd_low:Q", x2="avg_tvd_high:Q", y=y, color=_colour(variants))
+    numbers = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "ignoring")
+    points = base.mark_point(filled=True, size=75, opacity=1).encode(
+        x=x, y=y, color=_colour(variants), shape=_shape(variants), tooltip=_tips("variant", "case", numbers=numbers)
+    )
+    return _spec(alt.layer(between, ignoring, ends, points), 25 * len(cases))
+
+
+def calibration(variants: Sequence[str]) -> dict[str, Any]:
+    """Asked share against given share, a point a sample, with each variant's least-squares line."""
+    x = alt.X("asked:Q", scale=_SHARE, title="asked", axis=_SHARES)
+    y = alt.Y("given:Q", scale=_SHARE, title="given", axis=_SHARES)
+    corners = alt.Chart(alt.InlineData(values=[{"asked": 0, "given": 0}, {"asked": 1, "given": 1}]))
+    diagonal = corners.mark_line(color=INK, strokeWidth=1).encode(x=x, y=y)
+    level = alt.Chart(alt.InlineData(values=[{"given": 0.5}]))
+    even = level.mark_rule(color=INK, strokeDash=[2, 3], strokeWidth=1).encode(y="given:Q")
+    base = _rows()
+    tips = _tips("variant", "words", numbers=("asked", "given", "mass", "tvd"))
+    points = base.mark_point(filled=True, size=26, opacity=0.55).encode(
+        x=x, y=y, color=_colour(variants), shape=_shape(variants), tooltip=tips
+    )
+    fitted = (
+        base.transform_regression("asked", "given", groupby=["variant"])
+        .mark_line(strokeWidth=2.5, clip=True)
+        .encode(x=x, y=y, color=_colour(variants))
+    )
+    return _spec(alt.layer(diagonal, even, points, fitted), 190)
+
+
+def distances() -> dict[str, Any]:
+    """Every sample a bar, nearest first: how much of its distance is mass elsewhere, and how much a wrong split."""
+    parts = list(PARTS)
+    bars = (
+        _rows()
+        .transform_fold([*parts], as_=["part", "size"])
+        .transform_calculate(order=f"datum.part === '{parts[0]}' ? 0 : 1")
+        .mark_bar()
+        .encode(
+            x=alt.X("rank:O", axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0)),
+            y=alt.Y("size:Q", stack="zero", scale=_SHARE, title="TVD", axis=alt.Axis(tickCount=3)),
+            color=alt.Color("part:N", scale=alt.Scale(domain=parts, range=list(PARTS.values())), legend=None),
+            order="order:Q",
+            tooltip=_tips("sample", numbers=("tvd", *parts)),
+        )
+    )
+    tolerance = _rows().mark_rule(color=INK, strokeDash=[2, 3], strokeWidth=1).encode(y="mean(tolerance):Q")
+    return _spec(alt.layer(bars, tolerance), 110)
+
+
+def matrix(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
+    """A number of every variant on every case as a heat map, bright where it is good; frames mark what was trained on."""
+    # Distances run from good to bad, and a slope beyond 1 is as far from control as one below it.
+    angle = 0 if len(variants) < UPRIGHT else -40
+    shade = "datum.metric === 'mean TVD' ? 1 - datum.value : max(0, 1 - abs(datum.value - 1))"
+    base = (
+        _rows()
+        .transform_calculate(shade=f"isValid(datum.value) ? {shade} : null")
+        .encode(
+            x=alt.X(
+                "variant:N",
+                sort=list(variants),
+                title=None,
+                axis=alt.Axis(labelAngle=angle),
+            ),
+            y=alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(labelLimit=150)),
+            tooltip=_tips("variant", "case", "trained_on", numbers=("value", "low", "high")),
+        )
+    )
+    cells = base.mark_rect(cornerRadius=3).encode(
+        color=alt.Color("shade:Q", scale=alt.Scale(scheme="cividis", domain=[0, 1]), legend=None)
+    )
+    frames = base.transform_filter("datum.trained_on").mark_rect(
+        filled=False, stroke="var(--split)", strokeWidth=2.5, cornerRadius=3
+    )
+    dark = alt.condition("datum.shade > 0.5", alt.value("black"), alt.value("white"))
+    texts = (
+        base.transform_calculate(shown="isValid(datum.value) ? format(datum.value, '.2f') : '–'")
+        .mark_text(fontSize=12)
+        .encode(text="shown:N", color=dark)
+    )
+    return _spec(alt.layer(cells, frames, texts), 28 * len(cases))
+
+
+def training(adapters: Sequence[str]) -> dict[str, Any]:
+    """What a training measured on its way, against the samples seen, with intervals where there are some."""
+    x = alt.X("samples:Q", title="training samples seen", axis=alt.Axis(tickCount=4))
+    y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=5))
+    base = _rows()
+    band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.2)
+    lines = base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=22))
+    return _spec(
+        alt.layer(
+            band.encode(x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=_colour(adapters)),
+            lines.encode(x=x, y=y, color=_colour(adapters), tooltip=_tips("variant", numbers=("samples", "value"))),
+        ),
+        200,
+    )
+
+
+def _with_intervals(x: str, y: str, titles: tuple[str, str], colour: alt.Color, shape: alt.Shape, label: str) -> Any:
+    across = alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(tickCount=5))
+    up = alt.Y(f"{y}:Q", title=titles[1], scale=_SHARE, axis=alt.Axis(tickCount=5))
+    base = _rows()
+    return alt.layer(
+        base.mark_rule(strokeWidth=1.5).encode(x=f"{x}_low:Q", x2=f"{x}_high:Q", y=up, color=colour),
+        base.mark_rule(strokeWidth=1.5).encode(x=across, y=f"{y}_low:Q", y2=f"{y}_high:Q", color=colour),
+        base.mark_point(filled=True, size=80, opacity=1).encode(
+            x=across, y=up, color=colour, shape=shape, tooltip=_tips("model", label, numbers=(x, y))
+        ),
+    )
+
+
+def retention(adapters: Sequence[str]) -> dict[str, Any]:
+    """Distance on the first case trained on, against the divergence on neutral prompts."""
+    titles = ("KL on neutral prompts, nats a token", "mean TVD, case trained on")
+    chart = _with_intervals("kl", "avg_tvd", titles, _colour(adapters), _shape(adapters), "variant")
+    return _spec(chart, 240)
+
+
+def deviation(variants: Sequence[str], answers: int) -> dict[str, Any]:
+    """Where each of so many answers first deviates: 0 to 1 is inside the window; circles pass, crosses do not."""
+    window = alt.Chart(alt.InlineData(values=[{"from": 0, "to": 1}]))
+    title = "first deviation, in window lengths"
+    x = alt.X("relative:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
+    y = alt.Y("variant:N", sort=list(variants), title=None, axis=alt.Axis(labelLimit=150))
+    marks = alt.Scale(domain=[True, False], range=["circle", "M-0.7,-0.7L0.7,0.7M0.7,-0.7L-0.7,0.7"])
+    passed = alt.Shape("passed:N", scale=marks, legend=None)
+    return _spec(
+        alt.layer(
+            window.mark_rect(color=FAINT, opacity=0.25).encode(x=alt.X("from:Q", title=title), x2="to:Q"),
+            _rows()
+            .mark_point(size=55, strokeWidth=1.6)
+            .encode(
+                x=x,
+                y=y,
+                yOffset=alt.YOffset("place:O"),
+                color=_colour(variants),
+                shape=passed,
+                tooltip=_tips("text", "answer", "deviating_word", numbers=("position", "wait", "window")),
+            ),
+        ),
+        20 + 9 * answers * len(variants),
+    )
+
+
+def sweeps(models: Sequence[str], most: int) -> dict[str, Any]:
+    """A number of each variation, at most so many, of a recipe on the first case that it trains on, with its interval."""
+    colours = [COLOURS[number % len(COLOURS)] for number in range(1, len(models) + 1)]
+    colour = alt.Color("model:N", scale=alt.Scale(domain=list(models), range=colours), legend=None)
+    y = alt.Y("variation:N", sort=None, title=None, axis=alt.Axis(grid=True, labelLimit=150))
+    x = alt.X("value:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5))
+    # Models side by side, where there are several.
+    base = _rows().encode(yOffset=alt.YOffset("model:N", sort=list(models))) if len(models) > 1 else _rows()
+    return _spec(
+        alt.layer(
+            base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, color=colour),
+            base.mark_point(filled=True, size=65, opacity=1).encode(
+                x=x, y=y, color=colour, tooltip=_tips("model", "variant", "case", numbers=("value", "low", "high"))
+            ),
+        ),
+        most * max(25, 10 * len(models)),
+    )

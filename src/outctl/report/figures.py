@@ -1,0 +1,293 @@
+"""The figures of the report: what each shows, of which rows, and in words for those who cannot see it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from outctl.config import BASELINE, TEMPERATURE
+from outctl.report import charts, rows
+from outctl.report.rows import Results, Row
+from outctl.specs import Compared
+
+ALL = ""
+"""In place of a model: a figure of all models."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure, which may have panels of one chart.
+
+    Attributes:
+        name: its name, that of its file of numbers too.
+        title, caption: what stands above and below it.
+        chart: the Vega-Lite specification of a panel.
+        panel: the key of the rows that tells panels apart; empty for a single chart.
+        width: the least width of a panel in pixels.
+        legend: the key of the rows that the legend names, empty for none, with its names in the order of their colours.
+        shaped: whether variants have shapes there too.
+        compared: whether it shows the baseline and one other variant, which the reader chooses.
+        rows: the rows of each model, or those of `ALL`.
+        alts: of the same, a description of each panel.
+    """
+
+    name: str
+    title: str
+    caption: str
+    chart: Mapping[str, Any]
+    panel: str
+    width: int
+    legend: tuple[str, Sequence[str]]
+    shaped: bool = False
+    compared: bool = False
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    alts: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def add(self, of: str, found: Iterable[Row], describe: Callable[[Sequence[Row]], str]) -> None:
+        """Add the rows of a model, which are sorted by panel, and describe each panel."""
+        self.rows[of] = list(found)
+        panels = groupby(self.rows[of], key=itemgetter(self.panel)) if self.panel else [("", self.rows[of])]
+        self.alts[of] = {str(name): describe(list(own)) for name, own in panels}
+
+
+def number(value: float | None) -> str:
+    """A number for a description."""
+    return "undefined" if value is None else f"{value:.2f}"
+
+
+def _each(found: Sequence[Row], label: str, value: str) -> str:
+    return ", ".join(f"{row[label]} {number(row[value])}" for row in found)
+
+
+def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
+    """Baseline against adapters, a panel a model."""
+    shown = rows.unswept(settings)[: len(charts.SHAPES)]
+    figure = Figure(
+        "baseline-against-adapter",
+        "Baseline against adapter",
+        "Mean total variation distance from the shares asked for, with its interval; 0 is perfect, 1 is worst. The upright "
+        "tick is what a model scores that ignores the numbers (the better one of: always evenly, always the likelier word).",
+        charts.headline(shown, cases),
+        "model",
+        300,
+        ("variant", shown),
+        shaped=True,
+    )
+    found = [row for own in results.values() for row in rows.headline_rows(own, shown, cases)]
+
+    def describe(own: Sequence[Row]) -> str:
+        lines = [
+            f"{case}: {_each(list(of), 'variant', 'avg_tvd')}" for case, of in groupby(own, key=itemgetter("case"))
+        ]
+        return f"Mean TVD of {own[0]['model']}, from 0 to 1. {'; '.join(lines)}."
+
+    figure.add(ALL, found, describe)
+    return figure
+
+
+def calibration(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
+    """Asked share against given share, a panel a case."""
+    figure = Figure(
+        "calibration",
+        "Asked share against given share",
+        "A point a sample: the share asked for its first word, and that word's share of what the words were given. Control "
+        "lies on the diagonal, the dotted line is always 50/50, and the thick lines are the fitted slopes. Samples that give "
+        "the words nothing have no share and no point.",
+        charts.calibration(settings.variants),
+        "case",
+        190,
+        ("variant", settings.variants),
+        shaped=True,
+        compared=True,
+    )
+    for model, own in results.items():
+        summary = rows.by_variant_and_case(own)
+
+        def describe(found: Sequence[Row], summary: Mapping[tuple[str, str], Row] = summary) -> str:
+            case = found[0]["case"]
+            slopes = ", ".join(f"{name} {number(summary[name, case]['control_slope'])}" for name in settings.variants)
+            return (
+                f"Given share against asked share of the first word in {case}. Fitted slopes: {slopes}; 1 is control."
+            )
+
+        figure.add(model, rows.calibration_rows(own, settings.variants, cases), describe)
+    return figure
+
+
+def distances(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
+    """Distances of all samples in their two parts, a panel a case and variant."""
+    figure = Figure(
+        "distances",
+        "What the distances are made of",
+        "A bar a sample, nearest first. Its height is the TVD: probability that went to anything but the words, and what "
+        "words got beyond their share. The dotted line is the tolerance.",
+        charts.distances(),
+        "panel",
+        225,
+        ("part", list(charts.PARTS)),
+        compared=True,
+    )
+    elsewhere, split = charts.PARTS
+
+    def describe(own: Sequence[Row]) -> str:
+        count = len(own)
+        parts = ", ".join(f"{name} {sum(row[name] for row in own) / count:.2f}" for name in (elsewhere, split))
+        return f"TVD of {count} samples of {own[0]['case']}, {own[0]['variant']}, in ascending order. Means: {parts}."
+
+    for model, own in results.items():
+        figure.add(model, rows.distance_rows(own, settings.variants, cases), describe)
+    return figure
+
+
+def matrix(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
+    """What carries over to what, a panel a metric."""
+    figure = Figure(
+        "matrix",
+        "Every variant on every case",
+        "Every variant on every case; bright is good. A frame marks what was trained on. A small distance with a slope near "
+        "0 is an even split, and no control.",
+        charts.matrix(settings.variants, cases),
+        "metric",
+        150 + (80 if len(settings.variants) < charts.UPRIGHT else 45) * len(settings.variants),
+        ("", []),
+    )
+
+    def describe(own: Sequence[Row]) -> str:
+        lines = [f"{case}: {_each(list(of), 'variant', 'value')}" for case, of in groupby(own, key=itemgetter("case"))]
+        return f"Heat map of {own[0]['metric']}. {'; '.join(lines)}."
+
+    for model, own in results.items():
+        figure.add(model, rows.matrix_rows(own, settings, cases), describe)
+    return figure
+
+
+def training(logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], settings: Compared) -> Figure:
+    """What the trainings logged, a panel a number; `logs` by model and adapter."""
+    figure = Figure(
+        "training",
+        "Training",
+        "The loss, and distance and slope on samples that were kept back from training, with their intervals.",
+        charts.training(settings.variants),
+        "metric",
+        260,
+        ("variant", settings.variants),
+    )
+
+    def describe(own: Sequence[Row]) -> str:
+        lines = []
+        for adapter, line in groupby(own, key=itemgetter("variant")):
+            found = list(line)
+            first, last = found[0], found[-1]
+            lines.append(
+                f"{adapter} from {number(first['value'])} after {first['samples']} samples to {number(last['value'])} after "
+                f"{last['samples']}"
+            )
+        return f"Training curve, {own[0]['metric']}: {'; '.join(lines)}."
+
+    for model, own in logs.items():
+        figure.add(model, rows.training_rows(model, own), describe)
+    return figure
+
+
+def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
+    """What training changed elsewhere."""
+    figure = Figure(
+        "retention",
+        "What training changed elsewhere",
+        "Left is what leaves the model as it was, down is what learns the task: the divergence KL(baseline ‖ adapter) "
+        "on neutral prompts, against its distance on the first case that it trained on.",
+        charts.retention(settings.variants),
+        "",
+        300,
+        ("variant", settings.variants),
+        shaped=True,
+    )
+    found = [row for own in results.values() for row in rows.retention_rows(own, settings)]
+
+    def describe(own: Sequence[Row]) -> str:
+        each = [f"{row['model']} {row['variant']} {number(row['kl'])} and {number(row['avg_tvd'])}" for row in own]
+        return f"Divergence on neutral prompts in nats and mean TVD: {'; '.join(each)}."
+
+    figure.add(ALL, found, describe)
+    return figure
+
+
+def deviation(results: Mapping[str, Results], settings: Compared) -> Figure:
+    """Where answers break off."""
+    variants = [variant for variant in settings.variants if variant != TEMPERATURE]
+    answers = max(len(own["base_model_deviation"]["records"][BASELINE]) for own in results.values())
+    figure = Figure(
+        "base-model-deviation",
+        "Breaking off when told to",
+        "base_model_deviation: a mark an answer, where it first departs from the text that it was to continue. It should be "
+        "in the shaded window, from 0 to 1. Circles pass, crosses do not; answers that never depart have no mark.",
+        charts.deviation(variants, answers),
+        "",
+        300,
+        ("variant", variants),
+    )
+
+    def describe(own: Sequence[Row]) -> str:
+        lines = []
+        for variant, of in groupby(own, key=itemgetter("variant")):
+            found = list(of)
+            inside = sum(row["relative"] is not None and 0 < row["relative"] < 1 for row in found)
+            passed = sum(row["passed"] for row in found)
+            lines.append(f"{variant}: {passed} of {len(found)} pass, {inside} first deviate inside the window")
+        return f"Position of the first deviation. {'; '.join(lines)}."
+
+    for model, own in results.items():
+        figure.add(model, rows.deviation_rows(own, variants), describe)
+    return figure
+
+
+def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
+    """Variations of recipes, a panel a sweep and metric."""
+    figure = Figure(
+        "sweeps",
+        "Sweeps",
+        "Each variation of a recipe on the first case that it trains on, with its interval.",
+        charts.sweeps(list(results), max(map(len, settings.sweeps.values()))),
+        "panel",
+        280,
+        ("model", [ALL, *results]),
+    )
+    found = sorted(
+        (row for own in results.values() for row in rows.sweep_rows(own, settings)), key=itemgetter("sweep", "panel")
+    )
+
+    def describe(own: Sequence[Row]) -> str:
+        each = [f"{row['model']} with {row['variation']} {number(row['value'])}" for row in own]
+        return f"Sweep {own[0]['panel']}. {'; '.join(each)}."
+
+    figure.add(ALL, found, describe)
+    return figure
+
+
+def all_figures(
+    results: Mapping[str, Results],
+    logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
+    settings: Compared,
+    cases: Sequence[str],
+) -> dict[str, Figure]:
+    """The figures that the run has something for, by their names.
+
+    Args:
+        results: what `aggregate-model` wrote, by model.
+        logs: the lines of every `training.jsonl`, by model and adapter.
+        settings: which variants there are.
+        cases: the cases.
+    """
+    figures = [headline(results, settings, cases), calibration(results, settings, cases)]
+    figures += [distances(results, settings, cases), matrix(results, settings, cases)]
+    first = next(iter(results.values()))
+    if settings.adapters:
+        figures.append(training(logs, settings))
+    if settings.sweeps:
+        figures.append(sweeps(results, settings))
+    if first["retention"] is not None and settings.adapters:
+        figures.append(retention(results, settings))
+    if first["base_model_deviation"] is not None:
+        figures.append(deviation(results, settings))
+    return {figure.name: figure for figure in figures}

@@ -1,0 +1,191 @@
+"""What each step of the run was made with, on which machine, and what it took."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from outctl.layout import Layout
+from outctl.specs import STAGES
+
+
+@dataclass(frozen=True)
+class Step:
+    """One job.
+
+    Attributes:
+        stage, subject: what it does, and for what.
+        provenance: the provenance of its outputs.
+        wall_s, cpu_s, memory_mb: what it took; None where the run did not measure it.
+    """
+
+    stage: str
+    subject: str
+    provenance: Mapping[str, Any]
+    wall_s: float | None
+    cpu_s: float | None
+    memory_mb: float | None
+
+    @property
+    def device(self) -> str | None:
+        """What it computed on, None where it computed with no model."""
+        return self.provenance.get("device")
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether that was a CUDA device."""
+        return bool(self.device) and str(self.device).startswith("cuda")
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The step as a row of a table."""
+        return {
+            "stage": self.stage,
+            "of": self.subject,
+            "device": self.device,
+            "wall_s": self.wall_s,
+            "gpu_s": self.wall_s if self.on_gpu else None,
+            "cpu_s": self.cpu_s,
+            "max_rss_mb": self.memory_mb,
+        }
+
+
+def read_step(layout: Layout, job: tuple[str, ...], provenance: Mapping[str, Any]) -> Step:
+    """A job, its stage first, with what Snakemake measured of it; a file that is missing or broken counts as none."""
+    stage, *names = job
+    measured = _benchmark(layout.benchmark(stage, *names)) if names else {}
+    return Step(stage, " / ".join(names), provenance, *(measured.get(key) for key in ("s", "cpu_time", "max_rss")))
+
+
+def _benchmark(path: Path) -> dict[str, float | None]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    rows = list(csv.DictReader(lines, delimiter="\t"))
+    return {str(key): _measured(value) for key, value in rows[-1].items()} if rows else {}
+
+
+def _measured(text: str | None) -> float | None:
+    # Snakemake writes NA or a dash for what a short job gave it no time to measure.
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if value == value else None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All jobs of a stage.
+
+    Attributes:
+        name: the stage.
+        steps: its jobs.
+    """
+
+    name: str
+    steps: list[Step]
+
+    @property
+    def devices(self) -> str:
+        """What the jobs computed on."""
+        return ", ".join(sorted({str(step.device) for step in self.steps if step.device})) or "–"
+
+    @property
+    def measured(self) -> int:
+        """How many jobs were measured."""
+        return sum(step.wall_s is not None for step in self.steps)
+
+    @property
+    def wall(self) -> str:
+        """Their wall time, one after the other."""
+        return duration(_total(step.wall_s for step in self.steps))
+
+    @property
+    def gpu(self) -> str:
+        """Wall time of those that computed on a GPU."""
+        if not any(step.on_gpu for step in self.steps):
+            return "0" if any(step.device for step in self.steps) else "–"
+        return duration(_total(step.wall_s for step in self.steps if step.on_gpu))
+
+    @property
+    def cpu(self) -> str:
+        """Their processor time."""
+        return duration(_total(step.cpu_s for step in self.steps))
+
+    @property
+    def memory(self) -> str:
+        """The largest resident size of one of them."""
+        sizes = [step.memory_mb for step in self.steps if step.memory_mb is not None]
+        return f"{max(sizes) / 1000:.1f} GB" if sizes else "unknown"
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def duration(seconds: float | None) -> str:
+    """A time for a table."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def stages(steps: Iterable[Step]) -> list[Stage]:
+    """The steps by stage, in the order of the run."""
+    found: dict[str, list[Step]] = {}
+    for step in steps:
+        found.setdefault(step.stage, []).append(step)
+    return [Stage(name, found[name]) for name in STAGES if name in found]
+
+
+def versions(steps: Iterable[Step]) -> dict[str, list[str]]:
+    """Every package with the versions that the jobs ran with, and Python's."""
+    found: dict[str, set[str]] = {}
+    for step in steps:
+        environment = step.provenance["environment"]
+        named = {"python": environment["python"], **environment["packages"]}
+        named |= step.provenance.get("spec", {}).get("packages", {})
+        for name, version in named.items():
+            if version:
+                # Builds of one release are the same release.
+                found.setdefault(name, set()).add(str(version).partition("+")[0])
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def commits(steps: Iterable[Step]) -> list[str]:
+    """The commits that the jobs ran; unknown outside a checkout."""
+    codes = [step.provenance["environment"]["code"] for step in steps]
+    return sorted({f"{code['commit'] or 'unknown'}{' with changes' if code['dirty'] else ''}" for code in codes})
+
+
+def machines(steps: Iterable[Step]) -> list[str]:
+    """The machines that the jobs ran on."""
+    environments = [step.provenance["environment"] for step in steps]
+    found = {f"{own['scheduler']['host']} ({own['system']}, {own['machine']})" for own in environments}
+    return sorted(found)
+
+
+SHORT_TEXT = 300
+"""Longer texts of a configuration, such as those that a model is to continue, are cut."""
+
+
+def settings_of(step: Step) -> str:
+    """The settings of a job as text, long texts and lists cut."""
+    return json.dumps(_cut(step.provenance.get("spec", {}).get("settings", {})), indent=2, ensure_ascii=False)
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _cut(item) for key, item in value.items()}
+    if isinstance(value, list) and len(value) > 20:
+        return [*map(_cut, value[:20]), f"… {len(value) - 20} more"]
+    if isinstance(value, list):
+        return list(map(_cut, value))
+    return f"{value[:SHORT_TEXT]}…" if isinstance(value, str) and len(value) > SHORT_TEXT else value

@@ -1,0 +1,26 @@
+"""Adapters as other tools read them: plain PEFT by path, without this program's own layers."""
+
+from collections.abc import Callable
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from command_line import ByHand
+from outctl.models.loading import load_model
+
+IDS = torch.tensor([[5, 9, 3, 7, 7, 2, 41]])
+
+
+def test_plain_peft_loads_a_trained_adapter_by_path_to_the_same_logits(by_hand: Callable[..., ByHand]) -> None:
+    work = by_hand({"steps": 6, "checkpoint_every": 6})
+    code, _, err = work.run("finetune", "tiny", "tuned")
+    assert code == 0, err
+    model, adapter = work.plan.layout.model("tiny"), work.plan.layout.adapter("tiny", "tuned")
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    with torch.no_grad():
+        untrained = base(input_ids=IDS).logits
+        plain = PeftModel.from_pretrained(base, str(adapter)).eval()(input_ids=IDS).logits
+        own = load_model(model, "float32", True, adapter).model(input_ids=IDS).logits
+    torch.testing.assert_close(own, plain, atol=1e-5, rtol=1e-5)
+    assert (plain - untrained).abs().max() > 1e-2

@@ -1,0 +1,89 @@
+"""Experiments whose answers are made by hand, and otherwise by the real stages."""
+
+from collections.abc import Callable, Sequence
+from math import inf, log
+from pathlib import Path
+from typing import Any
+
+from outctl.config import Experiment, Registry
+from outctl.evaluation.records import write_records
+from outctl.evaluation.scoring import score
+from outctl.files import write_jsonl
+from outctl.layout import Layout
+from outctl.plan import Plan
+from outctl.provenance import write_provenance
+from outctl.results.aggregation import aggregate
+from outctl.results.model_results import aggregate_model
+from outctl.tasks.make import make_samples
+from outctl.tasks.samples import Sample, read_samples
+
+MODELS = ("small", "large")
+MEASURED = {"held_out_tvd": 0.25, "held_out_slope": None, "held_out_mass": 0.75}
+REST = [(f"<{n}>", 0.0) for n in range(10)]
+
+
+def plan_in(folder: Path, **changes: Any) -> Plan:
+    entry = {"source": {"kind": "local", "path": "weights"}, "chat": True, "parameters": 1000}
+    experiment = {
+        "models": list(MODELS),
+        "cases": {
+            "given": {"kind": "given_words", "train_samples": 8, "eval_samples": 6},
+            "own": {"kind": "random_words", "eval_samples": 4},
+        },
+        "adapters": {"tuned": {"cases": {"given": 8}, "steps": 1, "held_out_samples": 2}},
+        "results_dir": str(folder),
+        "models_dir": str(folder / "models"),
+    }
+    return Plan(
+        Experiment.model_validate(experiment | changes),
+        Registry.model_validate({"models": dict.fromkeys(MODELS, entry)}),
+    )
+
+
+Answer = Callable[[str, Sample], list[float]]
+"""Probabilities of a sample's words, given the variant that answers."""
+
+
+def evenly_or_as_told(variant: str, sample: Sample) -> list[float]:
+    """A baseline that splits evenly, and adapters that do as they are told."""
+    return [0.5] * len(sample.target) if variant == "baseline" else sample.target
+
+
+def evaluate_with_fakes(
+    plan: Plan,
+    answer: Answer = evenly_or_as_told,
+    rest: Sequence[tuple[str, float]] = tuple(REST),
+) -> None:
+    """Samples from the real stage, and fake answers to them; `rest` are the tokens that follow the words."""
+    for model in plan.models:
+        for adapter in plan.recipes:
+            training = plan.layout.adapter(model, adapter) / "training.jsonl"
+            write_jsonl(training, [{"step": 1, "samples": 16, "loss": 1.0}, {"step": 2, "samples": 32, **MEASURED}])
+            spec = plan.spec("finetune", model, adapter)
+            write_provenance(training.parent / "provenance.json", spec, [training])
+    for case in plan.cases:
+        file = plan.layout.samples(case, "eval")
+        make_samples(plan.spec("make-samples", case, "eval"), file)
+        for model in plan.models:
+            for variant in plan.variants:
+                records = []
+                for sample in read_samples(file):
+                    words = sample.words or ["zephyr", "quagmire"]
+                    shares = answer(variant, sample)
+                    top = [*zip(words, shares, strict=True), *rest]
+                    records.append(
+                        score(sample, model, variant, words, [log(share) if share else -inf for share in shares], top)
+                    )
+                output = plan.layout.records(model, variant, case)
+                write_records(output, records)
+                spec = plan.spec("evaluate", model, variant, case)
+                write_provenance(
+                    output.with_suffix(".provenance.json"), spec, [output], base_weights_hash=model, device="cpu"
+                )
+
+
+def gather(plan: Plan) -> Layout:
+    for model in plan.models:
+        aggregate_model(plan.spec("aggregate-model", model), plan.layout, plan.layout.model_results(model))
+    aggregate(plan.spec("aggregate"), plan.layout)
+    return plan.layout

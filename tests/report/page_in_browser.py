@@ -1,0 +1,127 @@
+"""A report, opened in a real Chromium."""
+
+import csv
+import io
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
+
+QUIET = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+)
+"""No window, no sandbox (which root cannot have), and nothing that the browser itself would ask the network for."""
+DRAWN = """
+const done = arguments[0];
+(async () => {
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+  for (const figure of document.querySelectorAll("[data-figure]")) {
+    figure.scrollIntoView({ behavior: "instant" });
+    while (!("drawn" in figure.dataset)) await pause();
+  }
+  document.getElementById("samples").scrollIntoView({ behavior: "instant" });
+  while (!document.getElementById("count").textContent) await pause();
+  done();
+})();
+"""
+
+
+def driver(profile: Path, downloads: Path) -> webdriver.Chrome:
+    """A Chromium without a window."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for argument in (*QUIET, f"--user-data-dir={profile}"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    found.set_script_timeout(60)
+    found.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
+    return found
+
+
+@dataclass
+class Page:
+    """An open report."""
+
+    driver: webdriver.Chrome
+    downloads: Path
+
+    def open(self, report: Path, width: int = 1280, dark: bool = False) -> "Page":
+        """Open a report and wait until every figure is drawn and the samples are listed."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        # A click while the page still scrolls would miss.
+        still = {"name": "prefers-reduced-motion", "value": "reduce"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
+        for log in ("browser", "performance"):
+            self.driver.get_log(log)
+        self.driver.get(report.as_uri())
+        self.wait()
+        return self
+
+    def wait(self) -> None:
+        """Wait until every figure is drawn and the samples are listed."""
+        self.driver.execute_async_script(DRAWN)
+
+    def run(self, script: str) -> Any:
+        """What a script returns."""
+        return self.driver.execute_script(script)
+
+    def element(self, selector: str) -> WebElement:
+        """The first element of a selector."""
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def texts(self, selector: str) -> list[str]:
+        """Text of every element of a selector, shown or not."""
+        found: list[str] = self.run(f"return [...document.querySelectorAll({selector!r})].map((e) => e.textContent)")
+        return found
+
+    def choose(self, name: str, label: str) -> None:
+        """Choose an option of a select, as a person does."""
+        Select(self.element(f"#{name}")).select_by_visible_text(label)
+        self.wait()
+
+    def search(self, words: str) -> None:
+        """Write into the search field."""
+        field = self.element("#search")
+        field.clear()
+        # Clearing tells the page nothing.
+        field.send_keys(f"{words}")
+        self.run("document.getElementById('search').dispatchEvent(new Event('input'))")
+        time.sleep(0.2)
+
+    def count(self) -> str:
+        """How many samples the page says that it has found."""
+        return self.element("#count").text
+
+    def download(self, selector: str) -> list[dict[str, str]]:
+        """The rows of the CSV file that a click on a button makes."""
+        for file in self.downloads.iterdir():
+            file.unlink()
+        self.run(f"document.querySelector({selector!r}).click()")
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            files = [file for file in self.downloads.iterdir() if file.suffix == ".csv"]
+            if files and files[0].stat().st_size:
+                return list(csv.DictReader(io.StringIO(files[0].read_text())))
+            time.sleep(0.05)
+        raise AssertionError("nothing was downloaded")
+
+    def complaints(self) -> list[str]:
+        """What the console holds since the report was opened."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def requests(self) -> list[str]:
+        """Every address that was asked for since the report was opened."""
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]

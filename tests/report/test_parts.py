@@ -1,0 +1,221 @@
+"""The page's parts: which stand there, how large it becomes, and what undefined numbers and broken benchmarks lead to."""
+
+import base64
+import gzip
+import json
+import random
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_run import HOSTILE, Parts, parts
+
+from outctl.errors import OutctlError
+from outctl.layout import Layout
+from outctl.plan import Plan
+from outctl.report.blocks import block, rounded
+from outctl.report.page import write_report
+from outctl.report.steps import Step, read_step, stages
+
+MEGABYTE = 1e6
+ENVIRONMENT = {
+    "code": {"commit": "0" * 40, "dirty": False},
+    "python": "3.12",
+    "packages": {"torch": "2.0+cpu", "peft": None},
+    "scheduler": {"host": "here"},
+    "system": "Linux",
+    "machine": "x86_64",
+}
+
+
+def blocks(page: str) -> dict[str, Any]:
+    found = re.findall(r'<script type="application/gzip" data-block="([^"]*)">([^<]*)</script>', page)
+    return {name: json.loads(gzip.decompress(base64.b64decode(content))) for name, content in found}
+
+
+def headings(page: str) -> list[str]:
+    return re.findall(r"<h2[^>]*>([^<]*)</h2>", page.partition("<script")[0])
+
+
+def test_the_page_has_a_section_for_all_that_was_measured(run: Plan, bare: Plan) -> None:
+    always = ["Does it give what it is asked for?", "What carries over to what?"]
+    ending = ["Every sample", "Where all of this comes from"]
+    whole, little = (plan.layout.report().read_text() for plan in (run, bare))
+    assert headings(whole) == [*always, "What did training do?", "Further evaluations", *ending]
+    assert headings(little) == [*always, *ending]
+    assert '<select id="model">' in whole
+    assert "<select id=" in little
+    assert '<select id="model">' not in little
+
+
+def test_a_block_holds_its_value_and_no_letter_that_html_reads() -> None:
+    value = {"words": [HOSTILE, "é", None], "number": 0.25}
+    made = block(value)
+    assert re.fullmatch(r"[A-Za-z0-9+/=]+", made)
+    assert json.loads(gzip.decompress(base64.b64decode(made))) == value
+    assert block(value) == made
+
+
+def test_numbers_are_cut_to_their_significant_digits() -> None:
+    assert [rounded(value) for value in (0.123456, 1e-9 / 3, 0.0, None)] == [0.1235, 3.333e-10, 0.0, None]
+
+
+def test_the_blocks_hold_every_answer_of_every_model(run: Plan) -> None:
+    found = blocks(run.layout.report().read_text())
+    assert set(found) == {"questions", "figures:", "figures:small", "figures:large", "answers:small", "answers:large"}
+    records = json.loads(run.layout.model_results("large").read_text())["records"]
+    for variant, own in records.items():
+        for case, expected in own.items():
+            answers = found["answers:large"][variant][case]
+            assert [answer["words"] for answer in answers] == [record["words"] for record in expected]
+            assert [answer["tvd"] for answer in answers] == pytest.approx(
+                [record["tvd"] for record in expected], rel=1e-3
+            )
+            assert [question["id"] for question in found["questions"][case]] == [one["sample_id"] for one in expected]
+
+
+def test_equal_results_give_equal_pages(run: Plan) -> None:
+    before = run.layout.report().read_bytes()
+    write_report(run.spec("report"), run.layout)
+    assert run.layout.report().read_bytes() == before
+
+
+def test_no_text_of_a_model_stands_in_the_page_as_it_is(run: Plan) -> None:
+    assert HOSTILE not in run.layout.report().read_text()
+
+
+def test_results_of_other_settings_are_refused(run: Plan, tmp_path: Path) -> None:
+    spec = run.spec("report")
+    other = spec.model_copy(update={"upstream": spec.upstream | {"aggregate": "0" * 64}})
+    with pytest.raises(OutctlError, match="made from other settings or code than the current ones"):
+        write_report(other, run.layout)
+
+
+def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
+    found = parts(run)
+    for row in [
+        *found.combined["summaries"],
+        *(row for own in found.results.values() for row in own["summary"]),
+        *found.combined["comparisons"],
+        *found.combined["retention"],
+    ]:
+        for name in row:
+            if name.endswith(("_low", "_high")) or name in (
+                "control_slope",
+                "tvd_difference",
+                "kl",
+                "perplexity_baseline",
+            ):
+                row[name] = None
+    for own in found.results.values():
+        for records in own["records"]["baseline"].values():
+            for record in records:
+                record |= {"probabilities": [0.0, 0.0], "other_mass": 1.0, "tvd": 1.0, "conditional_tvd": None}
+        for row in own["retention"]["summary"]:
+            row |= {"kl": None, "kl_low": None, "kl_high": None}
+    page = found.render()
+    assert "NaN" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert '<p class="answer undecided"><b>' in page
+    # Nobody gave the words anything, so there is no share to show.
+    assert all(row["variant"] != "baseline" for row in blocks(page)["figures:small"]["calibration"]["rows"])
+
+
+def enlarged(found: Parts, models: int, samples: int, case: str = "given") -> Parts:
+    """The same run with more models and samples, all with numbers and tokens of their own, which compress badly."""
+    draw = random.Random(0)
+    variants = found.settings.variants
+    questions = [
+        found.samples[case][number % len(found.samples[case])].model_copy(update={"sample_id": f"given-{number}"})
+        for number in range(samples)
+    ]
+    first = next(iter(found.results.values()))
+    results = {}
+    for model in (f"model-{number}" for number in range(models)):
+        own = {**first, "model": model, "records": {variant: {} for variant in variants}}
+        for variant in variants:
+            template = first["records"][variant][case]
+            own["records"][variant][case] = [
+                varied(template[n % len(template)], n, model, draw) for n in range(samples)
+            ]
+        own["summary"] = [
+            row if row["model"] == "reference" else row | {"model": model}
+            for row in first["summary"]
+            if row["case_type"] == case
+        ]
+        results[model] = own
+    references = [row for row in found.combined["summaries"] if row["model"] == "reference"]
+    measured = [row for own in results.values() for row in own["summary"] if row["model"] != "reference"]
+    settings = found.settings.model_copy(update={"models": list(results), "cases": [case]})
+    logs = dict.fromkeys(results, next(iter(found.logs.values())))
+    combined = {**found.combined, "summaries": [*references, *measured]}
+    return Parts(combined, results, {case: questions}, logs, found.steps, settings)
+
+
+def varied(record: dict[str, Any], number: int, model: str, draw: random.Random) -> dict[str, Any]:
+    first = draw.random()
+    tokens = [{"text": f" {draw.getrandbits(20):x}", "probability": draw.random()} for _ in range(20)]
+    drawn = {"probabilities": [first, 0.9 * (1.0 - first)], "other_mass": 0.1 * (1.0 - first), "tvd": draw.random()}
+    return deepcopy(record) | drawn | {"sample_id": f"given-{number}", "model": model, "top_tokens": tokens}
+
+
+def test_twenty_models_of_the_default_size_stay_below_thirty_megabytes(run: Plan) -> None:
+    # The default experiment asks 550 questions, here each of a baseline and two adapters.
+    page = enlarged(parts(run), 20, 550).render()
+    assert len(page.encode()) < 30 * MEGABYTE
+    assert len(blocks(page)["answers:model-19"]["tuned"]["given"]) == 550
+
+
+def test_one_model_of_the_default_size_stays_below_five_megabytes(run: Plan) -> None:
+    assert len(enlarged(parts(run), 1, 550).render().encode()) < 5 * MEGABYTE
+
+
+def step(stage: str, device: str | None, wall: float | None) -> Step:
+    provenance = {"environment": ENVIRONMENT, "device": device, "spec": {"settings": {}}}
+    return Step(stage, "small", provenance, wall, wall, None if wall is None else 1500.0)
+
+
+def test_gpu_time_is_the_wall_time_of_jobs_on_a_cuda_device() -> None:
+    found = {
+        stage.name: stage
+        for stage in stages(
+            [
+                step("evaluate", "cuda:0", 30.0),
+                step("evaluate", "cpu", 50.0),
+                step("evaluate", "cuda:0", None),
+                step("finetune", "cpu", 200.0),
+                step("aggregate", None, None),
+            ]
+        )
+    }
+    assert list(found) == ["finetune", "evaluate", "aggregate"]
+    evaluate = found["evaluate"]
+    assert (evaluate.wall, evaluate.gpu, evaluate.measured, evaluate.memory) == ("80 s", "30 s", 2, "1.5 GB")
+    assert (found["finetune"].wall, found["finetune"].gpu) == ("3 min", "0")
+    assert (found["aggregate"].wall, found["aggregate"].gpu, found["aggregate"].memory) == ("unknown", "–", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("text", "wall"),
+    [
+        ("s\th:m:s\tmax_rss\tcpu_time\n42.5\t0:00:42\t1301.04\t25.7\n", 42.5),
+        ("s\th:m:s\tmax_rss\tcpu_time\n0.1\t0:00:00\tNA\tNA\n", 0.1),
+        ("s\th:m:s\tmax_rss\tcpu_time\n", None),
+        ("\x00\xff", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_what_a_job_took_is_unknown_where_its_benchmark_is_missing_or_broken(
+    tmp_path: Path, text: str | None, wall: float | None
+) -> None:
+    layout = Layout(tmp_path, tmp_path)
+    job = ("evaluate-agreement", "small", "baseline", "given")
+    if text is not None:
+        file = tmp_path / "benchmarks" / "evaluate_agreement" / "small" / "baseline" / "given.tsv"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(text.encode("latin-1"))
+    found = read_step(layout, job, {"environment": ENVIRONMENT})
+    assert found.wall_s == wall
+    assert found.memory_mb == (1301.04 if wall == 42.5 else None)

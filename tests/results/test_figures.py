@@ -1,0 +1,160 @@
+"""Figures and the numbers that they show: drawn from those alone, to the same bytes."""
+
+import re
+import sys
+from math import log
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from outctl.cli.main import main
+from outctl.errors import OutctlError
+from outctl.results.figure_tables import TABLES, read_figure_table
+from outctl.results.figures import Drawing, draw_from_tables
+from outctl.results.plots import PLOTS
+
+MODELS = ("llama-3.1-8b-instruct", "qwen2.5-7b")
+CASES = ("given_words", "three_words", "another_case_with_a_long_name")
+VARIANTS = ("baseline", "tuned", "rank-4", "rank-16", "rank-64", "early", "late", "shuffled")
+
+
+def rows_of(name: str) -> list[dict[str, object]]:
+    """Rows of a figure's table with whatever keys it may have, those of a crowded experiment."""
+    rows: list[dict[str, object]] = []
+    for model in MODELS:
+        for case in CASES if name in ("calibration", "tvd", "matrix") else CASES[:1]:
+            references = ["uniform", "majority"] if name == "tvd" else []
+            adapters = VARIANTS[1:] if name in ("learning_curves", "sweeps", "retention") else VARIANTS
+            for place, variant in enumerate([*adapters, *references]):
+                for number in range(6 if name in ("calibration", "learning_curves", "deviation") else 1):
+                    value = abs(log((place + 1) * (number + 2)) % 1)
+                    row: dict[str, object] = {
+                        column: value + {"_low": -0.05, "_high": 0.05}.get(column[column.rfind("_") :], 0.0)
+                        for column in TABLES[name][0].model_fields
+                    }
+                    row |= {"model": model, "variant": variant, "case_type": case, "sample_id": f"s-{number}"}
+                    row |= {"num_trials": 50, "samples": 100 * number, "sweep": "rank", "setting": f"rank {place}"}
+                    row |= {"trained_on": place == 1, "passed": number % 2 == 0}
+                    rows.append({key: row[key] for key in TABLES[name][0].model_fields})
+    return rows
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    for name in PLOTS:
+        pd.DataFrame(rows_of(name)).to_csv(tmp_path / f"{name}.csv", index=False)
+    return tmp_path
+
+
+def test_every_figure_has_its_numbers() -> None:
+    assert TABLES.keys() == PLOTS.keys()
+
+
+def inches(svg: str) -> float:
+    found = re.search(r'<svg [^>]*width="([\d.]+)pt"', svg)
+    assert found
+    return float(found[1]) / 72
+
+
+@pytest.mark.parametrize("width", [3.4, 7.0])
+def test_figures_are_no_wider_than_asked_nothing_is_cut_off_and_equal_numbers_give_equal_bytes(
+    tables: Path, width: float
+) -> None:
+    drawing = Drawing("svg", width, 7.0)
+    first = {file.stem: file.read_text() for file in draw_from_tables(tables, tables / "one", drawing)}
+    assert list(first) == list(PLOTS)
+    for name, text in first.items():
+        assert inches(text) <= width + 1e-6, name
+        assert "llama-3.1-8b-instruct" in text, name
+    again = {file.stem: file.read_text() for file in draw_from_tables(tables, tables / "two", drawing)}
+    assert again == first
+    # White at every edge: no label or marker leaves the page.
+    for file in draw_from_tables(tables, tables / "png", Drawing("png", width, 7.0)):
+        with Image.open(file) as opened:
+            image = opened.convert("L")
+        right, bottom = image.width - 1, image.height - 1
+        edges = [(0, 0, image.width, 1), (0, bottom, image.width, bottom + 1)]
+        edges += [(0, 0, 1, image.height), (right, 0, right + 1, image.height)]
+        assert [image.crop(edge).getextrema()[0] for edge in edges] == [255] * 4, file
+
+
+def test_a_font_size_and_a_format_are_those_asked_for(tables: Path) -> None:
+    (tables / "only").mkdir()
+    (tables / "only" / "tvd.csv").write_text((tables / "tvd.csv").read_text())
+    (file,) = draw_from_tables(tables / "only", tables / "svg", Drawing("svg", 7.0, 11.0))
+    assert re.search(r"font: 11px [^>]*>llama-3.1-8b-instruct<|font-size: 11px[^>]*>llama-3.1-8b", file.read_text())
+    (file,) = draw_from_tables(tables / "only", tables / "pdf", Drawing("pdf"))
+    content = file.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert b"/CreationDate" not in content
+    assert draw_from_tables(tables / "only", tables / "pdf", Drawing("pdf"))[0].read_bytes() == content
+
+
+def test_adapters_differ_in_colour_or_marker(tables: Path) -> None:
+    (tables / "only").mkdir()
+    (tables / "only" / "retention.csv").write_text((tables / "retention.csv").read_text())
+    (file,) = draw_from_tables(tables / "only", tables, Drawing())
+    legend = file.read_text().partition('id="legend_1"')[2]
+    uses = re.findall(r'<use xlink:href="#(\w+)"[^>]*fill: (#\w+)', legend)
+    assert len(uses) == len(set(uses)) == len(VARIANTS) - 1
+
+
+def test_undefined_numbers_are_left_out(tables: Path) -> None:
+    table = pd.read_csv(tables / "calibration.csv")
+    table.loc[table["variant"] == "tuned", "given_share"] = float("nan")
+    table.to_csv(tables / "calibration.csv", index=False)
+    rows = read_figure_table(tables / "calibration.csv", "calibration")
+    assert {row.variant for row in rows if row.given_share != row.given_share} == {"tuned"}
+    draw_from_tables(tables, tables / "drawn", Drawing(), ["calibration"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "model,variant\n",
+            "tvd.csv: not the numbers of tvd, which have at least one row, and the columns model, variant",
+        ),
+        ("{head}\n", "tvd.csv: not the numbers of tvd"),
+        ("{head}\na,baseline,given,3,much,0,1\n", "tvd.csv line 2: avg_tvd: Input should be a valid number"),
+        ("{head}\na,baseline,given\n", "tvd.csv line 2: 3 cells instead of 7"),
+        (None, "tvd.csv: no such file"),
+    ],
+)
+def test_what_is_no_table_of_the_figure_is_one_line(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "tvd.csv").write_text(text.format(head=",".join(TABLES["tvd"][0].model_fields)))
+    with pytest.raises(OutctlError, match=re.escape(message)):
+        draw_from_tables(tmp_path, tmp_path, Drawing(), ["tvd"])
+    assert not list(tmp_path.glob("*.svg"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "pdf"], "--output, --format, --width and --font-size go with --from-csv"),
+        (["--from-csv", ".", "--format", "eps2"], "there is no format 'eps2'; "),
+        (["--from-csv", "nowhere"], "nowhere: holds the numbers of no figure"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["outctl", "figures", *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    error = capsys.readouterr().err
+    assert error.startswith(f"outctl: {message}")
+    assert error.count("\n") == 1
+
+
+def test_a_directory_without_numbers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutctlError, match="holds the numbers of no figure; they are called calibration, tvd,"):
+        draw_from_tables(tmp_path, tmp_path, Drawing())

@@ -1,0 +1,310 @@
+"""The documentation: it builds, and what it shows is so."""
+
+import doctest
+import json
+import math
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from snakemake.cli import get_argument_parser
+from snakemake.utils import update_config
+from typer.main import get_command
+
+from documentation import PAGES, ROOT, Block, blocks
+from outctl.cli.main import app, spread
+from outctl.config import GivenWords
+from outctl.config_files import load_registry
+from outctl.evaluation.agreement import AgreementRow
+from outctl.evaluation.records import Record
+from outctl.inference.prompts import build_prompts
+from outctl.inference.word_probabilities import answer_questions, word_questions
+from outctl.layout import Layout
+from outctl.models.loading import LoadedModel
+from outctl.plan import load_plan
+from outctl.results.aggregation import MatrixRow, VariantRow
+from outctl.results.comparisons import ComparisonRow, SeedRow
+from outctl.results.further import DeviationRow, LearningRow, RetentionRow
+from outctl.results.summary import SummaryRow
+from outctl.schemas import SCHEMAS
+from outctl.tasks.cases import draw_samples
+from outctl.tasks.templates import load_template
+
+README = ROOT / "README.md"
+SHOWN = [*PAGES, README]
+OTHER_PROGRAMS = ("tensorboard", "ls", "cat", "cut", "tar", "pip", "python", "python3", "sudo", ".")
+"""Programs of shell blocks that are not this project's."""
+OWN_FILES = ("first.yaml", "more-cases.yaml", "my-experiment.yaml", "my-sweep.yaml")
+"""Configurations that pages take a reader to have written."""
+COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+
+
+# The site
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` builds it."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return folder
+
+
+class Page(HTMLParser):
+    """What a page loads, its anchors, and the terms of its definition lists by the anchors in front of them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.anchors: set[str] = set()
+        self.terms: dict[str, str] = {}
+        self._term = ""
+        self._inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what the tag loads, and where a term begins."""
+        found = dict(attrs)
+        address = found.get("href") if tag == "link" else found.get("src")
+        # A link to the page itself is what a search engine reads, and nothing that a browser fetches.
+        if address and found.get("rel") != "canonical":
+            self.loaded.append(address)
+        if name := found.get("id"):
+            self.anchors.add(name)
+            self._term = name if self._inside else ""
+        if tag == "dt":
+            self._inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note where a term ends."""
+        if tag == "dt":
+            self._inside, self._term = False, ""
+
+    def handle_data(self, data: str) -> None:
+        """Note a term."""
+        if self._term and data.strip():
+            self.terms.setdefault(self._term, data)
+
+
+def page(site: Path, name: str) -> Page:
+    return Page((site / f"{name}.html").read_text())
+
+
+def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > len(PAGES)
+    elsewhere = {
+        address for file in pages for address in Page(file.read_text()).loaded if re.match(r"(\w+:)?//", address)
+    }
+    assert elsewhere == set()
+    assert "http" not in "".join(
+        file.read_text() for file in site.rglob("stylesheets/*.css") if file.name == "outctl.css"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"), [("configuration", "experiment"), ("registry", "models"), ("template", "template")]
+)
+def test_every_key_of_the_configuration_is_in_the_reference(site: Path, name: str, schema: str) -> None:
+    content = json.loads((ROOT / "workflow" / "schemas" / f"{schema}.schema.json").read_text())
+    sections = {content["title"]: content} | content.get("$defs", {})
+    keys = {f"{section}.{key}": key for section, own in sections.items() for key in own["properties"]}
+    assert page(site, f"reference/{name}").terms == keys
+    assert set(SCHEMAS) == {"experiment", "models", "template"}
+
+
+def test_every_command_and_option_is_in_the_reference(site: Path) -> None:
+    found = page(site, "reference/command-line")
+    for name, command in COMMANDS.items():
+        assert f"outctl-{name}" in found.anchors
+        shown = {
+            param.name.upper() if param.param_type_name == "argument" else param.opts[0] for param in command.params
+        }
+        assert {term for anchor, term in found.terms.items() if anchor.startswith(f"{name}.")} == shown - {"--help"}
+
+
+def test_every_table_that_an_experiment_may_write_is_in_the_reference(site: Path) -> None:
+    layout = Layout(Path("results"), Path("models"))
+    tables = {method(layout).name for name, method in vars(Layout).items() if name.endswith("_table")}
+    anchors = page(site, "reference/columns").terms
+    assert {anchor.partition(".csv.")[0] + ".csv" for anchor in anchors if ".csv." in anchor} == tables
+    assert {f"results/{table}" for table in tables} <= set(page(site, "reference/files").terms.values())
+
+
+@pytest.mark.parametrize(
+    ("file", "row"),
+    [
+        ("output_control_results.csv", VariantRow),
+        ("output_control_simple_metrics.csv", SummaryRow),
+        ("output_control_comparisons.csv", ComparisonRow),
+        ("output_control_matrix.csv", MatrixRow),
+        ("output_control_seeds.csv", SeedRow),
+        ("output_control_learning_curves.csv", LearningRow),
+        ("base_model_deviation_results.csv", DeviationRow),
+        ("retention_results.csv", RetentionRow),
+        ("sampling_agreement_results.csv", AgreementRow),
+        ("evaluations/{model}/{variant}/{case}.jsonl", Record),
+    ],
+)
+def test_every_column_is_in_the_reference(site: Path, file: str, row: type[BaseModel]) -> None:
+    terms = page(site, "reference/columns").terms
+    shown = [term for anchor, term in terms.items() if anchor == f"{file}.{term}"]
+    assert shown == list(row.model_fields)
+
+
+# What pages show
+
+
+PYCON = {path: blocks(path, "pycon") for path in SHOWN}
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path, found in PYCON.items() if found])
+def test_worked_numbers_are_what_the_code_gives(path: Path) -> None:
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(verbose=False)
+    scope: dict[str, Any] = {}
+    for block in PYCON[path]:
+        # The blocks of a page go on from each other.
+        example = parser.get_doctest(block.text, {}, str(block), str(path), block.line)
+        example.globs = scope
+        report: list[str] = []
+        failed = runner.run(example, out=report.append, clear_globs=False).failed
+        assert not failed, "".join(report)
+
+
+def test_the_probability_of_a_word_is_worked_out_as_the_pipeline_does(
+    bigram_model: Callable[..., LoadedModel],
+) -> None:
+    (table,) = [block for block in blocks(ROOT / "docs" / "metrics.md", "json") if block.title == "next tokens"]
+    loaded = bigram_model(json.loads(table.text))
+    prompts = build_prompts(loaded.tokenizer, [[{"role": "user", "content": "or"}]], loaded.chat)
+    questions = word_questions(loaded.tokenizer, prompts, [["ark", "atom"]])
+    (answer,) = answer_questions(loaded.model, loaded.tokenizer, questions)
+    # As in the block of the page that works them out by hand.
+    assert [math.exp(value) for value in answer.log_probabilities] == pytest.approx([0.4, 0.1], abs=1e-4)
+
+
+def whole_experiment(part: dict[str, Any]) -> dict[str, Any]:
+    """What a block says, put into the default experiment where it is a part of one."""
+    if {"models", "cases"} <= part.keys():
+        return part
+    whole: dict[str, Any] = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    update_config(whole, part)
+    if part.keys() & {"cases", "adapters"}:
+        # Where a block changes how much there is to train on, the default's own adapters may find too little.
+        whole["adapters"] = part.get("adapters", {})
+    return whole
+
+
+YAML = [block for path in SHOWN for block in blocks(path, "yaml")]
+
+
+@pytest.mark.parametrize("block", [pytest.param(block, id=str(block)) for block in YAML])
+def test_every_yaml_block_is_a_valid_file_or_part_of_one(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    for other in blocks(block.page, "yaml", "text"):
+        if other.title:
+            (tmp_path / other.title).write_text(other.text)
+    content = yaml.safe_load(block.text)
+    if "question" in content:
+        case = GivenWords(kind="given_words", eval_samples=1)
+        (sample,) = draw_samples(case, load_template(block.title), "shown", "eval", 1, seed=0)
+        assert all(word in sample.messages[-1]["content"] for word in sample.words or [])
+    elif isinstance(content.get("models"), dict):
+        (tmp_path / "registry.yaml").write_text(block.text)
+        assert load_registry(tmp_path / "registry.yaml").models.keys() == content["models"].keys()
+    elif "executor" in content:
+        # A profile of Snakemake's for a plugin that may not be installed.
+        known = {
+            option.removeprefix("--") for action in get_argument_parser()._actions for option in action.option_strings
+        }
+        assert content.keys() <= known
+    else:
+        if registry := content.get("registry"):
+            (tmp_path / registry).symlink_to(ROOT / "config" / "models.yaml")
+        assert list(load_plan(whole_experiment(content), [tmp_path / "config" / "config.yaml"]).jobs())
+
+
+def commands_of(text: str) -> Iterator[list[str]]:
+    """The commands of a shell block, without what it writes into files."""
+    without_files = re.sub(r"<<'(\w+)'\n.*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
+    for line in without_files.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words:
+            yield words
+
+
+COMMAND_LINES = [
+    (f"{block}: {shlex.join(words)}", words)
+    for path in SHOWN
+    for block in blocks(path, "sh")
+    for words in commands_of(block.text)
+]
+
+
+def snakemake_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
+    try:
+        return get_argument_parser().parse_args(arguments)
+    except SystemExit:
+        pytest.fail(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("words", [pytest.param(words, id=name) for name, words in COMMAND_LINES])
+def test_every_command_line_can_be_typed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    program, *arguments = words
+    match program:
+        case "outctl":
+            name, *options = spread(arguments)
+            if name not in ("--help", "-h"):
+                # Reads the options as a start would, and stops there.
+                COMMANDS[name].make_context(name, options)
+        case "snakemake":
+            found = snakemake_arguments(arguments, capsys)
+            for file in found.configfile or []:
+                assert str(file) in OWN_FILES or (ROOT / file).is_file(), file
+            assert set(found.profile or []) <= {"slurm"}
+        case "make":
+            targets = re.findall(r"^([\w.$()/-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+            made = {"$(READY)": ".venv/.ready", "$(READY_DEV)": ".venv/.ready-dev"}
+            assert set(arguments) <= {made.get(target, target) for target in targets}
+        case _:
+            assert program in OTHER_PROGRAMS
+
+
+INLINE = [
+    (f"{path.relative_to(ROOT)}: {command}", command)
+    for path in SHOWN
+    for command in dict.fromkeys(re.findall(r"`((?:outctl|snakemake) [^`\n]+)`", path.read_text()))
+]
+
+
+@pytest.mark.parametrize("command", [pytest.param(command, id=name) for name, command in INLINE])
+def test_every_command_that_is_mentioned_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program, *words = shlex.split(command)
+    if program == "snakemake":
+        snakemake_arguments(words, capsys)
+        return
+    name, *arguments = words
+    if name in ("--help", "COMMAND"):
+        return
+    options = {option for param in COMMANDS[name].params for option in param.opts}
+    assert {word for word in arguments if word.startswith("-")} <= options | {"--help"}
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", README.read_text())
+    missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]
+    assert len(targets) > 5
+    assert missing == []
