@@ -8,6 +8,7 @@ import gc
 import multiprocessing
 import os
 import resource
+import signal
 import time
 import traceback
 from collections.abc import Callable
@@ -108,10 +109,13 @@ def _serve(pipe: Connection, contender: Contender, setting: Any, log: Path, limi
         try:
             start = time.perf_counter()
             answer = getattr(entry, method)(*arguments)
-            pipe.send(Turn(time.perf_counter() - start, _status_mb("VmHWM"), answer))
+            reply: Turn | str = Turn(time.perf_counter() - start, _status_mb("VmHWM"), answer)
         except Exception as error:
             traceback.print_exc()
-            pipe.send(_one_line(error))
+            reply = _one_line(error)
+        # The others need the memory until the next order.
+        _tidy()
+        pipe.send(reply)
 
 
 class Process:
@@ -134,11 +138,20 @@ class Process:
         try:
             answer = self.pipe.recv() if self.pipe.poll(LONGEST_S) else f"no answer within {LONGEST_S:.0f} s"
         except (EOFError, ConnectionError):
-            self.process.join()
-            answer = f"its process ended with exit code {self.process.exitcode}"
+            answer = self._end()
         if isinstance(answer, str):
             raise FailedError(answer)
         return answer
+
+    def _end(self) -> str:
+        """How the process ended: in words where the system killed it, which it does when memory runs out."""
+        self.process.join()
+        code = self.process.exitcode
+        return (
+            "killed by the system, out of memory"
+            if code == -signal.SIGKILL
+            else f"its process ended with exit code {code}"
+        )
 
     def ask(self, method: str, *arguments: Any) -> Turn:
         """Let the contender do something.
@@ -148,8 +161,8 @@ class Process:
         """
         try:
             self.pipe.send((method, arguments))
-        except OSError as error:
-            raise FailedError(_one_line(error)) from None
+        except OSError:
+            raise FailedError(self._end()) from None
         turn = self._answer()
         assert isinstance(turn, Turn)
         return turn
