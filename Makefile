@@ -5,9 +5,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
-# Tests that run the workflow, whose jobs take all cores; the others take one each.
-WHOLE_RUNS := tests/workflow tests/test_tutorial.py
-
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test staleness faults check docs format schema clean
@@ -16,8 +13,7 @@ run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
 
 test: $(READY_DEV)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest $(WHOLE_RUNS)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2 --dist loadfile $(WHOLE_RUNS:%=--ignore %)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 # Every fault, a table of how it went, and the same in docs/reliability.md: three quarters of an hour on 2 CPU cores.
 faults: $(READY_DEV)

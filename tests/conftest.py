@@ -12,6 +12,8 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tests run side by side: threads that wait must not keep a core from those that work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
@@ -57,6 +59,18 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "qwen2": {"num_key_value_heads": 4, "tie_word_embeddings": True},
     "mistral": {"num_key_value_heads": 1, "sliding_window": 64},
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together, in one process, what shares a finished experiment or a cluster; what takes longest comes first."""
+
+    def place(item: pytest.Item) -> tuple[str, ...]:
+        return item.path.relative_to(ROOT / "tests").parts
+
+    items.sort(key=lambda item: (place(item)[0] != "workflow", place(item)[0] != "test_tutorial.py"))
+    for item in items:
+        group = "slurm" if "slurm" in place(item) else "/".join(place(item))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
