@@ -61,6 +61,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together, in one process, what shares a finished experiment or a cluster; what takes longest comes first."""
 
