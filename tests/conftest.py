@@ -61,17 +61,20 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
+def place(item: pytest.Item) -> tuple[str, ...]:
+    """Where a test lies below this folder."""
+    return item.path.relative_to(ROOT / "tests").parts
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep together, in one process, what shares a finished experiment or a cluster."""
+    group = "slurm" if "slurm" in place(item) else "/".join(place(item))
+    item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, in one process, what shares a finished experiment or a cluster; what takes longest comes first."""
-
-    def place(item: pytest.Item) -> tuple[str, ...]:
-        return item.path.relative_to(ROOT / "tests").parts
-
+    """Begin with what takes longest, so that no process is left with it in the end."""
     items.sort(key=lambda item: (place(item)[0] != "workflow", place(item)[0] != "test_tutorial.py"))
-    for item in items:
-        group = "slurm" if "slurm" in place(item) else "/".join(place(item))
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
