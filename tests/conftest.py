@@ -20,6 +20,8 @@ import torch
 import yaml
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from command_line import ByHand
 from outctl.config import LocalSource
@@ -61,20 +63,23 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def place(item: pytest.Item) -> tuple[str, ...]:
-    """Where a test lies below this folder."""
-    return item.path.relative_to(ROOT / "tests").parts
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep together, in one process, what shares a finished experiment or a cluster."""
-    group = "slurm" if "slurm" in place(item) else "/".join(place(item))
-    item.add_marker(pytest.mark.xdist_group(group))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left with it in the end."""
-    items.sort(key=lambda item: (place(item)[0] != "workflow", place(item)[0] != "test_tutorial.py"))
+    first = (ROOT / "tests" / "workflow", ROOT / "tests" / "test_tutorial.py")
+    items.sort(key=lambda item: not any(item.path.is_relative_to(path) for path in first))
+
+
+class FilesTogether(LoadFileScheduling):  # type: ignore[misc]
+    """Keeps a file's tests in one process, and all that share a cluster: what one of them sets up is there for the others."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "slurm" if "/slurm/" in file else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesTogether:
+    """Spread tests over processes, where several are asked for."""
+    return FilesTogether(config, log)
 
 
 @pytest.fixture(scope="session")
