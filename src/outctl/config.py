@@ -330,6 +330,9 @@ class AdapterRecipe(Section):
     always an `even` split."""
     loss: LossName = "kl"
     """Divergence between target and answer. For cases in which the model picks the words it compares by rank."""
+    capitalised: bool = True
+    """Whether the loss counts a given word's capitalised forms for the word, as evaluation always does. Without them a step
+    has fewer tokens to compute, and an answer with a capital is *anything else* to the loss."""
     steps: int = Field(ge=1, le=1_000_000_000)
     """Number of optimiser steps."""
     batch_size: int = Field(default=16, ge=1, le=1_000_000_000)

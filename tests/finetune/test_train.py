@@ -192,6 +192,26 @@ def test_the_models_own_words_are_trained_by_rank(tmp_path: Path, tiny_model_dir
     assert logged[-1]["loss"] < 0.6 * logged[0]["loss"]
 
 
+def test_without_capitalised_forms_the_loss_is_larger_and_what_is_measured_is_not(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path]
+) -> None:
+    logged = {
+        capitalised: rows(
+            train(
+                tmp_path,
+                tiny_model_dir("llama"),
+                given_samples(12),
+                # A learning rate at which nothing is learned, so that both measure the same model.
+                spec_for({"given": 12}, steps=1, measure_every=1, learning_rate=1e-12, capitalised=capitalised),
+                name=str(capitalised),
+            )
+        )[-1]
+        for capitalised in (True, False)
+    }
+    assert logged[False]["loss"] > logged[True]["loss"] + 0.1
+    assert logged[False]["held_out_mass"] == pytest.approx(logged[True]["held_out_mass"], rel=1e-6)
+
+
 def test_a_model_in_4_bits_is_trained_and_its_weights_stay_as_they_are(tmp_path: Path, real_model_dir: Path) -> None:
     spec = spec_for(
         {"given": 12}, precision="nf4", steps=3, batch_size=2, log_every=1, layers=[28, 29], learning_rate=0.002

@@ -36,6 +36,7 @@ def forms_behind(tokenizer: PreTrainedTokenizerBase, text: str, *words: str) -> 
 )
 def test_surface_forms(word: str, forms: list[str]) -> None:
     assert surface_forms(word) == forms
+    assert surface_forms(word, capitalised=False) == [word, f" {word}"]
 
 
 @pytest.mark.parametrize(

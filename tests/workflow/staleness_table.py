@@ -347,6 +347,7 @@ RECIPE = [
             "targets": "shuffled",
             "loss": "tvd",
             "retention_weight": 0.1,
+            "capitalised": False,
             "steps": 3,
             "batch_size": 3,
             "accumulation": 2,

@@ -39,10 +39,19 @@ class TrainingItem:
     target: tuple[float, ...]
 
 
-def encode_samples(tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample], chat: bool) -> list[TrainingItem]:
-    """Encode samples once, before the first step."""
+def encode_samples(
+    tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample], chat: bool, capitalised: bool = True
+) -> list[TrainingItem]:
+    """Encode samples once, before the first step.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        samples: the samples.
+        chat: whether the model takes a chat template.
+        capitalised: whether capitalised forms count for given words.
+    """
     prompts = build_prompts(tokenizer, [sample.messages for sample in samples], chat)
-    questions = outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples])
+    questions = outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples], capitalised)
     return [
         TrainingItem(prompt, question if sample.words else None, tuple(sample.target))
         for sample, prompt, question in zip(samples, prompts, questions, strict=True)

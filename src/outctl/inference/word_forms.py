@@ -16,16 +16,30 @@ JOINERS = "-'’"
 """Characters that join two parts of one word when a letter or digit follows in the same token: *-like*, *'s*."""
 
 
-def surface_forms(word: str) -> list[str]:
-    """What a reader would take for the word as an answer: as it is or capitalised, with or without a leading space."""
-    spellings = dict.fromkeys([word, word[:1].upper() + word[1:]])
+def surface_forms(word: str, capitalised: bool = True) -> list[str]:
+    """What a reader would take for the word as an answer: as it is or capitalised, with or without a leading space.
+
+    Args:
+        word: the word.
+        capitalised: whether to count the capitalised forms.
+    """
+    spellings = dict.fromkeys([word, word[:1].upper() + word[1:]] if capitalised else [word])
     return [space + spelling for spelling in spellings for space in ("", " ")]
 
 
 def form_tokens(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], words: Sequence[Sequence[str]]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    words: Sequence[Sequence[str]],
+    capitalised: bool = True,
 ) -> list[list[list[tuple[int, ...]]]]:
     """Token ids of every surface form of every word, as the tokenizer splits it behind the prompt.
+
+    Args:
+        tokenizer: the tokenizer.
+        prompts: what the words are answers to.
+        words: the words behind each prompt.
+        capitalised: whether to count the capitalised forms.
 
     Returns:
         For each prompt, for each of its words, the distinct token sequences of the word's forms.
@@ -33,7 +47,7 @@ def form_tokens(
     Raises:
         OutctlError: two words of a sample have a form in common, or a form cannot be written behind the prompt.
     """
-    forms = [[(word, form) for word in own for form in surface_forms(word)] for own in words]
+    forms = [[(word, form) for word in own for form in surface_forms(word, capitalised)] for own in words]
     texts = [prompt.text + form for prompt, own in zip(prompts, forms, strict=True) for _, form in own]
     encoded = iter(encode(tokenizer, texts))
     result = []

@@ -33,20 +33,26 @@ class WordQuestion(NamedTuple):
 
 
 def word_questions(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], words: Sequence[Sequence[str]]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    words: Sequence[Sequence[str]],
+    capitalised: bool = True,
 ) -> list[WordQuestion]:
-    """Pair prompts with the token sequences of their words' surface forms."""
-    forms = form_tokens(tokenizer, prompts, words)
+    """Pair prompts with the token sequences of their words' surface forms, the capitalised ones among them if wanted."""
+    forms = form_tokens(tokenizer, prompts, words, capitalised)
     return [WordQuestion(prompt.tokens, own) for prompt, own in zip(prompts, forms, strict=True)]
 
 
 def outcome_questions(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], outcomes: Sequence[Sequence[Sequence[str]]]
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    outcomes: Sequence[Sequence[Sequence[str]]],
+    capitalised: bool = True,
 ) -> list[WordQuestion]:
     """As `word_questions`, for outcomes that several words count for: an outcome has the forms of all its words."""
     words = [[word for answers in own for word in answers] for own in outcomes]
     questions = []
-    for question, own in zip(word_questions(tokenizer, prompts, words), outcomes, strict=True):
+    for question, own in zip(word_questions(tokenizer, prompts, words, capitalised), outcomes, strict=True):
         forms = iter(question.forms)
         merged = [[form for _ in answers for form in next(forms)] for answers in own]
         questions.append(WordQuestion(question.prompt, merged))
