@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Modules are compiled when they are first imported; most never are.
+export PIP_NO_COMPILE := 1
 
 .PHONY: run test staleness faults check docs format schema clean
 
