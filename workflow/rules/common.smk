@@ -74,7 +74,8 @@ wildcard_constraints:
     model=NAME_PATTERN,
     adapter=NAME_PATTERN,
     variant=NAME_PATTERN,
-    case=NAME_PATTERN,
+    # Samples of base_model_deviation lie where a case's would, and no case can be called that.
+    case=rf"(?!{DEVIATION}(?![A-Za-z0-9._-])){NAME_PATTERN}",
     split="train|eval",
 
 

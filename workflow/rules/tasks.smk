@@ -38,7 +38,3 @@ rule make_deviation_samples:
         "drawing samples of base_model_deviation"
     shell:
         "exec python -m outctl make-deviation-samples --spec {input.spec:q} --output {output.samples:q} > {log:q} 2>&1"
-
-
-# Its samples lie where a case's would, and no case can be called that.
-ruleorder: make_deviation_samples > make_samples
