@@ -134,7 +134,7 @@ def test_numbers_of_the_terminal_table() -> None:
 
 
 def test_the_terminal_table_puts_references_below_what_was_measured(plan: Plan) -> None:
-    table = summary_table(pd.read_csv(gather(plan).case_table()), "title")
+    table = summary_table(pd.read_csv(gather(plan).case_table()))
     variants = list(table.columns[2].cells)
     assert variants == ["baseline", "tuned", "baseline", "tuned", "uniform", "majority"] * 2
 

@@ -38,6 +38,7 @@ def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
 def _show(diagnosis: "Diagnosis", config: str) -> None:
     from outctl.doctor import gigabytes
+    from outctl.results.console import print_table
 
     shown = console()
     found = Table.grid(padding=(0, 2, 0, 0))
@@ -50,7 +51,7 @@ def _show(diagnosis: "Diagnosis", config: str) -> None:
             found.add_row("", "", Text(f"-> {finding.advice}", "bold"))
     shown.print(found)
     if diagnosis.models:
-        table = Table(title="Models of the registry, by estimates; * are those of the experiment", title_justify="left")
+        table = Table()
         table.add_column("model", overflow="fold")
         table.add_column("precision", no_wrap=True)
         for name in ("GPU memory", "memory", "disk", "fetched", "evaluate on", "train on"):
@@ -63,6 +64,6 @@ def _show(diagnosis: "Diagnosis", config: str) -> None:
                 "yes" if fit.model in diagnosis.fetched else "no",
                 *(Text(place, "red" if place == "no" else "green") for place in (fit.evaluation, fit.training)),
             )
-        shown.print(table)
+        print_table(shown, "Models of the registry, by estimates; * are those of the experiment", table)
     verdict = "can run here" if diagnosis.runs else "cannot run here until what is marked as a problem is mended"
     shown.print(Text(f"The experiment of {config} {verdict}.", STYLES["ok" if diagnosis.runs else "problem"]))

@@ -48,12 +48,12 @@ def why(
 def models(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """List the models of the registry: parameters, precision, memory, and whether they are fetched."""
     from outctl.models.estimates import weights_mb
-    from outctl.results.console import fetched_models, models_table
+    from outctl.results.console import fetched_models, models_table, print_table
 
     plan = plan_of(config)
     fetched = fetched_models(plan.registry, plan.experiment)
     if not as_json:
-        console().print(models_table(plan.registry, fetched))
+        print_table(console(), "Models of the registry", models_table(plan.registry, fetched))
         return
     rows = {
         name: {**entry.model_dump(mode="json"), "weights_mb": weights_mb(entry), "fetched": fetched[name]}
@@ -148,7 +148,7 @@ def run_experiment(
 
     Example: [bold]outctl run-experiment --models smollm2-135m-instruct --num-examples 20[/bold]
     """
-    from outctl.results.console import summary_table
+    from outctl.results.console import print_table, summary_table
     from outctl.results.direct import run_directly
 
     plan = plan_of(config)
@@ -164,7 +164,7 @@ def run_experiment(
     if as_json:
         print(table.to_json(orient="records", indent=2))
     else:
-        console().print(summary_table(table, f"{num_examples} samples a case"))
+        print_table(console(), f"{num_examples} samples a case", summary_table(table))
 
 
 @app.command("push-adapter", rich_help_panel=PERSON)

@@ -22,14 +22,19 @@ def number(value: float, digits: int = 3) -> str:
     return "-" if value != value else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
-def summary_table(cases: pd.DataFrame, title: str) -> Table:
+def print_table(console: Console, heading: str, table: Table) -> None:
+    """Print a table below its heading, which unlike a title of the table's own is not padded to its width."""
+    console.print(heading, style="italic", highlight=False)
+    console.print(table)
+
+
+def summary_table(cases: pd.DataFrame) -> Table:
     """Baseline against adapters, case by case, reference rows below each case.
 
     Args:
         cases: the table with a row a model, variant and case.
-        title: what stands above it.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for name in ("case", "model", "variant"):
         table.add_column(name, overflow="fold")
     for name in ("avg_tvd", "interval", "accuracy", "slope", "mass"):
@@ -65,7 +70,7 @@ def print_summary(layout: Layout, console: Console) -> None:
     except (OSError, ValueError, KeyError) as error:
         reason = f"{layout.case_table()}: no table of results ({first_line(error)})"
         raise OutctlError(f"{reason}; delete it and run the workflow again") from None
-    console.print(summary_table(cases, "Baseline against adapter (avg_tvd: 0 is perfect; slope: 1 is control)"))
+    print_table(console, "Baseline against adapter (avg_tvd: 0 is perfect; slope: 1 is control)", summary_table(cases))
     console.print("Results:", style="bold")
     files = {
         layout.report(): "the report: all of it in one page for a browser",
@@ -81,7 +86,7 @@ def print_summary(layout: Layout, console: Console) -> None:
 
 def models_table(registry: Registry, fetched: Mapping[str, bool]) -> Table:
     """The registry: source, parameters, precision, memory of the weights, and whether each model is fetched."""
-    table = Table(title="Models of the registry", title_justify="left")
+    table = Table()
     for name in ("model", "source", "asked as", "precision"):
         table.add_column(name, overflow="fold")
     for name in ("parameters", "weights", "fetched"):
