@@ -15,7 +15,7 @@ run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
 
 test: $(READY_DEV)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2 --no-loadscope-reorder
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 3 --no-loadscope-reorder
 
 # Every fault, a table of how it went, and the same in docs/reliability.md: three quarters of an hour on 2 CPU cores.
 faults: $(READY_DEV)
@@ -44,7 +44,7 @@ schema: $(READY)
 
 # What reruns after which change, printed and written into the documentation; fails where a step is missed or needless.
 staleness: $(READY_DEV)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --quiet --durations=0 --durations-min=60 tests/workflow/test_staleness.py --staleness-table docs/reliability.md
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --quiet --durations=0 --durations-min=60 -m "" tests/workflow/test_staleness.py --staleness-table docs/reliability.md
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, set PYTHON=..." if sys.version_info < (3, 11) else 0)'
