@@ -85,10 +85,13 @@ def test_an_evaluation_that_was_cut_off_measures_only_what_is_missing_and_ends_i
     assert 10 <= len(kept) < 200
     if number == signal.SIGTERM:
         assert process.returncode == 1
-        assert error == (
+        # On a slow machine lines on its progress come before.
+        *progress, last = error.splitlines()
+        assert last == (
             f"outctl: asked to stop after {len(kept)} of 200 samples; what is done is kept, and the next start goes on "
-            "from there\n"
+            "from there"
         )
+        assert all(line.endswith(" of 200 samples") for line in progress)
     measured = evaluate_again(experiment, monkeypatch)
     whole = experiment.folder / "whole.jsonl"
     assert sorted(measured + kept) == sorted(record.sample_id for record in read_records(whole))
