@@ -16,6 +16,7 @@ from outctl.evaluation.records import read_records
 from outctl.evaluation.sampling import sampling_floor
 from outctl.exchange.answers import frequency_scores
 from outctl.tasks.samples import Message, Sample, write_samples
+from stages import evaluate, gather, train
 
 pytest.importorskip("inspect_ai")
 
@@ -44,8 +45,7 @@ def results(by_hand: Callable[..., ByHand]) -> ByHand:
     given = {"kind": "given_words", "train_samples": 32, "eval_samples": 12}
     work = by_hand(cases={"given": given, "own": own})
     for case in ("given", "own"):
-        code, _, err = work.run("evaluate", "tiny", "baseline", case)
-        assert code == 0, err
+        evaluate(work, "baseline", case)
     return work
 
 
@@ -91,11 +91,12 @@ def test_the_same_records_give_the_same_bytes_wherever_and_whenever_they_are_exp
 
 
 def test_metrics_are_those_of_the_tables(results: ByHand) -> None:
-    for command in (["finetune", "tiny", "tuned"], *(["evaluate", "tiny", "tuned", case] for case in ("given", "own"))):
-        assert results.run(*command)[0] == 0
-    for command in (["aggregate-model", "tiny"], ["aggregate"], ["export-inspect"]):
-        code, _, err = results.run(*command)
-        assert code == 0, err
+    train(results)
+    for case in ("given", "own"):
+        evaluate(results, "tuned", case)
+    gather(results)
+    code, _, err = results.run("export-inspect")
+    assert code == 0, err
     table = pd.read_csv(results.plan.layout.case_table())
     for _, row in table[table.model == "tiny"].iterrows():
         file = results.folder / "results" / "inspect" / "tiny" / row.variant / f"{row.case_type}.eval"

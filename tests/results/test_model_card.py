@@ -25,17 +25,14 @@ from command_line import ByHand
 from outctl.config import HubSource
 from outctl.config_files import read_yaml
 from outctl.errors import OutctlError
-from outctl.evaluation.evaluate import EvaluationJob, evaluate_case
 from outctl.evaluation.evaluate_retention import evaluate_retention
 from outctl.evaluation.model_job import ModelJob
 from outctl.files import read_json
-from outctl.finetune.train import train_adapter
 from outctl.models.loading import load_model
 from outctl.plan import Plan, load_plan
 from outctl.provenance import check_outputs
-from outctl.results.aggregation import aggregate
 from outctl.results.model_card import Card, adapter_config, model_card, write_hub_folder
-from outctl.results.model_results import aggregate_model
+from stages import evaluate, gather, train
 
 FILES = ["README.md", "adapter_config.json", "adapter_model.safetensors", "training.jsonl"]
 
@@ -44,11 +41,7 @@ FILES = ["README.md", "adapter_config.json", "adapter_model.safetensors", "train
 def trained(by_hand: Callable[..., ByHand]) -> ByHand:
     """An experiment whose adapter is trained, and nothing measured."""
     experiment = by_hand({"steps": 8, "rank": 12}, retention={"prompts": 2, "answer_tokens": 2})
-    plan, layout = experiment.plan, experiment.plan.layout
-    spec = plan.spec("finetune", "tiny", "tuned")
-    train_adapter(
-        spec, layout.model("tiny"), plan.training_files("tuned"), layout.adapter("tiny", "tuned"), layout.checkpoints()
-    )
+    train(experiment)
     return experiment
 
 
@@ -57,18 +50,13 @@ def measured(trained: ByHand) -> ByHand:
     """The same, with its tables."""
     plan, layout = trained.plan, trained.plan.layout
     adapter = layout.adapter("tiny", "tuned")
-    for variant, folder in (("baseline", None), ("tuned", adapter)):
-        output = layout.records("tiny", variant, "given")
-        spec = plan.spec("evaluate", "tiny", variant, "given")
-        samples = layout.samples("given", "eval")
-        job = EvaluationJob(spec, layout.model("tiny"), samples, folder, output, layout.checkpoints())
-        evaluate_case(job, lambda done, total: None, [])
+    for variant in ("baseline", "tuned"):
+        evaluate(trained, variant, "given")
     spec = plan.spec("evaluate-retention", "tiny", "tuned")
     evaluate_retention(
         ModelJob(spec, layout.model("tiny"), adapter, layout.retention("tiny", "tuned"), layout.checkpoints())
     )
-    aggregate_model(plan.spec("aggregate-model", "tiny"), layout, layout.model_results("tiny"))
-    aggregate(plan.spec("aggregate"), layout)
+    gather(trained)
     return trained
 
 

@@ -149,14 +149,13 @@ def check(config: pytest.Config, group: str, change: str, jobs: Jobs, found: Fin
 
 
 def parameters() -> Iterator[Any]:
-    """Every row with its group; of the many for code, the first that makes certain jobs stale is tried by default."""
-    seen = set()
+    """Every row with its group; of those for code and recipes, the first that makes certain jobs stale is always tried."""
+    seen: set[tuple[str, Jobs]] = set()
     for group, rows in GROUPS.items():
         for row in rows:
-            many = group == "Code" and row.jobs in seen
+            many = group in ("Code", "A training") and (group, row.jobs) in seen
             yield pytest.param(group, row, id=row.change, marks=[pytest.mark.many_changes] if many else [])
-            if group == "Code":
-                seen.add(row.jobs)
+            seen.add((group, row.jobs))
 
 
 @pytest.mark.parametrize(("group", "row"), parameters())
