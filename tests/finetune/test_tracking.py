@@ -73,14 +73,11 @@ def test_event_files_hold_what_the_training_log_holds_and_change_no_byte_of_the_
         assert (plain / name).read_bytes() == (adapter / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_curves_of_a_training_that_was_cut_off_have_every_step_once(
-    by_hand: Callable[..., ByHand], number: int
-) -> None:
+def test_the_curves_of_a_training_that_was_cut_off_have_every_step_once(by_hand: Callable[..., ByHand]) -> None:
     experiment = by_hand({"steps": 150, "measure_every": 14})
     layout = experiment.plan.layout
     events = layout.tensorboard("tiny", "tuned")
-    for _ in range(2):
+    for number in (signal.SIGKILL, signal.SIGTERM):
         known = set(layout.checkpoints().glob("*/checkpoint-*/seal.json"))
         process = experiment.start(*FINETUNE)
         while not set(layout.checkpoints().glob("*/checkpoint-*/seal.json")) - known and process.poll() is None:

@@ -121,17 +121,14 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_other_ones(
 COMPARED = ("adapter_model.safetensors", "adapter_config.json", "training.jsonl")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_bytes(
-    by_hand: Callable[..., ByHand], number: int
-) -> None:
+def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_bytes(by_hand: Callable[..., ByHand]) -> None:
     # Several epochs, gathered gradients, dropout and a moving learning rate: all of their states are resumed.
     recipe = {"steps": 150, "dropout": 0.2, "accumulation": 2, "schedule": "linear", "measure_every": 14}
     experiment = by_hand(recipe)
     command = ("finetune", "tiny", "tuned")
     assert experiment.run(*command, "--output", "whole", "--checkpoints", "elsewhere")[0] == 0
     checkpoints, adapter = experiment.plan.layout.checkpoints(), experiment.plan.layout.adapter("tiny", "tuned")
-    for cut in range(2):
+    for number in (signal.SIGKILL, signal.SIGTERM):
         known = set(checkpoints.glob("*/checkpoint-*/seal.json"))
         process = experiment.start(*command)
         while not set(checkpoints.glob("*/checkpoint-*/seal.json")) - known and process.poll() is None:
@@ -147,7 +144,7 @@ def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_byt
                 r"outctl: asked to stop after \d+ of 150 steps; what is done is kept, and the next start goes on from "
                 r"there\n",
                 error,
-            ), cut
+            )
     steps = [int(path.name.split("-")[1]) for path in checkpoints.glob("*/checkpoint-*")]
     assert 20 <= max(steps) < 150
     code, out, error = experiment.run(*command)
