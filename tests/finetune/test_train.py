@@ -121,7 +121,9 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_other_ones(
 COMPARED = ("adapter_model.safetensors", "adapter_config.json", "training.jsonl")
 
 
-def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_bytes(by_hand: Callable[..., ByHand]) -> None:
+def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_bytes(
+    by_hand: Callable[..., ByHand],
+) -> None:
     # Several epochs, gathered gradients, dropout and a moving learning rate: all of their states are resumed.
     recipe = {"steps": 150, "dropout": 0.2, "accumulation": 2, "schedule": "linear", "measure_every": 14}
     experiment = by_hand(recipe)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
@@ -89,6 +88,9 @@ class _EventFiles(TensorBoardCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        # Trainings that show their curves nowhere need no TensorBoard.
+        from torch.utils.tensorboard import SummaryWriter
+
         for file in Path(self.logging_dir).glob(EVENTS):
             # An open TensorBoard stays for ever at the file that it reads, if that is removed; an empty one it has left.
             os.truncate(file, 0) if file.stat().st_size else file.unlink()
