@@ -1,4 +1,7 @@
-"""Estimates with intervals, and tests of paired answers. Undefined numbers are NaN."""
+"""Estimates with intervals, and tests of paired answers. Undefined numbers are NaN.
+
+SciPy and statsmodels are imported where they are needed: most jobs that use this module get by without, and start sooner.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -6,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 Array = npt.NDArray[np.float64]
 NAN = float("nan")
@@ -33,6 +35,8 @@ def mean_interval(values: Sequence[float], confidence: float, resamples: int, se
 
 def t_interval(values: Sequence[float], confidence: float) -> Interval:
     """Mean with Student's t interval, for few values such as one a seed; no interval for a single one."""
+    from scipy import stats
+
     data = np.asarray(values, dtype=np.float64)
     if data.size < 2:
         return Interval(float(data.mean()) if data.size else NAN, NAN, NAN)
@@ -42,6 +46,8 @@ def t_interval(values: Sequence[float], confidence: float) -> Interval:
 
 def rate_interval(successes: int, trials: int, confidence: float) -> Interval:
     """Rate with a Wilson score interval; NaN without trials."""
+    from scipy import stats
+
     if trials == 0:
         return Interval(np.nan, np.nan, np.nan)
     interval = stats.binomtest(successes, trials).proportion_ci(confidence_level=confidence, method="wilson")
@@ -122,6 +128,8 @@ def _bootstrap(
     data: tuple[Array, ...], statistic: Any, confidence: float, resamples: int, seed: int
 ) -> tuple[float, float]:
     """Ends of a percentile bootstrap interval; of several arrays, the same samples are drawn from each."""
+    from scipy import stats
+
     with warnings.catch_warnings():
         # Samples that are all alike have an interval of no width, which is what it is.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
@@ -155,6 +163,8 @@ def sign_flip_pvalue(before: Sequence[float], after: Sequence[float], resamples:
     Returns:
         NaN without pairs.
     """
+    from scipy import stats
+
     first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     if first.size == 0:
         return NAN
