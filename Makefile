@@ -31,7 +31,7 @@ check: $(READY_DEV) docs
 
 # The documentation, into site/. The theme's note on what comes after MkDocs is none of a reader's business.
 docs: $(READY_DEV)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY_DEV)
 	$(BIN)/ruff check --fix .

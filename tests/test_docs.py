@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ from outctl.tasks.templates import load_template
 
 README = ROOT / "README.md"
 SHOWN = [*PAGES, README]
-OTHER_PROGRAMS = ("tensorboard", "ls", "cat", "cut", "tar", "pip", "python", "python3", "sudo", ".")
+OTHER_PROGRAMS = ("tensorboard", "vllm", "ls", "cat", "cut", "tar", "pip", "python", "python3", "sudo", ".")
 """Programs of shell blocks that are not this project's."""
 OWN_FILES = ("first.yaml", "more-cases.yaml", "my-experiment.yaml", "my-sweep.yaml")
 """Configurations that pages take a reader to have written."""
@@ -50,14 +51,37 @@ COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-define
 # The site
 
 
+def build(project: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Build the site as `make docs` builds it."""
+    (recipe,) = [line for line in (ROOT / "Makefile").read_text().splitlines() if "mkdocs build" in line]
+    options = shlex.split(recipe.partition("mkdocs ")[2])
+    command = [sys.executable, "-m", "mkdocs", *options, "--site-dir", str(folder)]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` builds it."""
+    """The site."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    run = build(ROOT, folder)
     assert run.returncode == 0, run.stderr
     return folder
+
+
+def test_a_link_to_nowhere_and_a_page_that_nothing_leads_to_fail_the_build(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "docs", project / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", project)
+    for name in ("src", "workflow", "config"):
+        (project / name).symlink_to(ROOT / name)
+    with (project / "docs" / "index.md").open("a") as page:
+        page.write("\n[Nowhere](nowhere.md)\n")
+    (project / "docs" / "lonely.md").write_text("# Lonely\n")
+    run = build(project, tmp_path / "site")
+    assert run.returncode != 0
+    assert "'nowhere.md'" in run.stderr
+    assert 'not included in the "nav" configuration:\n  - lonely.md' in run.stderr
+    assert "Aborted with 2 warnings" in run.stderr
 
 
 class Page(HTMLParser):

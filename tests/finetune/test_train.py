@@ -1,6 +1,7 @@
 """Training, on tiny models of real architectures and on the embedded one in 4 bits."""
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -25,11 +26,11 @@ from outctl.finetune import train as train_module
 from outctl.finetune.collation import build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES
 from outctl.finetune.retention import Retention
-from outctl.finetune.train import DistributionTrainer, add_adapter, train_adapter, training_log
+from outctl.finetune.train import DistributionTrainer, add_adapter, train_adapter, training_log, with_targets
 from outctl.inference.prompts import build_prompts
 from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
-from outctl.inference.word_probabilities import word_log_probabilities
+from outctl.inference.word_probabilities import answer_questions, word_log_probabilities, word_questions
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model
 from outctl.specs import FinetuneSettings, Spec
 from outctl.tasks.neutral import neutral_prompts
@@ -79,6 +80,18 @@ def train(folder: Path, model: Path, samples: list[Sample], spec: Spec | None = 
     return folder / name
 
 
+def shares_given(model: Path, adapter: Path, samples: list[Sample]) -> list[float]:
+    """The first word's share of the mass on both, for each sample."""
+    loaded = load_model(model, "float32", True, adapter)
+    enable_trees(loaded.model)
+    prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], chat=True)
+    questions = word_questions(loaded.tokenizer, prompts, [sample.words for sample in samples])
+    answers = answer_questions(loaded.model, loaded.tokenizer, questions, 1024)
+    return [
+        1.0 / (1.0 + math.exp(second - first)) for first, second in (answer.log_probabilities for answer in answers)
+    ]
+
+
 def rows(adapter: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (adapter / "training.jsonl").read_text().splitlines()]
 
@@ -103,6 +116,47 @@ def test_training_lowers_the_loss_and_writes_a_plain_peft_adapter(
     assert provenance["base_weights_hash"] == model["weights_hash"]
     loaded = load_model(tiny_model_dir(architecture), "float32", True, adapter)
     assert any("lora_B" in name and parameter.abs().sum() > 0 for name, parameter in loaded.model.named_parameters())
+
+
+def test_shuffled_targets_are_those_of_other_questions_with_as_many_words() -> None:
+    pairs = given_samples(9)
+    three = [
+        pairs[0].model_copy(
+            update={"sample_id": f"three-{number}", "words": ["a", "b", "c"], "target": [share, 0.1, 0.9 - share]}
+        )
+        for number, share in enumerate((0.2, 0.3, 0.4))
+    ]
+    samples = [*pairs, *three]
+    shuffled = with_targets(samples, "shuffled", 0)
+    for before, after in zip(samples, shuffled, strict=True):
+        # No two of these samples have the same target, so one that is kept is the sample's own.
+        assert after.target != before.target
+        assert after == before.model_copy(update={"target": after.target})
+    assert sorted(sample.target for sample in shuffled) == sorted(sample.target for sample in samples)
+    assert with_targets(samples, "shuffled", 0) == shuffled
+    assert with_targets(samples, "shuffled", 1) != shuffled
+
+
+@pytest.mark.parametrize("targets", ["asked", "even", "shuffled"])
+def test_a_recipe_trains_towards_its_targets_whatever_is_asked(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], targets: str
+) -> None:
+    samples = given_samples(9)
+    kept_back = [sample(9, ["wood", "iron"], 0.5), sample(10, ["salt", "clay"], 0.5)]
+    spec = spec_for({"given": 11}, targets=targets, steps=200, batch_size=3, rank=32)
+    adapter = train(tmp_path, tiny_model_dir(), [*kept_back, *samples], spec)
+    given = shares_given(tiny_model_dir(), adapter, samples)
+    distance = {
+        towards: max(
+            abs(share - sample.target[0])
+            for share, sample in zip(
+                given, with_targets(samples, towards, spec.settings["recipe"]["seed"]), strict=True
+            )
+        )
+        for towards in ("asked", "even", "shuffled")
+    }
+    assert distance.pop(targets) < 0.2
+    assert min(distance.values()) > 0.35
 
 
 def test_equal_seeds_give_equal_bytes_and_other_seeds_other_ones(

@@ -51,7 +51,7 @@ def probabilities(loaded: LoadedModel, prompt: Prompt, *words: str) -> list[floa
     return [math.exp(value) for value in row]
 
 
-WORDS = ["ark", "arkansas", "atom", "come", "kan", "it", "noah"]
+WORDS = ["ark", "arkansas", "atom", "come", "kan", "it", "noah", "ark atom", "noah it"]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral"])
@@ -186,6 +186,20 @@ def test_forms_of_one_and_of_several_tokens_are_summed(bigram_model: BigramModel
     loaded = bigram_model(table)
     (prompt,) = ask(loaded, "or")
     assert probabilities(loaded, prompt, "ark", "at", "kan") == pytest.approx([0.6, 0.2, 0.0], abs=1e-6)
+
+
+def test_two_successive_words_are_the_one_behind_the_other_to_the_end_of_the_second(bigram_model: BigramModel) -> None:
+    """*ark ark*: 0.6 times 0.5; *ark atom*, three tokens: 0.6 times 0.3, and half of it goes on to *atoms*."""
+    table = {
+        START: {"ark": 0.6, "atom": 0.4},
+        "ark": {" ark": 0.5, " ": 0.3},
+        " ": {"atom": 1.0},
+        "atom": {" ark": 0.25, "s": 0.5},
+    }
+    loaded = bigram_model(table)
+    (prompt,) = ask(loaded, "or")
+    found = probabilities(loaded, prompt, "ark ark", "ark atom", "atom ark", "atom atom")
+    assert found == pytest.approx([0.3, 0.09, 0.1, 0.0], abs=1e-6)
 
 
 def test_a_word_of_no_probability_has_a_finite_logarithm(bigram_model: BigramModel) -> None:

@@ -216,7 +216,7 @@ def test_the_slurm_profile_plans_the_default_experiment(workspace: Workspace) ->
     assert "finetune" in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("name", ["seed-models", "wordings"])
+@pytest.mark.parametrize("name", ["controls", "generalisation", "seed-models", "sweeps", "wordings"])
 def test_further_experiments_are_planned(workspace: Workspace, name: str) -> None:
     from outctl.config_files import read_yaml
     from outctl.plan import load_plan
