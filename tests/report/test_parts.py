@@ -5,6 +5,7 @@ import gzip
 import json
 import random
 import re
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from outctl.errors import OutctlError
 from outctl.layout import Layout
 from outctl.plan import Plan
 from outctl.report.blocks import block, rounded
+from outctl.report.charts import BASELINE_COLOUR, variant_looks
 from outctl.report.page import write_report
 from outctl.report.steps import Step, read_step, stages
 
@@ -74,6 +76,41 @@ def test_the_blocks_hold_every_answer_of_every_model(run: Plan) -> None:
                 [record["tvd"] for record in expected], rel=1e-3
             )
             assert [question["id"] for question in found["questions"][case]] == [one["sample_id"] for one in expected]
+
+
+def test_variants_differ_in_colour_or_shape_and_the_baseline_alone_is_grey() -> None:
+    looks = variant_looks(["baseline", *(f"adapter-{number}" for number in range(42))])
+    assert len(set(looks.values())) == 43
+    assert [name for name, look in looks.items() if look.colour == BASELINE_COLOUR] == ["baseline"]
+
+
+def colours_of(chart: Any) -> Iterator[dict[str, str]]:
+    """The colour of each variant, wherever a chart gives colours to variants."""
+    if isinstance(chart, list):
+        for part in chart:
+            yield from colours_of(part)
+    elif isinstance(chart, dict):
+        scale = chart.get("scale") or {}
+        # Of shapes there are names, of colours variables of the style sheet.
+        if chart.get("field") == "variant" and str(scale.get("range", [""])[0]).startswith("var("):
+            yield dict(zip(scale["domain"], scale["range"], strict=True))
+        for part in chart.values():
+            yield from colours_of(part)
+
+
+def test_a_variant_has_one_colour_in_all_figures_and_their_legends(run: Plan) -> None:
+    found = re.search(r'<script type="application/json" id="page">(.*?)</script>', run.layout.report().read_text())
+    assert found is not None
+    page = json.loads(found[1])
+    assert set(page["colours"]) == {page["baseline"], *page["others"]}
+    coloured = set()
+    for name, figure in page["figures"].items():
+        for colours in colours_of(figure["chart"]):
+            coloured.add(name)
+            assert colours.items() <= page["colours"].items()
+        if figure["legend"]["key"] == "variant":
+            assert {(name, colour) for name, colour, _ in figure["legend"]["entries"]} <= set(page["colours"].items())
+    assert coloured == {"baseline-against-adapter", "calibration", "training", "retention", "base-model-deviation"}
 
 
 def test_equal_results_give_equal_pages(run: Plan) -> None:

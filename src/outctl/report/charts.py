@@ -4,19 +4,51 @@ The page gives each chart its rows as the data set `rows`, its width, and the co
 `var(--ink)` name a variable of the style sheet.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import altair as alt
 
 INK, FAINT, RULE = "var(--ink)", "var(--faint)", "var(--rule)"
+SHAPE = "square"
+"""Where shapes tell nothing apart."""
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
 """Beside its colour each variant has a shape, for those who cannot tell the colours apart."""
-COLOURS = tuple(f"var(--series-{number})" for number in range(len(SHAPES)))
-PARTS = {"mass elsewhere": "var(--elsewhere)", "wrong split": "var(--split)"}
-"""The two parts of a distance with their colours."""
+BASELINE_COLOUR, *COLOURS = (f"var(--series-{number})" for number in range(7))
 UPRIGHT = 4
 """From so many columns on, a heat map's names of columns are slanted."""
+
+
+class Look(NamedTuple):
+    """How a variant, a model or a part is drawn."""
+
+    colour: str
+    shape: str = SHAPE
+
+
+PARTS = {"mass elsewhere": Look("var(--elsewhere)"), "wrong split": Look("var(--split)")}
+"""The two parts of a distance."""
+
+
+def variant_looks(variants: Sequence[str]) -> dict[str, Look]:
+    """The look of each variant, the baseline first, which alone is grey.
+
+    There is one colour less than shapes, so 42 adapters differ in one of them before both come round again.
+    """
+    baseline, *adapters = variants
+    looks = {
+        name: Look(COLOURS[number % len(COLOURS)], SHAPES[(number + 1) % len(SHAPES)])
+        for number, name in enumerate(adapters)
+    }
+    return {baseline: Look(BASELINE_COLOUR, SHAPES[0])} | looks
+
+
+def model_looks(models: Sequence[str]) -> dict[str, Look]:
+    """The look of each model, in figures in which no variant has a colour."""
+    return {
+        name: Look(COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]) for number, name in enumerate(models)
+    }
+
 
 _SHARE = alt.Scale(domain=[0, 1])
 _SHARES = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".0%", labelOverlap=True)
@@ -35,14 +67,14 @@ def _rows() -> alt.Chart:
     return alt.Chart(alt.NamedData(name="rows"))
 
 
-def _colour(names: Sequence[str]) -> alt.Color:
-    colours = [COLOURS[number % len(COLOURS)] for number in range(len(names))]
-    return alt.Color("variant:N", scale=alt.Scale(domain=list(names), range=colours), legend=None)
+def _colour(looks: Mapping[str, Look], key: str = "variant") -> alt.Color:
+    colours = [look.colour for look in looks.values()]
+    return alt.Color(f"{key}:N", scale=alt.Scale(domain=list(looks), range=colours), legend=None)
 
 
-def _shape(names: Sequence[str]) -> alt.Shape:
-    shapes = [SHAPES[number % len(SHAPES)] for number in range(len(names))]
-    return alt.Shape("variant:N", scale=alt.Scale(domain=list(names), range=shapes), legend=None)
+def _shape(looks: Mapping[str, Look], key: str = "variant") -> alt.Shape:
+    shapes = [look.shape for look in looks.values()]
+    return alt.Shape(f"{key}:N", scale=alt.Scale(domain=list(looks), range=shapes), legend=None)
 
 
 def _tips(*names: str, numbers: Sequence[str] = ()) -> list[alt.Tooltip]:
@@ -52,22 +84,22 @@ def _tips(*names: str, numbers: Sequence[str] = ()) -> list[alt.Tooltip]:
     ]
 
 
-def headline(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
+def headline(looks: Mapping[str, Look], cases: Sequence[str]) -> dict[str, Any]:
     """Mean distance of each variant on each case with its interval, and what ignoring the numbers scores as a tick."""
     y = alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(grid=True, labelLimit=150))
     x = alt.X("avg_tvd:Q", scale=_SHARE, title="mean TVD; 0 is perfect", axis=alt.Axis(tickCount=5))
     base = _rows()
     between = base.mark_line(strokeWidth=1.5, color=RULE).encode(x=x, y=y, detail="case:N")
     ignoring = base.mark_tick(thickness=2, size=15, color=INK).encode(x="min(ignoring):Q", y=y)
-    ends = base.mark_rule(strokeWidth=2).encode(x="avg_tvd_low:Q", x2="avg_tvd_high:Q", y=y, color=_colour(variants))
+    ends = base.mark_rule(strokeWidth=2).encode(x="avg_tvd_low:Q", x2="avg_tvd_high:Q", y=y, color=_colour(looks))
     numbers = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "ignoring")
     points = base.mark_point(filled=True, size=75, opacity=1).encode(
-        x=x, y=y, color=_colour(variants), shape=_shape(variants), tooltip=_tips("variant", "case", numbers=numbers)
+        x=x, y=y, color=_colour(looks), shape=_shape(looks), tooltip=_tips("variant", "case", numbers=numbers)
     )
     return _spec(alt.layer(between, ignoring, ends, points), 25 * len(cases))
 
 
-def calibration(variants: Sequence[str]) -> dict[str, Any]:
+def calibration(looks: Mapping[str, Look]) -> dict[str, Any]:
     """Asked share against given share, a point a sample, with each variant's least-squares line."""
     x = alt.X("asked:Q", scale=_SHARE, title="asked", axis=_SHARES)
     y = alt.Y("given:Q", scale=_SHARE, title="given", axis=_SHARES)
@@ -78,12 +110,12 @@ def calibration(variants: Sequence[str]) -> dict[str, Any]:
     base = _rows()
     tips = _tips("variant", "words", numbers=("asked", "given", "mass", "tvd"))
     points = base.mark_point(filled=True, size=26, opacity=0.55).encode(
-        x=x, y=y, color=_colour(variants), shape=_shape(variants), tooltip=tips
+        x=x, y=y, color=_colour(looks), shape=_shape(looks), tooltip=tips
     )
     fitted = (
         base.transform_regression("asked", "given", groupby=["variant"])
         .mark_line(strokeWidth=2.5, clip=True)
-        .encode(x=x, y=y, color=_colour(variants))
+        .encode(x=x, y=y, color=_colour(looks))
     )
     return _spec(alt.layer(diagonal, even, points, fitted), 190)
 
@@ -99,7 +131,7 @@ def distances() -> dict[str, Any]:
         .encode(
             x=alt.X("rank:O", axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0)),
             y=alt.Y("size:Q", stack="zero", scale=_SHARE, title="TVD", axis=alt.Axis(tickCount=3)),
-            color=alt.Color("part:N", scale=alt.Scale(domain=parts, range=list(PARTS.values())), legend=None),
+            color=_colour(PARTS, "part"),
             order="order:Q",
             tooltip=_tips("sample", numbers=("tvd", *parts)),
         )
@@ -142,17 +174,20 @@ def matrix(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
     return _spec(alt.layer(cells, frames, texts), 28 * len(cases))
 
 
-def training(adapters: Sequence[str]) -> dict[str, Any]:
+def training(looks: Mapping[str, Look]) -> dict[str, Any]:
     """What a training measured on its way, against the samples seen, with intervals where there are some."""
     x = alt.X("samples:Q", title="training samples seen", axis=alt.Axis(tickCount=4))
     y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=5))
     base = _rows()
     band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.2)
-    lines = base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=22))
+    lines = base.mark_line(strokeWidth=2)
+    points = base.mark_point(filled=True, size=30, opacity=1)
+    tips = _tips("variant", numbers=("samples", "value"))
     return _spec(
         alt.layer(
-            band.encode(x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=_colour(adapters)),
-            lines.encode(x=x, y=y, color=_colour(adapters), tooltip=_tips("variant", numbers=("samples", "value"))),
+            band.encode(x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=_colour(looks)),
+            lines.encode(x=x, y=y, color=_colour(looks)),
+            points.encode(x=x, y=y, color=_colour(looks), shape=_shape(looks), tooltip=tips),
         ),
         200,
     )
@@ -171,19 +206,19 @@ def _with_intervals(x: str, y: str, titles: tuple[str, str], colour: alt.Color, 
     )
 
 
-def retention(adapters: Sequence[str]) -> dict[str, Any]:
+def retention(looks: Mapping[str, Look]) -> dict[str, Any]:
     """Distance on the first case trained on, against the divergence on neutral prompts."""
     titles = ("KL on neutral prompts, nats a token", "mean TVD, case trained on")
-    chart = _with_intervals("kl", "avg_tvd", titles, _colour(adapters), _shape(adapters), "variant")
+    chart = _with_intervals("kl", "avg_tvd", titles, _colour(looks), _shape(looks), "variant")
     return _spec(chart, 240)
 
 
-def deviation(variants: Sequence[str], answers: int) -> dict[str, Any]:
+def deviation(looks: Mapping[str, Look], answers: int) -> dict[str, Any]:
     """Where each of so many answers first deviates: 0 to 1 is inside the window; circles pass, crosses do not."""
     window = alt.Chart(alt.InlineData(values=[{"from": 0, "to": 1}]))
     title = "first deviation, in window lengths"
     x = alt.X("relative:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
-    y = alt.Y("variant:N", sort=list(variants), title=None, axis=alt.Axis(labelLimit=150))
+    y = alt.Y("variant:N", sort=list(looks), title=None, axis=alt.Axis(labelLimit=150))
     marks = alt.Scale(domain=[True, False], range=["circle", "M-0.7,-0.7L0.7,0.7M0.7,-0.7L-0.7,0.7"])
     passed = alt.Shape("passed:N", scale=marks, legend=None)
     return _spec(
@@ -195,29 +230,32 @@ def deviation(variants: Sequence[str], answers: int) -> dict[str, Any]:
                 x=x,
                 y=y,
                 yOffset=alt.YOffset("place:O"),
-                color=_colour(variants),
+                color=_colour(looks),
                 shape=passed,
                 tooltip=_tips("text", "answer", "deviating_word", numbers=("position", "wait", "window")),
             ),
         ),
-        20 + 9 * answers * len(variants),
+        20 + 9 * answers * len(looks),
     )
 
 
-def sweeps(models: Sequence[str], most: int) -> dict[str, Any]:
+def sweeps(looks: Mapping[str, Look], most: int) -> dict[str, Any]:
     """A number of each variation, at most so many, of a recipe on the first case that it trains on, with its interval."""
-    colours = [COLOURS[number % len(COLOURS)] for number in range(1, len(models) + 1)]
-    colour = alt.Color("model:N", scale=alt.Scale(domain=list(models), range=colours), legend=None)
+    colour, shape = _colour(looks, "model"), _shape(looks, "model")
     y = alt.Y("variation:N", sort=None, title=None, axis=alt.Axis(grid=True, labelLimit=150))
     x = alt.X("value:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5))
     # Models side by side, where there are several.
-    base = _rows().encode(yOffset=alt.YOffset("model:N", sort=list(models))) if len(models) > 1 else _rows()
+    base = _rows().encode(yOffset=alt.YOffset("model:N", sort=list(looks))) if len(looks) > 1 else _rows()
     return _spec(
         alt.layer(
             base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, color=colour),
             base.mark_point(filled=True, size=65, opacity=1).encode(
-                x=x, y=y, color=colour, tooltip=_tips("model", "variant", "case", numbers=("value", "low", "high"))
+                x=x,
+                y=y,
+                color=colour,
+                shape=shape,
+                tooltip=_tips("model", "variant", "case", numbers=("value", "low", "high")),
             ),
         ),
-        most * max(25, 10 * len(models)),
+        most * max(25, 10 * len(looks)),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from outctl.config import BASELINE, TEMPERATURE
 from outctl.report import charts, rows
+from outctl.report.charts import Look
 from outctl.report.rows import Results, Row
 from outctl.specs import Compared
 
@@ -25,8 +26,7 @@ class Figure:
         chart: the Vega-Lite specification of a panel.
         panel: the key of the rows that tells panels apart; empty for a single chart.
         width: the least width of a panel in pixels.
-        legend: the key of the rows that the legend names, empty for none, with its names in the order of their colours.
-        shaped: whether variants have shapes there too.
+        legend: the key of the rows that the legend names, empty for none, and the look of each name.
         compared: whether it shows the baseline and one other variant, which the reader chooses.
         rows: the rows of each model, or those of `ALL`.
         alts: of the same, a description of each panel.
@@ -38,8 +38,7 @@ class Figure:
     chart: Mapping[str, Any]
     panel: str
     width: int
-    legend: tuple[str, Sequence[str]]
-    shaped: bool = False
+    legend: tuple[str, Mapping[str, Look]]
     compared: bool = False
     rows: dict[str, list[Row]] = field(default_factory=dict)
     alts: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -62,17 +61,18 @@ def _each(found: Sequence[Row], label: str, value: str) -> str:
 
 def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
     """Baseline against adapters, a panel a model."""
-    shown = rows.unswept(settings)[: len(charts.SHAPES)]
+    looks = charts.variant_looks(settings.variants)
+    shown = rows.unswept(settings)
+    looks = {variant: looks[variant] for variant in shown}
     figure = Figure(
         "baseline-against-adapter",
         "Baseline against adapter",
         "Mean total variation distance from the shares asked for, with its interval; 0 is perfect, 1 is worst. The upright "
         "tick is what a model scores that ignores the numbers (the better one of: always evenly, always the likelier word).",
-        charts.headline(shown, cases),
+        charts.headline(looks, cases),
         "model",
         300,
-        ("variant", shown),
-        shaped=True,
+        ("variant", looks),
     )
     found = [row for own in results.values() for row in rows.headline_rows(own, shown, cases)]
 
@@ -88,17 +88,17 @@ def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence
 
 def calibration(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
     """Asked share against given share, a panel a case."""
+    looks = charts.variant_looks(settings.variants)
     figure = Figure(
         "calibration",
         "Asked share against given share",
         "A point a sample: the share asked for its first word, and that word's share of what the words were given. Control "
         "lies on the diagonal, the dotted line is always 50/50, and the thick lines are the fitted slopes. Samples that give "
         "the words nothing have no share and no point.",
-        charts.calibration(settings.variants),
+        charts.calibration(looks),
         "case",
         190,
-        ("variant", settings.variants),
-        shaped=True,
+        ("variant", looks),
         compared=True,
     )
     for model, own in results.items():
@@ -125,7 +125,7 @@ def distances(results: Mapping[str, Results], settings: Compared, cases: Sequenc
         charts.distances(),
         "panel",
         225,
-        ("part", list(charts.PARTS)),
+        ("part", charts.PARTS),
         compared=True,
     )
     elsewhere, split = charts.PARTS
@@ -150,7 +150,7 @@ def matrix(results: Mapping[str, Results], settings: Compared, cases: Sequence[s
         charts.matrix(settings.variants, cases),
         "metric",
         150 + (80 if len(settings.variants) < charts.UPRIGHT else 45) * len(settings.variants),
-        ("", []),
+        ("", {}),
     )
 
     def describe(own: Sequence[Row]) -> str:
@@ -164,14 +164,15 @@ def matrix(results: Mapping[str, Results], settings: Compared, cases: Sequence[s
 
 def training(logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], settings: Compared) -> Figure:
     """What the trainings logged, a panel a number; `logs` by model and adapter."""
+    looks = charts.variant_looks(settings.variants)
     figure = Figure(
         "training",
         "Training",
         "The loss, and distance and slope on samples that were kept back from training, with their intervals.",
-        charts.training(settings.variants),
+        charts.training(looks),
         "metric",
         260,
-        ("variant", settings.variants),
+        ("variant", looks),
     )
 
     def describe(own: Sequence[Row]) -> str:
@@ -192,16 +193,16 @@ def training(logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], sett
 
 def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
     """What training changed elsewhere."""
+    looks = charts.variant_looks(settings.variants)
     figure = Figure(
         "retention",
         "What training changed elsewhere",
         "Left is what leaves the model as it was, down is what learns the task: the divergence KL(baseline ‖ adapter) "
         "on neutral prompts, against its distance on the first case that it trained on.",
-        charts.retention(settings.variants),
+        charts.retention(looks),
         "",
         300,
-        ("variant", settings.variants),
-        shaped=True,
+        ("variant", looks),
     )
     found = [row for own in results.values() for row in rows.retention_rows(own, settings)]
 
@@ -215,17 +216,20 @@ def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
 
 def deviation(results: Mapping[str, Results], settings: Compared) -> Figure:
     """Where answers break off."""
+    looks = charts.variant_looks(settings.variants)
     variants = [variant for variant in settings.variants if variant != TEMPERATURE]
+    own_looks = {variant: looks[variant] for variant in variants}
     answers = max(len(own["base_model_deviation"]["records"][BASELINE]) for own in results.values())
     figure = Figure(
         "base-model-deviation",
         "Breaking off when told to",
         "base_model_deviation: a mark an answer, where it first departs from the text that it was to continue. It should be "
         "in the shaded window, from 0 to 1. Circles pass, crosses do not; answers that never depart have no mark.",
-        charts.deviation(variants, answers),
+        charts.deviation(own_looks, answers),
         "",
         300,
-        ("variant", variants),
+        # Shapes tell there whether an answer passes.
+        ("variant", {variant: Look(look.colour) for variant, look in own_looks.items()}),
     )
 
     def describe(own: Sequence[Row]) -> str:
@@ -244,14 +248,15 @@ def deviation(results: Mapping[str, Results], settings: Compared) -> Figure:
 
 def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
     """Variations of recipes, a panel a sweep and metric."""
+    looks = charts.model_looks(list(results))
     figure = Figure(
         "sweeps",
         "Sweeps",
         "Each variation of a recipe on the first case that it trains on, with its interval.",
-        charts.sweeps(list(results), max(map(len, settings.sweeps.values()))),
+        charts.sweeps(looks, max(map(len, settings.sweeps.values()))),
         "panel",
         280,
-        ("model", [ALL, *results]),
+        ("model", looks),
     )
     found = sorted(
         (row for own in results.values() for row in rows.sweep_rows(own, settings)), key=itemgetter("sweep", "panel")

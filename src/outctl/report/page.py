@@ -15,7 +15,7 @@ from outctl.layout import Layout, beside
 from outctl.provenance import check_upstream, read_provenance, write_provenance
 from outctl.report.answer import Tables, answer
 from outctl.report.blocks import block
-from outctl.report.charts import COLOURS, PARTS, SHAPES
+from outctl.report.charts import variant_looks
 from outctl.report.figures import ALL, Figure, all_figures, number
 from outctl.report.rows import Results
 from outctl.report.samples import answers, questions
@@ -142,18 +142,17 @@ def _page(figures: Mapping[str, Figure], settings: ReportSettings) -> dict[str, 
         "cases": settings.cases,
         "baseline": BASELINE,
         "others": [variant for variant in settings.variants if variant != BASELINE],
-        "variants": settings.variants,
-        "colours": COLOURS,
-        "shapes": SHAPES,
-        "parts": PARTS,
+        "colours": {name: look.colour for name, look in variant_looks(settings.variants).items()},
         "figures": {
             name: {
                 "title": figure.title,
                 "chart": figure.chart,
                 "panel": figure.panel,
                 "width": figure.width,
-                "legend": figure.legend,
-                "shaped": figure.shaped,
+                "legend": {
+                    "key": figure.legend[0],
+                    "entries": [[name, *look] for name, look in figure.legend[1].items()],
+                },
                 "compared": figure.compared,
                 "all": ALL in figure.rows,
             }

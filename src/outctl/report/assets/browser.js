@@ -81,10 +81,10 @@ outctl.showMore = () => {
 };
 
 outctl.answersOf = (row) => {
-  const { baseline, variants, colours } = outctl.page;
+  const { baseline, colours } = outctl.page;
   const { other } = outctl.state;
   const named = [[baseline, row.before], ...(other ? [[other, row.after]] : [])];
-  return named.map(([name, answer]) => ({ name, answer, colour: colours[variants.indexOf(name) % colours.length] }));
+  return named.map(([name, answer]) => ({ name, answer, colour: colours[name] }));
 };
 
 outctl.sample = (row) => {

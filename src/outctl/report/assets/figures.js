@@ -136,8 +136,7 @@ outctl.SYMBOLS = {
 
 /** The legend of a figure: its variants with colour and shape, its parts, or its models. */
 outctl.legend = (figure, rows) => {
-  const [key, names] = figure.legend;
-  const { colours, shapes, parts } = outctl.page;
+  const { key, entries } = figure.legend;
   const entry = (name, colour, shape) => {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
@@ -148,14 +147,9 @@ outctl.legend = (figure, rows) => {
     svg.append(path);
     return outctl.element("span", {}, svg, name);
   };
-  if (key === "part") {
-    return names.map((name) => entry(name, parts[name], "square"));
-  }
+  // Parts are in every row.
   const present = new Set(rows.map((row) => row[key]));
-  return names
-    .map((name, number) => [name, number])
-    .filter(([name]) => present.has(name))
-    .map(([name, number]) => entry(name, colours[number % colours.length], figure.shaped ? shapes[number % shapes.length] : "square"));
+  return entries.filter(([name]) => key === "part" || present.has(name)).map((found) => entry(...found));
 };
 
 outctl.startFigures = () => {
