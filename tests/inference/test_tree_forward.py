@@ -79,6 +79,8 @@ def test_a_tree_that_grows_pass_by_pass_gives_the_same_logits(architecture: str,
 def test_every_node_has_the_logits_of_its_sequence_alone_with_an_adapter(tiny_model_dir: Callable[..., Path]) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny_model_dir("llama"), dtype=torch.float32)
     config = peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
+    # Some draws of the adapter make logits so large that float32 rounds two right answers further apart than 1e-5.
+    torch.manual_seed(0)
     model = peft.get_peft_model(base, config).eval()
     tree, paths = tree_of(sequences())
     expected = [plain_logits(model, tokens) for tokens in sequences()]
