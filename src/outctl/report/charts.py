@@ -30,17 +30,22 @@ PARTS = {"mass elsewhere": Look("var(--elsewhere)"), "wrong split": Look("var(--
 """The two parts of a distance."""
 
 
-def variant_looks(variants: Sequence[str]) -> dict[str, Look]:
-    """The look of each variant, the baseline first, which alone is grey.
+def variant_looks(variants: Sequence[str], shown: Sequence[str] | None = None) -> dict[str, Look]:
+    """The look of each variant, which is the same in every figure; the baseline alone is grey.
 
     There is one colour less than shapes, so 42 adapters differ in one of them before both come round again.
+
+    Args:
+        variants: all variants, the baseline first.
+        shown: those that are wanted; all without it.
     """
     baseline, *adapters = variants
     looks = {
         name: Look(COLOURS[number % len(COLOURS)], SHAPES[(number + 1) % len(SHAPES)])
         for number, name in enumerate(adapters)
     }
-    return {baseline: Look(BASELINE_COLOUR, SHAPES[0])} | looks
+    looks[baseline] = Look(BASELINE_COLOUR, SHAPES[0])
+    return {name: looks[name] for name in shown or variants}
 
 
 def model_looks(models: Sequence[str]) -> dict[str, Look]:

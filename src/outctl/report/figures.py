@@ -61,9 +61,8 @@ def _each(found: Sequence[Row], label: str, value: str) -> str:
 
 def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
     """Baseline against adapters, a panel a model."""
-    looks = charts.variant_looks(settings.variants)
     shown = rows.unswept(settings)
-    looks = {variant: looks[variant] for variant in shown}
+    looks = charts.variant_looks(settings.variants, shown)
     figure = Figure(
         "baseline-against-adapter",
         "Baseline against adapter",
@@ -216,20 +215,19 @@ def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
 
 def deviation(results: Mapping[str, Results], settings: Compared) -> Figure:
     """Where answers break off."""
-    looks = charts.variant_looks(settings.variants)
     variants = [variant for variant in settings.variants if variant != TEMPERATURE]
-    own_looks = {variant: looks[variant] for variant in variants}
+    looks = charts.variant_looks(settings.variants, variants)
     answers = max(len(own["base_model_deviation"]["records"][BASELINE]) for own in results.values())
     figure = Figure(
         "base-model-deviation",
         "Breaking off when told to",
         "base_model_deviation: a mark an answer, where it first departs from the text that it was to continue. It should be "
         "in the shaded window, from 0 to 1. Circles pass, crosses do not; answers that never depart have no mark.",
-        charts.deviation(own_looks, answers),
+        charts.deviation(looks, answers),
         "",
         300,
         # Shapes tell there whether an answer passes.
-        ("variant", {variant: Look(look.colour) for variant, look in own_looks.items()}),
+        ("variant", {variant: Look(look.colour) for variant, look in looks.items()}),
     )
 
     def describe(own: Sequence[Row]) -> str:
