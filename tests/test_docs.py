@@ -31,9 +31,10 @@ from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.layout import Layout
 from outctl.models.loading import LoadedModel
 from outctl.plan import load_plan
-from outctl.results.aggregation import MatrixRow, VariantRow
+from outctl.results.aggregation import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
-from outctl.results.further import DeviationRow, LearningRow, RetentionRow
+from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
+from outctl.results.overall import VariantRow
 from outctl.results.summary import SummaryRow
 from outctl.schemas import SCHEMAS
 from outctl.tasks.cases import draw_samples
@@ -176,6 +177,7 @@ def test_every_table_that_an_experiment_may_write_is_in_the_reference(site: Path
         ("output_control_learning_curves.csv", LearningRow),
         ("base_model_deviation_results.csv", DeviationRow),
         ("retention_results.csv", RetentionRow),
+        ("retention_by_position.csv", RetentionPositionRow),
         ("sampling_agreement_results.csv", AgreementRow),
         ("evaluations/{model}/{variant}/{case}.jsonl", Record),
     ],

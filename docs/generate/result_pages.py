@@ -11,9 +11,10 @@ from outctl.evaluation.agreement import AgreementRecord, AgreementRow
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.evaluation.records import Record
 from outctl.layout import Layout
-from outctl.results.aggregation import MatrixRow, VariantRow
+from outctl.results.aggregation import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
-from outctl.results.further import DeviationRow, LearningRow, RetentionRow
+from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
+from outctl.results.overall import VariantRow
 from outctl.results.plots import PLOTS
 from outctl.results.summary import SummaryRow
 
@@ -27,6 +28,7 @@ TABLES: dict[Path, type[BaseModel]] = {
     LAYOUT.learning_table(): LearningRow,
     LAYOUT.deviation_table(): DeviationRow,
     LAYOUT.retention_table(): RetentionRow,
+    LAYOUT.retention_position_table(): RetentionPositionRow,
     LAYOUT.agreement_table(): AgreementRow,
 }
 """Every table, and what a row of it is."""

@@ -236,13 +236,18 @@ class Case(Section):
     template: FilePath | None = None
     """Prompt template: the name of one that comes with the package, or the path of a YAML file; the default is named
     after the kind."""
-    percents: Percents = Percents()
-    """The shares that samples ask for."""
     tolerance: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Largest total variation distance that counts as within tolerance."""
 
 
-class GivenWords(Case):
+class Split(Case):
+    """What the cases have in common in which the answer is to be split among words."""
+
+    percents: Percents = Percents()
+    """The shares that samples ask for."""
+
+
+class GivenWords(Split):
     """The question names the words and their shares."""
 
     kind: Literal["given_words"]
@@ -263,7 +268,7 @@ class GivenWords(Case):
         return self
 
 
-class OwnWords(Case):
+class OwnWords(Split):
     """What the cases have in common in which the model picks two words of its own."""
 
     @model_validator(mode="after")
@@ -292,7 +297,7 @@ class IclRandomWords(OwnWords):
     """Number of answered examples before the question, the same for all samples of the case."""
 
 
-class SuccessiveWords(Case):
+class SuccessiveWords(Split):
     """The question gives a distribution for each of two successive words; the answer is held against both at once."""
 
     kind: Literal["successive_words"]
@@ -313,6 +318,9 @@ class Suppression(Case):
 
     kind: Literal["suppression"]
     """How this case asks."""
+    limits: list[Annotated[int, Field(ge=1, le=99)]] = Field(default=[1, 2, 5, 10], min_length=1)
+    """The limits that samples ask for, in per cent, all equally likely. Small ones, so that the word would otherwise often
+    take more."""
 
 
 CaseConfig = Annotated[
@@ -440,6 +448,17 @@ class TemperatureScaling(Section):
     """How many of them."""
 
 
+class Comparisons(Section):
+    """What is compared, paired by sample, beside every variant with the baseline of its model."""
+
+    adapters: dict[Name, list[Name]] = {}
+    """Adapters, each with those that it is compared with on every case: one that was trained on what is asked with its
+    controls, for instance."""
+    cases: dict[Name, Name] = {}
+    """Cases, each with the one that it is compared with for every variant; the two ask for the same words and shares, and
+    differ in their template."""
+
+
 class Evaluation(Section):
     """How models are asked."""
 
@@ -504,6 +523,8 @@ class Experiment(Section):
     """Also sample answers, and hold them against the exact probabilities; not done without this section."""
     temperature_scaling: TemperatureScaling | None = None
     """Also measure the baseline at its best temperature, as the variant `temperature`; not done without this section."""
+    comparisons: Comparisons = Comparisons()
+    """Further comparisons beside those with the baseline."""
     registry: FilePath = "config/models.yaml"
     """Path of the model registry."""
     results_dir: OutputPath = "results"

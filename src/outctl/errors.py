@@ -22,6 +22,18 @@ class OutctlError(Exception):
         super().__init__(printable(text))
 
 
+class KeyedError(OutctlError):
+    """A mistake in the configuration, found where the file is not known.
+
+    Attributes:
+        key: where it stands, as names and positions from the top.
+    """
+
+    def __init__(self, key: tuple[str | int, ...], message: str) -> None:
+        super().__init__(f"{'.'.join(map(str, key))}: {message}")
+        self.key = key
+
+
 def printable(text: str) -> str:
     """Text with escapes for line breaks, control characters and whatever else a terminal does not show as it is."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

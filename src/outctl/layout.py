@@ -103,6 +103,10 @@ class Layout:
         """Table with a row a model and adapter: what training changed elsewhere."""
         return self.results / "retention_results.csv"
 
+    def retention_position_table(self) -> Path:
+        """Table with a row a model, adapter and position: what training changed elsewhere, and where."""
+        return self.results / "retention_by_position.csv"
+
     def results_table(self) -> Path:
         """Table with a row a model and variant."""
         return self.results / "output_control_results.csv"

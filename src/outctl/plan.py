@@ -15,13 +15,12 @@ from outctl.config import (
 )
 from outctl.config_files import file_of, load_experiment
 from outctl.environments import check_services
-from outctl.errors import OutctlError
+from outctl.errors import KeyedError, OutctlError
 from outctl.files import read_json, to_json, write_text
 from outctl.fingerprint import code_of, fingerprint
 from outctl.provenance import Found, look_at, package_versions, read_provenance
-from outctl.slices import CaseError, Job, Slices
+from outctl.slices import Job, Slices
 from outctl.specs import STAGES, Spec
-from outctl.sweeps import SweepError
 from outctl.tasks.templates import Template
 
 
@@ -200,12 +199,13 @@ class Plan(Slices):
         """The tables that the experiment has something to put into, those of output control first."""
         layout, experiment = self.layout, self.experiment
         optional = {
-            layout.comparison_table(): bool(self.recipes) or bool(experiment.temperature_scaling),
+            layout.comparison_table(): bool(self.comparisons),
             layout.matrix_table(): bool(self.recipes),
             layout.learning_table(): bool(self.recipes),
             layout.seed_table(): bool(self.repeats),
             layout.deviation_table(): bool(experiment.base_model_deviation),
             layout.retention_table(): bool(experiment.retention and self.recipes),
+            layout.retention_position_table(): bool(experiment.retention and self.recipes),
             layout.agreement_table(): bool(experiment.agreement),
         }
         return [layout.results_table(), layout.case_table(), *(file for file, wanted in optional.items() if wanted)]
@@ -315,7 +315,7 @@ def load_plan(data: Any, files: Sequence[Path], versions: Mapping[str, str] | No
     """
     plan = Plan(*load_experiment(data, files), versions)
     try:
-        _ = plan.templates, plan.vocabularies, plan.recipes, plan.texts
-    except (CaseError, SweepError) as mistake:
+        _ = plan.templates, plan.vocabularies, plan.recipes, plan.texts, plan.comparisons
+    except KeyedError as mistake:
         raise OutctlError(f"{file_of(mistake.key, data, files)}: {mistake}") from None
     return plan

@@ -26,12 +26,14 @@ from outctl.config import (
     Suppression,
     WheelSource,
 )
-from outctl.errors import OutctlError
+from outctl.config_files import nearest
+from outctl.errors import KeyedError, OutctlError
 from outctl.layout import Layout
 from outctl.specs import (
     PACKAGES,
     AggregateSettings,
     AgreementSettings,
+    Compare,
     DeviationSamplesSettings,
     DeviationSettings,
     EvaluateSettings,
@@ -86,18 +88,17 @@ def _example_variables(case: CaseConfig) -> dict[str, Any]:
             return {"seed": 1, "percents": [70, 30]}
 
 
+def _asked_apart(case: CaseConfig, other: CaseConfig) -> str | None:
+    """The key by which two cases ask for other words or shares; None where they differ in their wording alone."""
+    one, two = case.model_dump(), other.model_dump()
+    wording = ("template", "train_samples", "tolerance")
+    return next((key for key in one if key not in wording and one[key] != two.get(key)), None)
+
+
 def page_assets() -> dict[str, str]:
     """Template, style and scripts of the report's page, by the names of their files."""
     folder = resources.files("outctl").joinpath("report", "assets")
     return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
-
-
-class CaseError(OutctlError):
-    """What a case names is missing or does not fit; names the case and the key."""
-
-    def __init__(self, case: str, key: str, message: str) -> None:
-        super().__init__(f"cases.{case}.{key}: {message}")
-        self.key = ("cases", case, key)
 
 
 class Slices:
@@ -137,7 +138,7 @@ class Slices:
         """The recipe of each adapter, those of sweeps included.
 
         Raises:
-            SweepError: a sweep cannot be expanded.
+            KeyedError: a sweep cannot be expanded.
         """
         return all_recipes(self.experiment)
 
@@ -152,11 +153,41 @@ class Slices:
         return [BASELINE, *([TEMPERATURE] if self.experiment.temperature_scaling else []), *self.recipes]
 
     @cached_property
+    def comparisons(self) -> list[Compare]:
+        """What is compared with what: every variant with the baseline, and what the configuration names.
+
+        Raises:
+            KeyedError: an adapter or case that is named is none, or two cases do not ask the same.
+        """
+        experiment, found = self.experiment, []
+        for case in self.cases:
+            found += [Compare(name, case, BASELINE, case) for name in self.variants if name != BASELINE]
+        for adapter, others in experiment.comparisons.adapters.items():
+            for key, name in ((("adapters", adapter), adapter), *((("adapters", adapter), name) for name in others)):
+                if name not in self.recipes:
+                    hint = nearest(name, list(self.recipes))
+                    raise KeyedError(("comparisons", *key), f"there is no adapter {name!r}; {hint}")
+            found += [Compare(adapter, case, other, case) for other in others for case in self.cases]
+        for case, other in experiment.comparisons.cases.items():
+            for name in (case, other):
+                if name not in experiment.cases:
+                    raise KeyedError(
+                        ("comparisons", "cases", case), f"there is no case {name!r}; {nearest(name, self.cases)}"
+                    )
+            apart = _asked_apart(experiment.cases[case], experiment.cases[other])
+            if apart:
+                raise KeyedError(
+                    ("comparisons", "cases", case), f"{case!r} and {other!r} ask for different samples: {apart} differs"
+                )
+            found += [Compare(name, case, name, other) for name in self.variants]
+        return found
+
+    @cached_property
     def templates(self) -> dict[str, Template]:
         """Template of each case, tried out.
 
         Raises:
-            CaseError: a template is missing, or does not fit its case.
+            KeyedError: a template is missing, or does not fit its case.
         """
         templates = {}
         for name, case in self.experiment.cases.items():
@@ -173,7 +204,7 @@ class Slices:
                         raise OutctlError("the template has no `answer`, which answered examples need")
                     render(template.answer, word="ark", **variables)
             except OutctlError as error:
-                raise CaseError(name, "template", str(error)) from None
+                raise KeyedError(("cases", name, "template"), str(error)) from None
             templates[name] = template
         return templates
 
@@ -182,7 +213,7 @@ class Slices:
         """The listed words of each case that draws words; None where they are the most common ones.
 
         Raises:
-            CaseError: there is no such vocabulary, or too little is in it.
+            KeyedError: there is no such vocabulary, or too little is in it.
         """
         vocabularies: dict[str, tuple[str, ...] | None] = {}
         for name, case in self.experiment.cases.items():
@@ -193,7 +224,7 @@ class Slices:
                         if words and (split == "eval" or case.train_samples):
                             words_of_split(case, self.experiment.seed, split, words)
                 except OutctlError as error:
-                    raise CaseError(name, "vocabulary", str(error)) from None
+                    raise KeyedError(("cases", name, "vocabulary"), str(error)) from None
         return vocabularies
 
     @cached_property
@@ -229,6 +260,7 @@ class Slices:
             "learning_curves": bool(self.recipes),
             "sweeps": bool(self.experiment.sweeps),
             "retention": bool(self.experiment.retention and self.recipes),
+            "retention_positions": bool(self.experiment.retention and self.recipes),
             "deviation": bool(self.experiment.base_model_deviation),
         }
         return ["calibration", "tvd", *(name for name, wanted in optional.items() if wanted)]
@@ -446,7 +478,9 @@ class Slices:
             variants=self.variants,
             cases=self.cases,
             trained_on=self._trained_on(),
+            recipes=self.recipes,
             repeats=self.repeats,
+            comparisons=self.comparisons,
             sweeps=labels(experiment),
             deviation=experiment.base_model_deviation is not None,
             retention=experiment.retention is not None,

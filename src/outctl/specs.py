@@ -9,7 +9,7 @@ output.
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 
@@ -192,18 +192,31 @@ class Compared(Section):
         return {name: {adapter: self.sweeps[name][adapter] for adapter in own[name]} for name in names}
 
 
+class Compare(NamedTuple):
+    """A comparison, paired by sample: a variant's answers to a case, and what they are held against."""
+
+    variant: str
+    case: str
+    against_variant: str
+    against_case: str
+
+
 class AggregateSettings(Compared):
     """Slice of `aggregate-model` and `aggregate`, with the spec hash that each result must bear.
 
     Attributes:
+        recipes: how each adapter was trained.
         repeats: adapters that differ in their seed alone, under the name of the first.
+        comparisons: what is compared with what.
         deviation, retention: whether these were measured.
         agreement: the cases whose answers were sampled.
     """
 
     models: list[str]
     cases: list[str]
+    recipes: dict[str, AdapterRecipe]
     repeats: dict[str, list[str]]
+    comparisons: list[Compare]
     deviation: bool
     retention: bool
     agreement: list[str]

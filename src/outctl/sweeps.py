@@ -8,25 +8,17 @@ from pydantic import ValidationError
 
 from outctl.config import AdapterRecipe, Experiment, Sweep
 from outctl.config_files import nearest
-from outctl.errors import OutctlError
+from outctl.errors import KeyedError
 
 SAMPLES = "samples"
 """The key of a sweep that stands for the number of training samples."""
-
-
-class SweepError(OutctlError):
-    """A sweep cannot be expanded; names where."""
-
-    def __init__(self, key: tuple[str | int, ...], message: str) -> None:
-        super().__init__(f"{'.'.join(map(str, key))}: {message}")
-        self.key = key
 
 
 def all_recipes(experiment: Experiment) -> dict[str, AdapterRecipe]:
     """The recipes of an experiment by the names of their adapters, those of sweeps behind the others.
 
     Raises:
-        SweepError: a sweep varies what is no key of a recipe, gives a key a value that it cannot have, or makes an adapter
+        KeyedError: a sweep varies what is no key of a recipe, gives a key a value that it cannot have, or makes an adapter
             of a name that is taken.
     """
     recipes = dict(experiment.adapters)
@@ -34,7 +26,7 @@ def all_recipes(experiment: Experiment) -> dict[str, AdapterRecipe]:
     for name, sweep in experiment.sweeps.items():
         for adapter, recipe in expand(name, sweep, experiment).items():
             if adapter.lower() in taken:
-                raise SweepError(("sweeps", name), f"makes the adapter {adapter!r}, which there is already")
+                raise KeyedError(("sweeps", name), f"makes the adapter {adapter!r}, which there is already")
             taken.add(adapter.lower())
             recipes[adapter] = recipe
     return recipes
@@ -44,17 +36,17 @@ def expand(name: str, sweep: Sweep, experiment: Experiment) -> dict[str, Adapter
     """The adapters of one sweep.
 
     Raises:
-        SweepError: as `all_recipes`.
+        KeyedError: as `all_recipes`.
     """
     if sweep.base not in experiment.adapters:
         hint = nearest(sweep.base, list(experiment.adapters))
-        raise SweepError(("sweeps", name, "base"), f"there is no adapter {sweep.base!r}; {hint}")
+        raise KeyedError(("sweeps", name, "base"), f"there is no adapter {sweep.base!r}; {hint}")
     base = experiment.adapters[sweep.base]
     known = [key for key in (SAMPLES, *AdapterRecipe.model_fields) if key != "cases"]
     axes = []
     for key in sweep.vary:
         if key not in known:
-            raise SweepError(("sweeps", name, "vary", key), f"unknown key; {nearest(key, known)}")
+            raise KeyedError(("sweeps", name, "vary", key), f"unknown key; {nearest(key, known)}")
         axes.append([(key, label, value) for label, value in _labelled(name, sweep, key)])
     recipes = {}
     for chosen in itertools.product(*axes):
@@ -67,10 +59,10 @@ def expand(name: str, sweep: Sweep, experiment: Experiment) -> dict[str, Adapter
             first = error.errors()[0]
             key = next((key for key, _, _ in chosen if (key,) == first["loc"][:1]), chosen[0][0])
             message = first["msg"].removeprefix("Value error, ")
-            raise SweepError(("sweeps", name, "vary", key), f"{message}, not {first['input']!r}") from None
+            raise KeyedError(("sweeps", name, "vary", key), f"{message}, not {first['input']!r}") from None
         adapter = "-".join([name, *(label for _, label, _ in chosen)])
         if unfit := experiment.unfit(recipe):
-            raise SweepError(("sweeps", name), f"{adapter}: {'.'.join(unfit[0])}: {unfit[1]}")
+            raise KeyedError(("sweeps", name), f"{adapter}: {'.'.join(unfit[0])}: {unfit[1]}")
         recipes[adapter] = recipe
     return recipes
 
@@ -94,7 +86,7 @@ def _labelled(name: str, sweep: Sweep, key: str) -> Iterator[tuple[str, Any]]:
         return
     for position, value in enumerate(values):
         if isinstance(value, (list, dict)) or value is None:
-            raise SweepError(
+            raise KeyedError(
                 ("sweeps", name, "vary", key, position),
                 "this value needs a name: write `{name: value, ...}` for the list",
             )
@@ -103,7 +95,7 @@ def _labelled(name: str, sweep: Sweep, key: str) -> Iterator[tuple[str, Any]]:
 
 def _cases(name: str, base: AdapterRecipe, samples: Any) -> dict[str, Any]:
     if len(base.cases) > 1:
-        raise SweepError(
+        raise KeyedError(
             ("sweeps", name, "vary", SAMPLES),
             f"the recipe trains on {len(base.cases)} cases; this takes one of a single case",
         )

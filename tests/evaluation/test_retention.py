@@ -182,7 +182,7 @@ def test_without_an_adapter_a_model_is_compared_with_itself_in_one_pass(
     hook.remove()
     of_adapter = measured(adapted(tiny_model_dir()))
     assert result.kl.model_dump() == {"value": 0.0, "low": 0.0, "high": 0.0}
-    assert result.perplexity_adapter == result.perplexity_baseline == pytest.approx(of_adapter.perplexity_baseline)
+    assert result.perplexity_adapter == result.perplexity_baseline == of_adapter.perplexity_baseline
     assert [prompt.answer for prompt in result.prompts] == [prompt.answer for prompt in of_adapter.prompts]
     longest = max(len(prompt.kl) for prompt in result.prompts)
     assert len(passes_made) == longest + sum(-(-text.tokens // 64) for text in result.texts)
@@ -264,7 +264,7 @@ def test_intervals_are_bootstrapped_over_prompts_and_over_texts(tiny_model_dir: 
     for row in result.kl_by_position:
         values = [found.kl[row.position - 1] for found in result.prompts if len(found.kl) >= row.position]
         assert tuple(row.kl.model_dump().values()) == pytest.approx(mean_interval(values, 0.9, 300, 4))
-    ratio = result.perplexity_adapter / result.perplexity_baseline
+    ratio = result.perplexity_adapter.value / result.perplexity_baseline.value
     assert ratio == pytest.approx(math.exp(-result.log_likelihood_change.value))
 
 
@@ -317,7 +317,7 @@ def test_logits_of_a_long_text_are_never_there_all_at_once(tiny_model_dir: TinyM
 def test_what_is_undefined_is_null(tiny_model_dir: TinyModelDir) -> None:
     loaded = adapted(tiny_model_dir())
     nothing = measure_retention(loaded, [], {})
-    assert nothing.kl.value is nothing.perplexity_baseline is nothing.log_likelihood_change.value is None
+    assert nothing.kl.value is nothing.perplexity_baseline.value is nothing.log_likelihood_change.value is None
     assert nothing.kl_by_position == nothing.text_by_position == []
     single = measure_retention(loaded, PROMPTS[:1], {"one": TEXTS["long"]}, answer_tokens=2)
     assert single.kl.value is not None
@@ -336,7 +336,7 @@ def test_an_adapter_that_broke_the_model_altogether_gives_null_and_no_error(
     if scale != math.inf:
         loaded.model.get_output_embeddings().weight.data *= 1e4
     result = measured(loaded)
-    assert result.perplexity_adapter is None
+    assert result.perplexity_adapter.value is None
     assert (result.kl.value is None) == (scale == math.inf)
     RetentionResult.model_validate_json(result.model_dump_json())
 

@@ -190,7 +190,7 @@ def test_own_words_are_compared_by_rank() -> None:
 
 def test_references_are_the_uniform_and_the_majority_model_on_the_same_samples() -> None:
     asked = [sample(list(target), ["ark", "atom"], number) for number, target in enumerate(TARGETS)]
-    records = reference_records(asked)
+    records = [record for own in reference_records(asked).values() for record in own]
     for name in ("uniform", "majority"):
         own = [record for record in records if record.variant == name]
         assert [record.tvd for record in own] == pytest.approx(EXPECTED[name]["tvd"])
@@ -199,7 +199,7 @@ def test_references_are_the_uniform_and_the_majority_model_on_the_same_samples()
 
 def test_the_uniform_reference_misses_targets_between_30_and_70_by_twelve_hundredths() -> None:
     asked = [sample([p / 100, 1 - p / 100], ["ark", "atom"], p) for p in (30, 40, 50, 60, 70)]
-    own = [record for record in reference_records(asked) if record.variant == "uniform"]
+    own = reference_records(asked)["uniform"]
     assert sum(record.tvd for record in own) / 5 == pytest.approx(0.12)
 
 
@@ -232,17 +232,39 @@ def test_a_word_under_its_limit_is_as_asked_and_one_over_it_is_too_much_by_the_r
 
 def test_only_samples_count_as_kept_in_which_the_limit_binds() -> None:
     answers = {0.1: (0.3, 0.05), 0.2: (0.3, 0.25), 0.5: (0.3, 0.3), 0.6: (None, 0.9)}
-    records = [
-        score(limited(limit), "m", "v", ["apple", "another"], [math.log(p), math.log(1 - p)], REST, None, free)
-        for limit, (free, p) in answers.items()
-    ]
-    row = summarise("m", "v", "case", records, Statistics(), 0)
+    row = summarise("m", "v", "case", answers_under(answers), Statistics(), 0)
     assert (row.num_binding, row.kept) == (2, 0.5)
     assert 0.0 < row.kept_low < 0.5 < row.kept_high < 1.0
     assert math.isnan(row.accuracy_sad)
 
 
+def answers_under(limits: dict[float, tuple[float | None, float]]) -> list[Record]:
+    """A record for each limit: the share that the word takes unasked, and its probability under the limit."""
+    return [
+        score(limited(limit), "m", "v", ["apple", "another"], [math.log(p), math.log(1 - p)], REST, None, free)
+        for limit, (free, p) in limits.items()
+    ]
+
+
+def test_where_a_limit_binds_is_told_by_the_baseline_for_all_variants() -> None:
+    baseline = answers_under({0.1: (0.3, 0.3), 0.2: (0.1, 0.3), 0.3: (0.9, 0.3)})
+    adapted = answers_under({0.1: (0.0, 0.05), 0.2: (0.9, 0.3), 0.3: (0.0, 0.2)})
+    row = summarise("m", "v", "case", adapted, Statistics(), 0, baseline)
+    assert (row.num_binding, row.kept) == (2, 1.0)
+
+
+def test_a_limit_of_which_nothing_is_known_is_neither_binding_nor_kept() -> None:
+    unknown = answers_under({0.1: (None, 0.05)})
+    row = summarise("m", "v", "case", unknown, Statistics(), 0)
+    assert math.isnan(row.num_binding)
+    assert math.isnan(row.kept)
+    (silent,) = answers_under({0.2: (0.5, 0.3)})
+    nothing = silent.model_copy(update={"probabilities": [0.0, 0.0], "other_mass": 1.0})
+    row = summarise("m", "v", "case", [*answers_under({0.1: (0.5, 0.05)}), nothing], Statistics(), 0)
+    assert (row.num_binding, row.kept) == (2, 1.0)
+
+
 def test_the_even_reference_gives_every_answer_the_same() -> None:
-    uniform, majority = reference_records([limited(0.1)])
+    (uniform,), (majority,) = reference_records([limited(0.1)]).values()
     assert uniform.probabilities == pytest.approx([0.25, 0.75])
     assert majority.probabilities == pytest.approx([0.0, 1.0])

@@ -8,6 +8,7 @@ from outctl.evaluation.statistics import (
     holm,
     mcnemar_pvalue,
     mean_interval,
+    mean_of_means_interval,
     rate_interval,
     sign_flip_pvalue,
     slope_difference,
@@ -27,6 +28,21 @@ def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
     assert 165 <= covered <= 192
 
 
+def test_a_mean_of_means_counts_groups_alike_and_draws_within_each() -> None:
+    random = np.random.default_rng(0)
+    many, few = random.normal(0.0, 1.0, 400).tolist(), random.normal(1.0, 1.0, 25).tolist()
+    found = mean_of_means_interval([many, few], 0.95, 4000, 0)
+    assert found.value == pytest.approx((np.mean(many) + np.mean(few)) / 2)
+    # Half the root of the sum of the squared standard errors, on either side.
+    reach = 1.96 * 0.5 * math.sqrt(np.var(many) / 400 + np.var(few) / 25)
+    assert found.high - found.low == pytest.approx(2 * reach, rel=0.06)
+    # A group of a single value stays as it is.
+    single = mean_of_means_interval([few, [3.0]], 0.95, 4000, 0)
+    assert single.value == pytest.approx((np.mean(few) + 3.0) / 2)
+    assert single.high - single.low == pytest.approx(1.96 * math.sqrt(np.var(few) / 25), rel=0.06)
+    assert mean_of_means_interval([few], 0.95, 500, 3) == pytest.approx(mean_interval(few, 0.95, 500, 3))
+
+
 def test_the_bootstrap_is_seeded() -> None:
     values = [0.1, 0.5, 0.2, 0.9, 0.4]
     assert mean_interval(values, 0.95, 500, seed=1) == mean_interval(values, 0.95, 500, seed=1)
@@ -35,6 +51,8 @@ def test_the_bootstrap_is_seeded() -> None:
 
 def test_what_is_undefined_is_nan() -> None:
     assert all(math.isnan(value) for value in mean_interval([], 0.95, 100, 0))
+    assert all(math.isnan(value) for value in mean_of_means_interval([[0.1, 0.2], []], 0.95, 100, 0))
+    assert math.isnan(mean_of_means_interval([[0.1], [0.3]], 0.95, 100, 0).low)
     single = mean_interval([0.3], 0.95, 100, 0)
     assert single.value == 0.3
     assert math.isnan(single.low)

@@ -26,9 +26,11 @@ def rows_of(name: str) -> list[dict[str, object]]:
     for model in MODELS:
         for case in CASES if name in ("calibration", "tvd", "matrix") else CASES[:1]:
             references = ["uniform", "majority"] if name == "tvd" else []
-            adapters = VARIANTS[1:] if name in ("learning_curves", "sweeps", "retention") else VARIANTS
+            trained = ("learning_curves", "sweeps", "retention", "retention_positions")
+            adapters = VARIANTS[1:] if name in trained else VARIANTS
             for place, variant in enumerate([*adapters, *references]):
-                for number in range(6 if name in ("calibration", "learning_curves", "deviation") else 1):
+                several = ("calibration", "learning_curves", "retention_positions", "deviation")
+                for number in range(6 if name in several else 1):
                     value = abs(log((place + 1) * (number + 2)) % 1)
                     row: dict[str, object] = {
                         column: value + {"_low": -0.05, "_high": 0.05}.get(column[column.rfind("_") :], 0.0)
@@ -37,6 +39,7 @@ def rows_of(name: str) -> list[dict[str, object]]:
                     row |= {"model": model, "variant": variant, "case_type": case, "sample_id": f"s-{number}"}
                     row |= {"num_trials": 50, "samples": 100 * number, "sweep": "rank", "setting": f"rank {place}"}
                     row |= {"trained_on": place == 1, "passed": number % 2 == 0}
+                    row |= {"source": ("prompts", "texts")[number % 2], "first": number + 1, "last": number + 1}
                     rows.append({key: row[key] for key in TABLES[name][0].model_fields})
     return rows
 
@@ -108,6 +111,17 @@ def test_undefined_numbers_are_left_out(tables: Path) -> None:
     rows = read_figure_table(tables / "calibration.csv", "calibration")
     assert {row.variant for row in rows if row.given_share != row.given_share} == {"tuned"}
     draw_from_tables(tables, tables / "drawn", Drawing(), ["calibration"])
+
+
+def test_base_model_deviation_is_a_column_of_the_map_of_distances_alone(tables: Path) -> None:
+    table = pd.read_csv(tables / "matrix.csv")
+    broken = table[table["case_type"] == CASES[0]].assign(case_type="base_model_deviation", failing=0.875)
+    broken[["avg_tvd", "control_slope"]] = float("nan")
+    pd.concat([table, broken]).to_csv(tables / "matrix.csv", index=False)
+    (file,) = draw_from_tables(tables, tables, Drawing("svg", 30.0), ["matrix"])
+    # A map a model; in each a cell a variant.
+    assert file.read_text().count(">base_model_deviation: failing<") == len(MODELS)
+    assert file.read_text().count(">0.88<") == len(MODELS) * len(VARIANTS)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,11 @@ def test_the_results_table_has_a_row_a_model_and_variant(plan: Plan) -> None:
     own = cases[(cases["model"] == "large") & (cases["variant"] == "baseline")]
     row = table[(table["model"] == "large") & (table["variant"] == "baseline")].iloc[0]
     assert row["avg_tvd"] == pytest.approx(own["avg_tvd"].mean())
-    assert row["given_avg_tvd"] == pytest.approx(own.set_index("case_type").loc["given", "avg_tvd"])
+    for column in ("avg_tvd", "avg_tvd_low", "control_slope_high"):
+        expected = own.set_index("case_type").loc["given", column]
+        assert row[f"given_{column}"] == pytest.approx(expected, nan_ok=True)
+    assert row["avg_tvd_low"] < row["avg_tvd"] < row["avg_tvd_high"]
+    assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
 
 
 def test_combined_results_hold_summaries_comparisons_and_provenance(plan: Plan) -> None:
@@ -80,6 +84,10 @@ def test_combined_results_hold_summaries_comparisons_and_provenance(plan: Plan) 
     assert comparison["variant"] == "tuned"
     assert comparison["tvd_difference"] == pytest.approx(-baseline["avg_tvd"])
     assert comparison["tvd_difference_low"] <= comparison["tvd_difference"] <= comparison["tvd_difference_high"] <= 0
+    assert (comparison["against_variant"], comparison["against_case"]) == ("baseline", "given")
+    assert combined["recipes"]["tuned"]["targets"] == "asked"
+    assert combined["recipes"]["tuned"]["retention_weight"] == 0.0
+    assert [row["num_trials"] for row in combined["overall"]] == [10] * 6
     evaluation = combined["provenance"]["models"]["large"]["evaluations"]["tuned"]["own"]
     assert evaluation["spec_hash"] == plan.spec("evaluate", "large", "tuned", "own").hash
 
@@ -162,10 +170,43 @@ def test_comparisons_of_other_samples_are_refused(plan: Plan) -> None:
         compare(records, records[:-1], plan.experiment.statistics, 0)
 
 
+def test_adapters_and_cases_are_compared_as_the_configuration_says(tmp_path: Path) -> None:
+    recipe = {"cases": {"given": 8}, "steps": 1, "held_out_samples": 2}
+    given = {"kind": "given_words", "train_samples": 8, "eval_samples": 6}
+    plan = plan_in(
+        tmp_path,
+        cases={"given": given, "reworded": {**given, "template": "given_words_odds"}},
+        adapters={"tuned": recipe, "control": {**recipe, "targets": "even"}},
+        comparisons={"adapters": {"tuned": ["control"]}, "cases": {"reworded": "given"}},
+    )
+    evaluate_with_fakes(plan)
+    table = pd.read_csv(gather(plan).comparison_table())
+    own = table[table["model"] == "small"]
+    pairs = own[["variant", "case_type", "against_variant", "against_case"]].to_numpy().tolist()
+    assert pairs == [
+        *([name, case, "baseline", case] for case in ("given", "reworded") for name in ("tuned", "control")),
+        *(["tuned", case, "control", case] for case in ("given", "reworded")),
+        *([name, "reworded", name, "given"] for name in ("baseline", "tuned", "control")),
+    ]
+    # All rows are of one table: no corrected p-value is smaller than its own, and the smallest counts them all.
+    assert (table["tvd_p_holm"] >= table["tvd_p"]).all()
+    assert table["tvd_p_holm"].min() == pytest.approx(min(1.0, len(table) * table["tvd_p"].min()))
+
+
+def test_other_words_or_shares_are_no_pairs(plan: Plan) -> None:
+    records = read_records(plan.layout.records("small", "baseline", "given"))
+    other = [record.model_copy(update={"case": "own", "sample_id": f"own{record.sample_id[5:]}"}) for record in records]
+    assert compare(records, other, plan.experiment.statistics, 0).tvd_difference == 0.0
+    turned = [record.model_copy(update={"target": record.target[::-1]}) for record in other]
+    with pytest.raises(ValueError, match="did not answer the same samples"):
+        compare(records, turned, plan.experiment.statistics, 0)
+
+
 def test_the_matrix_has_every_metric_of_every_case_and_what_was_trained_on(plan: Plan) -> None:
     layout = gather(plan)
     matrix, cases = pd.read_csv(layout.matrix_table()), pd.read_csv(layout.case_table())
-    assert len(matrix) == 2 * 2 * 2
+    # Two models with two variants each; two metrics with the ends of their intervals.
+    assert len(matrix) == 2 * 2 * 2 * 3
     assert matrix[matrix["variant"] == "tuned"]["trained_on"].unique().tolist() == ["given"]
     assert matrix[matrix["variant"] == "baseline"]["trained_on"].isna().all()
     for row in matrix.to_dict("records"):
@@ -212,3 +253,5 @@ def test_the_spread_between_seeds_is_not_that_between_samples(plan: Plan) -> Non
     assert row.std_left == pytest.approx(0.0, abs=1e-9)
     # Student's t at 2 degrees of freedom: 4.303 standard errors.
     assert row.avg_tvd_high - row.avg_tvd == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+    # The shares are the same, and so are the slopes.
+    assert row.control_slope_low == pytest.approx(row.control_slope_high, nan_ok=True)

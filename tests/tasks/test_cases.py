@@ -374,6 +374,7 @@ def test_suppression_names_one_of_the_answers_and_asks_the_same_without_a_limit(
         assert f"Say {named[0]} at most {round(100 * sample.target[0])}% of the time." in question
         assert topic in free
         assert "%" not in free
+        assert round(100 * sample.target[0]) in case.limits
     assert {sample.free_messages[-1]["content"] for sample in train}.isdisjoint(
         sample.free_messages[-1]["content"] for sample in evaluation
     )

@@ -249,6 +249,21 @@ EXPERIMENT = [
         key("temperature_scaling", {"case": "given", "samples": 4}),
         tuple(f"TemperatureScaling.{name}" for name in ("case", "samples")),
     ),
+    Row(
+        "`comparisons.adapters`",
+        TABLES,
+        key("comparisons.adapters", {"one": ["two"]}),
+        ("Comparisons.adapters",),
+    ),
+    Row(
+        "`comparisons.cases`, with the same questions in other words",
+        ("make-samples/more/eval", "evaluate/*/*/more", *TABLES),
+        both(
+            key("cases.more", {"kind": "given_words", "eval_samples": 3, "template": "given_words_odds"}),
+            key("comparisons.cases", {"more": "given"}),
+        ),
+        ("Comparisons.cases",),
+    ),
     Row("`resources.gpu`", NONE, key("resources.gpu", 0), ("Resources.gpu",)),
     Row("`resources.threads`", NONE, key("resources.threads", 2), ("Resources.threads",)),
     Row("`resources.max_runtime`", NONE, key("resources.max_runtime", 60), ("Resources.max_runtime",)),
@@ -313,8 +328,8 @@ CASES = [
     Row(
         "a case of `suppression` is added",
         ("make-samples/more/eval", "evaluate/*/*/more", *TABLES),
-        key("cases.more", {"kind": "suppression", "eval_samples": 1}),
-        ("Suppression.kind",),
+        key("cases.more", {"kind": "suppression", "eval_samples": 1, "limits": [5]}),
+        ("Suppression.kind", "Suppression.limits"),
     ),
     Row("`cases.given.num_words`", GIVEN, key("cases.given.num_words", 3), ("GivenWords.num_words",)),
     Row(
@@ -518,6 +533,7 @@ CODE = {
     "outctl.results.model_results": {"aggregate_model": TABLES},
     "outctl.results.panels": {"legend": AFTER["figures"]},
     "outctl.results.plots": {"calibration": AFTER["figures"]},
+    "outctl.results.overall": {"overall": TABLES},
     "outctl.results.summary": {"summarise": TABLES},
     "outctl.runs": {"begin": NONE},
     "outctl.schemas": {"write_schemas": NONE},

@@ -90,12 +90,18 @@ class AgreementRow(TableRow):
     """Upper end of its bootstrap interval."""
     avg_sampling_floor: float
     """Mean of what that distance is on average for draws from the exact probabilities."""
+    avg_sampling_floor_low: float
+    """Lower end of its bootstrap interval."""
+    avg_sampling_floor_high: float
+    """Upper end of its bootstrap interval."""
     chi_square: float
     """Sum of the samples' statistics."""
     degrees_of_freedom: int
     """Sum of their degrees of freedom."""
     p_value: float
     """Probability that draws from the exact probabilities are as far from them, over all samples."""
+    p_value_holm: float
+    """The same, corrected by Holm for the number of rows of the table that have one."""
     disagreeing: float
     """Share of samples with a p-value below 0.05, of those with one: 0.05 is expected."""
     disagreeing_low: float
@@ -120,26 +126,27 @@ def read_agreement(path: Path) -> list[AgreementRecord]:
 
 def summarise_agreement(records: Sequence[AgreementRecord], statistics: Statistics, seed: int) -> AgreementRow:
     """Summarise the records of one model, variant and case, of which there is at least one."""
-    distance = mean_interval(
-        [record.tvd_exact_sampled for record in records], statistics.confidence, statistics.bootstrap_samples, seed
-    )
+
+    def average(name: str, values: Sequence[float]) -> dict[str, float]:
+        return mean_interval(values, statistics.confidence, statistics.bootstrap_samples, seed).columns(name)
+
     values = [record.p_value for record in records if record.p_value is not None]
     disagreeing = rate_interval(sum(value < SIGNIFICANCE for value in values), len(values), statistics.confidence)
     chi_square = sum(record.chi_square for record in records if record.chi_square is not None)
     degrees_of_freedom = sum(record.degrees_of_freedom for record in records)
-    return AgreementRow(
-        model=records[0].model,
-        variant=records[0].variant,
-        case_type=records[0].case,
-        num_samples=len(records),
-        avg_tvd_exact_sampled=distance.value,
-        avg_tvd_exact_sampled_low=distance.low,
-        avg_tvd_exact_sampled_high=distance.high,
-        avg_sampling_floor=sum(record.sampling_floor for record in records) / len(records),
-        chi_square=chi_square if values else NAN,
-        degrees_of_freedom=degrees_of_freedom,
-        p_value=float(stats.chi2.sf(chi_square, degrees_of_freedom)) if values else NAN,
-        disagreeing=disagreeing.value,
-        disagreeing_low=disagreeing.low,
-        disagreeing_high=disagreeing.high,
+    p_value = float(stats.chi2.sf(chi_square, degrees_of_freedom)) if values else NAN
+    return AgreementRow.model_validate(
+        {
+            "model": records[0].model,
+            "variant": records[0].variant,
+            "case_type": records[0].case,
+            "num_samples": len(records),
+            **average("avg_tvd_exact_sampled", [record.tvd_exact_sampled for record in records]),
+            **average("avg_sampling_floor", [record.sampling_floor for record in records]),
+            "chi_square": chi_square if values else NAN,
+            "degrees_of_freedom": degrees_of_freedom,
+            "p_value": p_value,
+            "p_value_holm": p_value,
+            **disagreeing.columns("disagreeing"),
+        }
     )

@@ -12,9 +12,9 @@ OTHER_TOKENS = tuple(f"<other {number}>" for number in range(10))
 """First tokens of no probability, so that the published rule finds its two tokens."""
 
 
-def reference_records(samples: Iterable[Sample]) -> list[Record]:
-    """Records of the references `uniform` (all answers alike) and `majority` (all mass on the likelier word)."""
-    records = []
+def reference_records(samples: Iterable[Sample]) -> dict[str, list[Record]]:
+    """Records of the references: `uniform` (all answers alike) and `majority` (all mass on the likelier word)."""
+    records: dict[str, list[Record]] = {name: [] for name in REFERENCES}
     for sample in samples:
         count = len(sample.target)
         # Rare, distinct words: where the model picks them, the references are valid and only their shares are wrong.
@@ -29,5 +29,5 @@ def reference_records(samples: Iterable[Sample]) -> list[Record]:
             tokens = sorted(zip(words, shares[name], strict=True), key=lambda token: -token[1])
             log_p = [math.log(share) if share else -math.inf for share in shares[name]]
             top = [*tokens, *((text, 0.0) for text in OTHER_TOKENS)]
-            records.append(score(sample, REFERENCE_MODEL, name, words, log_p, top))
+            records[name].append(score(sample, REFERENCE_MODEL, name, words, log_p, top))
     return records

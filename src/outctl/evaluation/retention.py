@@ -119,9 +119,9 @@ class RetentionResult(StrictRow):
     """The same at each position of the answers."""
     texts: list[TextRetention]
     """Each held-out text."""
-    perplexity_baseline: float | None
+    perplexity_baseline: Estimate
     """exp(- mean over the texts of the baseline's mean log-likelihood a token); each text counts alike."""
-    perplexity_adapter: float | None
+    perplexity_adapter: Estimate
     """The same with the adapter: the baseline's times exp(- value of `log_likelihood_change`)."""
     log_likelihood_change: Estimate
     """Mean over the texts, paired, of adapter minus baseline of the mean log-likelihood a token; negative is worse."""
@@ -143,6 +143,12 @@ class _Statistics(NamedTuple):
         if not all(map(math.isfinite, values)):
             return Estimate(value=None, low=None, high=None)
         value, low, high = map(_finite, mean_interval(values, *self))
+        return Estimate(value=value, low=low, high=high)
+
+    def perplexity(self, log_likelihoods: Sequence[float]) -> Estimate:
+        """exp(- mean) of the texts' mean log-likelihoods, and of the ends of the mean's interval."""
+        mean = self.estimate(log_likelihoods)
+        value, low, high = (None if end is None else _perplexity(end) for end in (mean.value, mean.high, mean.low))
         return Estimate(value=value, low=low, high=high)
 
 
@@ -198,8 +204,8 @@ def measure_retention(
             )
             for name, text in read.items()
         ],
-        perplexity_baseline=_perplexity(_mean([_mean(text.baseline) for text in read.values()])),
-        perplexity_adapter=_perplexity(_mean([_mean(text.adapter) for text in read.values()])),
+        perplexity_baseline=statistics.perplexity([_mean(text.baseline) for text in read.values()]),
+        perplexity_adapter=statistics.perplexity([_mean(text.adapter) for text in read.values()]),
         log_likelihood_change=statistics.estimate([_mean(text.change) for text in read.values()]),
         text_kl=statistics.estimate([_mean(text.kl) for text in read.values()]),
         text_by_position=list(_by_bin(list(read.values()), statistics)),

@@ -21,6 +21,10 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def columns(self, name: str) -> dict[str, float]:
+        """As columns of a table: under a name, and with `_low` and `_high` behind it."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 def mean_interval(values: Sequence[float], confidence: float, resamples: int, seed: int) -> Interval:
     """Mean with a percentile bootstrap interval over samples; NaN without values, and no interval for a single one."""
@@ -31,6 +35,34 @@ def mean_interval(values: Sequence[float], confidence: float, resamples: int, se
     if data.size == 1:
         return Interval(mean, np.nan, np.nan)
     return Interval(mean, *_bootstrap((data,), np.mean, confidence, resamples, seed))
+
+
+def mean_of_means_interval(groups: Sequence[Sequence[float]], confidence: float, resamples: int, seed: int) -> Interval:
+    """Mean of the groups' means, each group counting alike, with a percentile bootstrap interval over samples.
+
+    Resamples are drawn within each group.
+
+    Returns:
+        NaN where a group is empty; no interval where all groups have a single value.
+    """
+    data = tuple(np.asarray(values, dtype=np.float64) for values in groups)
+    if not data or any(values.size == 0 for values in data):
+        return Interval(NAN, NAN, NAN)
+
+    def mean(*drawn: Array, axis: int = -1) -> Any:
+        return np.mean([values.mean(axis=axis) for values in drawn], axis=0)
+
+    value = float(mean(*data))
+    if all(values.size == 1 for values in data):
+        return Interval(value, NAN, NAN)
+    # SciPy refuses groups of a single value, which stay as they are in every resample.
+    fixed = [float(values[0]) for values in data if values.size == 1]
+    varied = tuple(values for values in data if values.size > 1)
+
+    def statistic(*drawn: Array, axis: int = -1) -> Any:
+        return (mean(*drawn, axis=axis) * len(varied) + sum(fixed)) / len(data)
+
+    return Interval(value, *_bootstrap(varied, statistic, confidence, resamples, seed, paired=False))
 
 
 def t_interval(values: Sequence[float], confidence: float) -> Interval:
@@ -125,9 +157,9 @@ def _slopes(x: Array, y: Array, axis: int = -1) -> Any:
 
 
 def _bootstrap(
-    data: tuple[Array, ...], statistic: Any, confidence: float, resamples: int, seed: int
+    data: tuple[Array, ...], statistic: Any, confidence: float, resamples: int, seed: int, paired: bool = True
 ) -> tuple[float, float]:
-    """Ends of a percentile bootstrap interval; of several arrays, the same samples are drawn from each."""
+    """Ends of a percentile bootstrap interval; of several arrays that are paired, the same samples are drawn from each."""
     from scipy import stats
 
     with warnings.catch_warnings():
@@ -136,7 +168,7 @@ def _bootstrap(
         result = stats.bootstrap(
             data,
             statistic,
-            paired=len(data) > 1,
+            paired=paired and len(data) > 1,
             vectorized=True,
             confidence_level=confidence,
             n_resamples=resamples,

@@ -372,25 +372,22 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         given: list[float] = []
         wanted: list[float] = []
         distances: list[float] = []
-        mass = 0.0
+        masses: list[float] = []
         size = self.recipe.batch_size
         for start in range(0, len(self.held_out), size):
             log_p, target, by_rank = self.word_log_p(model, self.held_out[start : start + size])
             log_p, target = match_ranked(log_p, target, by_rank)
             distances += divergences.tvd(log_p, target).tolist()
-            mass += log_p.exp().sum().item()
+            masses += log_p.exp().sum(-1).tolist()
             given += log_p.softmax(-1)[:, 0].tolist()
             wanted += target[:, 0].tolist()
         model.train()
-        tvd = mean_interval(distances, CONFIDENCE, RESAMPLES, self.recipe.seed)
-        slope = slope_interval(wanted, given, CONFIDENCE, RESAMPLES, self.recipe.seed)
-        numbers = {"held_out_tvd": tvd, "held_out_slope": slope}
-        ends = {
-            f"{name}{end}": value
-            for name, interval in numbers.items()
-            for end, value in zip(("", "_low", "_high"), interval, strict=True)
+        seed = self.recipe.seed
+        return {
+            **mean_interval(distances, CONFIDENCE, RESAMPLES, seed).columns("held_out_tvd"),
+            **slope_interval(wanted, given, CONFIDENCE, RESAMPLES, seed).columns("held_out_slope"),
+            **mean_interval(masses, CONFIDENCE, RESAMPLES, seed).columns("held_out_mass"),
         }
-        return ends | {"held_out_mass": mass / len(self.held_out)}
 
 
 class _Measurements(TrainerCallback):  # type: ignore[misc]
@@ -443,8 +440,8 @@ class _Checkpoints(TrainerCallback):  # type: ignore[misc]
 
 LOGGED = (
     *("loss", "learning_rate", "grad_norm"),
-    *(f"held_out_{name}{end}" for name in ("tvd", "slope") for end in ("", "_low", "_high")),
-    *("held_out_mass", "retention_kl"),
+    *(f"held_out_{name}{end}" for name in ("tvd", "slope", "mass") for end in ("", "_low", "_high")),
+    "retention_kl",
 )
 """What a line of `training.jsonl` holds beside step and samples, in this order."""
 

@@ -12,38 +12,12 @@ from outctl.files import TableRow, read_json, write_json, write_text
 from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, environment, write_provenance
 from outctl.results.comparisons import ComparisonRow, SeedRow, corrected
-from outctl.results.further import DeviationRow, LearningRow, RetentionRow
+from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.summary import SummaryRow, defined
 from outctl.specs import AggregateSettings, Spec
 
 CASE_COLUMNS = ("accuracy", "avg_tvd", "control_slope")
-"""Columns that the table of models and variants repeats for every case."""
-
-
-class VariantRow(TableRow):
-    """How a row of `output_control_results.csv` begins: a model and variant over its cases, each case counting alike.
-
-    Behind these stand `{case}_accuracy`, `{case}_avg_tvd` and `{case}_control_slope` of every case.
-    """
-
-    model: str
-    """The model; `reference` in reference rows."""
-    variant: str
-    """`baseline`, `temperature`, an adapter, or a reference."""
-    fine_tuned: bool
-    """Whether an adapter was used."""
-    num_cases: int
-    """Number of cases."""
-    num_trials: int
-    """Samples of all cases."""
-    num_correct: int
-    """Those of them within tolerance."""
-    accuracy: float
-    """Mean over cases of the share within tolerance."""
-    avg_tvd: float
-    """Mean over cases of the mean total variation distance."""
-    avg_mass: float
-    """Mean over cases of the mean probability of answering one of the words."""
+"""Columns that the table of models and variants repeats for every case, with the ends of their intervals."""
 
 
 class MatrixRow(TableRow):
@@ -59,7 +33,8 @@ class MatrixRow(TableRow):
     trained_on: str
     """The cases that the adapter trained on, with blanks between them; empty without an adapter."""
     metric: str
-    """What the row holds of every case: `avg_tvd` or `control_slope`; or `pass_rate`."""
+    """What the row holds of every case: `avg_tvd` or `control_slope`; or `pass_rate`; or an end of the interval of one of
+    these, such as `avg_tvd_low` or `control_slope_high`."""
 
 
 def aggregate(spec: Spec, layout: Layout) -> None:
@@ -85,7 +60,15 @@ def aggregate(spec: Spec, layout: Layout) -> None:
         for row in own["summary"]
         if position == 0 or row["model"] != REFERENCE_MODEL
     ]
-    comparisons = _corrected_together([row for own in results.values() for row in own["comparisons"]])
+    overall_rows = [
+        row
+        for position, own in enumerate(results.values())
+        for row in own["overall"]
+        if position == 0 or row["model"] != REFERENCE_MODEL
+    ]
+    comparisons = _corrected_together(
+        ComparisonRow, [row for own in results.values() for row in own["comparisons"]], "tvd_p", "within_tolerance_p"
+    )
     further = {
         "seeds": [row for own in results.values() for row in own["seeds"]],
         "learning_curves": [row for own in results.values() for row in own["learning_curves"]],
@@ -95,6 +78,11 @@ def aggregate(spec: Spec, layout: Layout) -> None:
             if results[settings.models[0]][name] is not None
         },
     }
+    if settings.retention:
+        further["retention_positions"] = [row for own in results.values() for row in own["retention"]["positions"]]
+    for name, (schema, column) in TESTED.items():
+        if name in further:
+            further[name] = _corrected_together(schema, further[name], column)
     cases = pd.DataFrame(summaries, columns=list(SummaryRow.model_fields))
     order = [REFERENCE_MODEL, *settings.models]
     cases = cases.sort_values("model", key=lambda column: column.map(order.index), kind="stable")
@@ -102,9 +90,11 @@ def aggregate(spec: Spec, layout: Layout) -> None:
     write_json(
         layout.combined(),
         {
+            "overall": overall_rows,
             "summaries": summaries,
             "comparisons": comparisons,
             "matrix": matrix.astype(object).where(matrix.notna(), None).to_dict("records"),
+            "recipes": {name: settings.recipes[name].model_dump(mode="json") for name in settings.adapters},
             "sweeps": settings.ordered_sweeps(),
             "temperatures": {model: own["temperature"] for model, own in results.items() if own["temperature"]},
             **further,
@@ -117,7 +107,7 @@ def aggregate(spec: Spec, layout: Layout) -> None:
         },
     )
     tables: dict[Path, pd.DataFrame | None] = {
-        layout.results_table(): results_table(cases, settings.cases),
+        layout.results_table(): results_table(overall_rows, cases, settings.cases),
         layout.case_table(): cases,
         layout.comparison_table(): _table(comparisons, list(ComparisonRow.model_fields)),
         layout.matrix_table(): matrix if settings.trained_on else None,
@@ -125,6 +115,9 @@ def aggregate(spec: Spec, layout: Layout) -> None:
         layout.seed_table(): _table(further["seeds"], list(SeedRow.model_fields)),
         layout.deviation_table(): _table(further.get("base_model_deviation", []), list(DeviationRow.model_fields)),
         layout.retention_table(): _table(further.get("retention", []), list(RetentionRow.model_fields)),
+        layout.retention_position_table(): _table(
+            further.get("retention_positions", []), list(RetentionPositionRow.model_fields)
+        ),
         layout.agreement_table(): _table(further.get("agreement", []), list(AgreementRow.model_fields)),
     }
     written = {file: table for file, table in tables.items() if table is not None}
@@ -140,13 +133,22 @@ def _table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame | Non
     return pd.DataFrame([{key: float("nan") if row[key] is None else row[key] for key in columns} for row in rows])
 
 
-def _corrected_together(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Comparisons of all models, with p-values corrected for the number of them all."""
+def _corrected_together(schema: type[TableRow], rows: list[dict[str, Any]], *columns: str) -> list[dict[str, Any]]:
+    """Rows of all models, with p-values corrected for the number of them all."""
     read = [
-        ComparisonRow.model_validate({key: float("nan") if value is None else value for key, value in row.items()})
+        schema.model_validate({key: float("nan") if value is None else value for key, value in row.items()})
         for row in rows
     ]
-    return [defined(row) for row in corrected(read)]
+    return [defined(row) for row in corrected(read, *columns)]
+
+
+TESTED: dict[str, tuple[type[TableRow], str]] = {
+    "base_model_deviation": (DeviationRow, "passed_p"),
+    "agreement": (AgreementRow, "p_value"),
+}
+"""Further tables that hold p-values, with their column."""
+ENDS = ("", "_low", "_high")
+"""What follows the name of a mean, and of the ends of its interval."""
 
 
 MATRIX_METRICS = ("avg_tvd", "control_slope")
@@ -161,11 +163,11 @@ def matrix_table(cases: pd.DataFrame, settings: AggregateSettings, deviation: li
         settings: which adapters trained on which cases.
         deviation: rows of `base_model_deviation`, whose pass rate is a column where it was measured.
     """
-    passed = {(row["model"], row["variant"]): row["pass_rate"] for row in deviation}
+    passed = {(row["model"], row["variant"]): row for row in deviation}
     rows = []
     for (model, variant), own in cases[cases["model"] != REFERENCE_MODEL].groupby(["model", "variant"], sort=False):
         by_case = own.set_index("case_type")
-        for metric in MATRIX_METRICS:
+        for metric in (f"{name}{end}" for name in MATRIX_METRICS for end in ENDS):
             begun = MatrixRow(
                 model=str(model),
                 variant=str(variant),
@@ -175,8 +177,12 @@ def matrix_table(cases: pd.DataFrame, settings: AggregateSettings, deviation: li
             row = begun.model_dump() | {case: by_case.loc[case, metric] for case in settings.cases}
             rows.append(row)
         if deviation:
-            row = {key: rows[-1][key] for key in ("model", "variant", "trained_on")}
-            rows.append({**row, "metric": "pass_rate", DEVIATION: passed.get((str(model), str(variant)), float("nan"))})
+            begun_with = {key: rows[-1][key] for key in ("model", "variant", "trained_on")}
+            measured = passed.get((str(model), str(variant)), {})
+            rows += [
+                {**begun_with, "metric": metric, DEVIATION: measured.get(metric, float("nan"))}
+                for metric in (f"pass_rate{end}" for end in ENDS)
+            ]
     return pd.DataFrame(rows)
 
 
@@ -199,28 +205,18 @@ def _as_text(cell: Any) -> Any:
     return printable(f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell)
 
 
-def results_table(cases: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+def results_table(overall_rows: list[dict[str, Any]], cases: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """A row a model and variant: totals over its cases, each case counting alike, and the main columns of each case.
 
     Args:
+        overall_rows: the rows of all cases together.
         cases: the table with a row a model, variant and case.
         names: the cases, in the order of their columns.
     """
+    found = dict(list(cases.set_index("case_type").groupby(["model", "variant"])))
     rows = []
-    for (model, variant), own in cases.groupby(["model", "variant"], sort=False):
-        row = VariantRow(
-            model=str(model),
-            variant=str(variant),
-            fine_tuned=bool(own["fine_tuned"].iloc[0]),
-            num_cases=len(own),
-            num_trials=int(own["num_trials"].sum()),
-            num_correct=int(own["num_correct"].sum()),
-            accuracy=float(own["accuracy"].mean()),
-            avg_tvd=float(own["avg_tvd"].mean()),
-            avg_mass=float(own["avg_mass"].mean()),
-        ).model_dump()
-        by_case = own.set_index("case_type")
-        for name in names:
-            row |= {f"{name}_{column}": by_case.loc[name, column] for column in CASE_COLUMNS}
-        rows.append(row)
+    for row in overall_rows:
+        by_case = found[row["model"], row["variant"]]
+        columns = [(name, f"{column}{end}") for name in names for column in CASE_COLUMNS for end in ENDS]
+        rows.append(row | {f"{name}_{column}": by_case.loc[name, column] for name, column in columns})
     return pd.DataFrame(rows)

@@ -1,6 +1,7 @@
-"""Baseline against adapters, paired by sample, and repeats of a training over seeds."""
+"""Variants and cases against each other, paired by sample, and repeats of a training over seeds."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,20 +21,26 @@ from outctl.evaluation.statistics import (
 from outctl.files import TableRow
 from outctl.results.summary import conditional_share
 
+Table = TypeVar("Table", bound=TableRow)
+
 
 class ComparisonRow(TableRow):
-    """One row of `output_control_comparisons.csv`: an adapter against its model's baseline. Undefined numbers are NaN."""
+    """One row of `output_control_comparisons.csv`: a variant and case against another. Undefined numbers are NaN."""
 
     model: str
     """The model."""
     variant: str
-    """The adapter."""
+    """The variant, an adapter most often."""
     case_type: str
     """The case."""
+    against_variant: str
+    """The variant that it is compared with: `baseline`, or what `comparisons` names."""
+    against_case: str
+    """The case of that one: the same, or one that asks for the same words and shares in another way."""
     num_pairs: int
     """Samples that both answered."""
     tvd_difference: float
-    """Mean over samples of adapter's minus baseline's total variation distance: below 0 is better."""
+    """Mean over samples of the total variation distance less that of the other: below 0 is better."""
     tvd_difference_low: float
     """Lower end of its bootstrap interval."""
     tvd_difference_high: float
@@ -43,72 +50,82 @@ class ComparisonRow(TableRow):
     tvd_p_holm: float
     """The same, corrected by Holm for the number of rows of the table."""
     num_gained: int
-    """Samples that the adapter has within tolerance and the baseline has not."""
+    """Samples that it has within tolerance and the other has not."""
     num_lost: int
-    """Samples that the baseline has within tolerance and the adapter has not."""
+    """Samples that the other has within tolerance and it has not."""
     within_tolerance_p: float
     """Two-sided exact p-value of McNemar's test of as many gained as lost."""
     within_tolerance_p_holm: float
     """The same, corrected by Holm for the number of rows of the table."""
     slope_difference: float
-    """Adapter's minus baseline's slope of control, over the samples in which both give the words any mass."""
+    """Slope of control less that of the other, over the samples in which both give the words any mass."""
     slope_difference_low: float
     """Lower end of its bootstrap interval."""
     slope_difference_high: float
     """Upper end of its bootstrap interval."""
 
 
-def compare(baseline: Sequence[Record], adapted: Sequence[Record], statistics: Statistics, seed: int) -> ComparisonRow:
-    """Compare an adapter with the baseline on the samples of a case; corrected p-values are left as they are.
+def compare(other: Sequence[Record], records: Sequence[Record], statistics: Statistics, seed: int) -> ComparisonRow:
+    """Compare answers with other ones to the same samples; corrected p-values are left as they are.
+
+    Args:
+        other: what is compared with: the baseline's records, most often.
+        records: what is compared.
+        statistics: level of the intervals, resamples and permutations.
+        seed: seed of both.
 
     Raises:
         ValueError: the two did not answer the same samples in the same order.
     """
-    if [record.sample_id for record in baseline] != [record.sample_id for record in adapted]:
-        raise ValueError("baseline and adapter did not answer the same samples")
-    before, after = ([record.tvd for record in records] for records in (baseline, adapted))
-    was, is_now = ([record.within_tolerance for record in records] for records in (baseline, adapted))
-    difference = mean_interval(
-        [new - old for old, new in zip(before, after, strict=True)],
-        statistics.confidence,
-        statistics.bootstrap_samples,
-        seed,
-    )
+    if [_asked(record) for record in other] != [_asked(record) for record in records]:
+        raise ValueError("the two did not answer the same samples")
+    before, after = ([record.tvd for record in found] for found in (other, records))
+    was, is_now = ([record.within_tolerance for record in found] for found in (other, records))
+    drawn = statistics.confidence, statistics.bootstrap_samples, seed
+    difference = mean_interval([new - old for old, new in zip(before, after, strict=True)], *drawn)
     slope = slope_difference(
-        [record.target[0] for record in baseline],
-        [conditional_share(record) for record in baseline],
-        [conditional_share(record) for record in adapted],
-        statistics.confidence,
-        statistics.bootstrap_samples,
-        seed,
+        [record.target[0] for record in records],
+        [conditional_share(record) for record in other],
+        [conditional_share(record) for record in records],
+        *drawn,
     )
     tvd_p, within_p = sign_flip_pvalue(before, after, statistics.permutations, seed), mcnemar_pvalue(was, is_now)
-    return ComparisonRow(
-        model=adapted[0].model,
-        variant=adapted[0].variant,
-        case_type=adapted[0].case,
-        num_pairs=len(adapted),
-        tvd_difference=difference.value,
-        tvd_difference_low=difference.low,
-        tvd_difference_high=difference.high,
-        tvd_p=tvd_p,
-        tvd_p_holm=tvd_p,
-        num_gained=sum(new and not old for old, new in zip(was, is_now, strict=True)),
-        num_lost=sum(old and not new for old, new in zip(was, is_now, strict=True)),
-        within_tolerance_p=within_p,
-        within_tolerance_p_holm=within_p,
-        slope_difference=slope.value,
-        slope_difference_low=slope.low,
-        slope_difference_high=slope.high,
+    return ComparisonRow.model_validate(
+        {
+            "model": records[0].model,
+            "variant": records[0].variant,
+            "case_type": records[0].case,
+            "against_variant": other[0].variant,
+            "against_case": other[0].case,
+            "num_pairs": len(records),
+            **difference.columns("tvd_difference"),
+            "tvd_p": tvd_p,
+            "tvd_p_holm": tvd_p,
+            "num_gained": sum(new and not old for old, new in zip(was, is_now, strict=True)),
+            "num_lost": sum(old and not new for old, new in zip(was, is_now, strict=True)),
+            "within_tolerance_p": within_p,
+            "within_tolerance_p_holm": within_p,
+            **slope.columns("slope_difference"),
+        }
     )
 
 
-def corrected(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
-    """The rows of one table with p-values corrected for their number, each test by itself."""
-    tvd, within = holm([row.tvd_p for row in rows]), holm([row.within_tolerance_p for row in rows])
+def _asked(record: Record) -> tuple[str, list[float]]:
+    """What tells samples apart that are asked in different cases: their number, and their shares."""
+    return record.sample_id.removeprefix(record.case), record.target
+
+
+def corrected(rows: Sequence[Table], *columns: str) -> list[Table]:
+    """The rows of one table with p-values corrected for their number.
+
+    Args:
+        rows: the rows.
+        columns: the columns of p-values, each a test by itself; what is corrected stands in `{column}_holm`.
+    """
+    by_column = {f"{name}_holm": holm([getattr(row, name) for row in rows]) for name in columns}
     return [
-        row.model_copy(update={"tvd_p_holm": first, "within_tolerance_p_holm": second})
-        for row, first, second in zip(rows, tvd, within, strict=True)
+        row.model_copy(update={name: values[number] for name, values in by_column.items()})
+        for number, row in enumerate(rows)
     ]
 
 
@@ -139,6 +156,10 @@ class SeedRow(TableRow):
     """Standard deviation of what neither seed nor sample accounts for: one seed misses one sample, another another."""
     control_slope: float
     """Mean over seeds of the slope of control."""
+    control_slope_low: float
+    """Lower end of its interval over seeds (Student's t)."""
+    control_slope_high: float
+    """Upper end of its interval over seeds."""
     control_slope_std: float
     """Standard deviation of the seeds' slopes."""
 
@@ -160,19 +181,18 @@ def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> See
     ]
     seeds, samples = distances.shape
     freedom = (seeds - 1) * (samples - 1)
-    interval = t_interval(by_seed.tolist(), confidence)
-    return SeedRow(
-        model=first.model,
-        variant=first.variant,
-        case_type=first.case,
-        num_seeds=seeds,
-        num_trials=samples,
-        avg_tvd=interval.value,
-        avg_tvd_low=interval.low,
-        avg_tvd_high=interval.high,
-        std_between_seeds=standard_deviation(by_seed.tolist()),
-        std_between_samples=standard_deviation(by_sample.tolist()),
-        std_left=float(np.sqrt((left**2).sum() / freedom)) if freedom else NAN,
-        control_slope=float(np.mean(slopes)),
-        control_slope_std=standard_deviation(slopes),
+    return SeedRow.model_validate(
+        {
+            "model": first.model,
+            "variant": first.variant,
+            "case_type": first.case,
+            "num_seeds": seeds,
+            "num_trials": samples,
+            **t_interval(by_seed.tolist(), confidence).columns("avg_tvd"),
+            "std_between_seeds": standard_deviation(by_seed.tolist()),
+            "std_between_samples": standard_deviation(by_sample.tolist()),
+            "std_left": float(np.sqrt((left**2).sum() / freedom)) if freedom else NAN,
+            **t_interval(slopes, confidence).columns("control_slope"),
+            "control_slope_std": standard_deviation(slopes),
+        }
     )

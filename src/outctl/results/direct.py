@@ -8,14 +8,16 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from outctl.config import BASELINE
+from outctl.config import BASELINE, REFERENCE_MODEL
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
+from outctl.evaluation.records import Record
+from outctl.evaluation.references import reference_records
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import check_adapter, load_model
 from outctl.plan import Plan
 from outctl.provenance import read_provenance
-from outctl.results.summary import SummaryRow, reference_rows, summarise
+from outctl.results.summary import SummaryRow, summarise
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.samples import Sample
 
@@ -52,29 +54,35 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
     }
     rows = []
     for case, questions in samples.items():
-        rows += reference_rows(questions, case, statistics, seed)
+        for name, records in reference_records(questions).items():
+            rows.append(summarise(REFERENCE_MODEL, name, case, records, statistics, seed))
     variants = {BASELINE: None} if adapter is None else {BASELINE: None, adapter.name: adapter}
     for model in models:
+        baseline: dict[str, list[Record]] = {}
         for variant, directory in variants.items():
-            rows += _measure_cases(plan, model, variant, directory, samples, report)
+            found = _measure_cases(plan, model, variant, directory, samples, report)
+            baseline = baseline or found
+            rows += [
+                summarise(model, variant, case, records, statistics, seed, baseline[case])
+                for case, records in found.items()
+            ]
     return pd.DataFrame([row.model_dump() for row in rows], columns=list(SummaryRow.model_fields))
 
 
 def _measure_cases(
     plan: Plan, model: str, variant: str, adapter: Path | None, samples: dict[str, list[Sample]], report: Report
-) -> list[SummaryRow]:
+) -> dict[str, list[Record]]:
     """Load one model and variant, measure every case, and give its memory back."""
     entry, experiment = plan.registry.models[model], plan.experiment
     loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter)
     enable_trees(loaded.model)
-    rows = []
+    records = {}
     for case, questions in samples.items():
         progress = partial(report, f"{model} {variant} {case}")
         asked = CaseQuestions(loaded, questions)
-        records = asked.measure(range(len(questions)), model, variant, experiment.evaluation, progress)
-        rows.append(summarise(model, variant, case, records, experiment.statistics, experiment.seed))
+        records[case] = asked.measure(range(len(questions)), model, variant, experiment.evaluation, progress)
     del loaded
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return rows
+    return records

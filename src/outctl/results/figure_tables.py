@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from outctl.config import REFERENCES, TEMPERATURE
+from outctl.config import DEVIATION, REFERENCES, TEMPERATURE
 from outctl.errors import OutctlError
 from outctl.evaluation.statistics import NAN
 from outctl.files import TableRow, write_text
@@ -58,7 +58,7 @@ class DistanceRow(FigureRow):
 
 
 class MatrixRow(FigureRow):
-    """A cell of each heat map of `matrix`."""
+    """A cell of each heat map of `matrix`; those of `base_model_deviation` stand in the map of distances alone."""
 
     case_type: str
     """The case."""
@@ -67,9 +67,11 @@ class MatrixRow(FigureRow):
     trained_on: bool
     """Whether the adapter was trained on this case."""
     avg_tvd: float
-    """Mean total variation distance."""
+    """Mean total variation distance; undefined in a row of `base_model_deviation`."""
     control_slope: float
-    """Slope of control."""
+    """Slope of control; undefined in a row of `base_model_deviation`."""
+    failing: float
+    """Share of samples that do not pass `base_model_deviation`; undefined in the other rows."""
 
 
 class LearningRow(FigureRow):
@@ -111,6 +113,23 @@ class CostRow(DistanceRow):
 
     kl: float
     """Mean KL(baseline || adapter) on neutral prompts, in nats a token."""
+    kl_low: float
+    """Lower end of its interval."""
+    kl_high: float
+    """Upper end of its interval."""
+
+
+class PositionRow(FigureRow):
+    """A point of a curve in `retention_positions`."""
+
+    source: str
+    """`prompts`, the baseline's answers to neutral prompts; or `texts`, the held-out texts."""
+    first: int
+    """First position of the range."""
+    last: int
+    """Last position of the range."""
+    kl: float
+    """Mean KL(baseline || adapter) there, in nats a token."""
     kl_low: float
     """Lower end of its interval."""
     kl_high: float
@@ -167,16 +186,28 @@ def _distances(results: Results, settings: FiguresSettings) -> Rows:
 
 
 def _matrix(results: Results, settings: FiguresSettings) -> Rows:
-    return [
-        _row(
-            MatrixRow,
-            _summary(results, model)[variant, case],
-            trained_on=case in settings.trained_on.get(variant, []),
-        )
-        for model in settings.models
-        for variant in settings.variants
-        for case in settings.cases
-    ]
+    rows = []
+    for model in settings.models:
+        summary, deviation = _summary(results, model), results[model]["base_model_deviation"]
+        broken_off = {row["variant"]: row for row in deviation["summary"]} if deviation else {}
+        for variant in settings.variants:
+            for case in settings.cases:
+                trained = case in settings.trained_on.get(variant, [])
+                rows.append(_row(MatrixRow, summary[variant, case], trained_on=trained, failing=NAN))
+            if variant in broken_off:
+                own = broken_off[variant]
+                undefined = {"avg_tvd": NAN, "control_slope": NAN}
+                rows.append(
+                    _row(
+                        MatrixRow,
+                        own,
+                        case_type=DEVIATION,
+                        trained_on=False,
+                        failing=1.0 - own["pass_rate"],
+                        **undefined,
+                    )
+                )
+    return rows
 
 
 def _learning_curves(results: Results, settings: FiguresSettings) -> Rows:
@@ -207,6 +238,10 @@ def _retention(results: Results, settings: FiguresSettings) -> Rows:
     return rows
 
 
+def _retention_positions(results: Results, settings: FiguresSettings) -> Rows:
+    return [_row(PositionRow, row) for model in settings.models for row in results[model]["retention"]["positions"]]
+
+
 def _deviation(results: Results, settings: FiguresSettings) -> Rows:
     rows = []
     for model in settings.models:
@@ -229,6 +264,7 @@ TABLES: dict[str, tuple[type[TableRow], Gather]] = {
     "learning_curves": (LearningRow, _learning_curves),
     "sweeps": (SweepRow, _sweeps),
     "retention": (CostRow, _retention),
+    "retention_positions": (PositionRow, _retention_positions),
     "deviation": (BreakRow, _deviation),
 }
 """Each figure's rows: what they are, and what gathers them."""

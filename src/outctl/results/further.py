@@ -38,14 +38,28 @@ class DeviationRow(TableRow):
     """Upper end of its Wilson interval."""
     never_rate: float
     """Share of samples that never deviated."""
+    never_rate_low: float
+    """Lower end of its Wilson interval."""
+    never_rate_high: float
+    """Upper end of its Wilson interval."""
     median_position: float
     """Median over the others of the first deviating word's position, counted from 1."""
     pass_rate_excerpts: float
     """Share of passes among excerpts."""
+    pass_rate_excerpts_low: float
+    """Lower end of its Wilson interval."""
+    pass_rate_excerpts_high: float
+    """Upper end of its Wilson interval."""
     pass_rate_patterns: float
     """Share of passes among patterns."""
+    pass_rate_patterns_low: float
+    """Lower end of its Wilson interval."""
+    pass_rate_patterns_high: float
+    """Upper end of its Wilson interval."""
     passed_p: float
     """Two-sided exact p-value of McNemar's test against the model's baseline."""
+    passed_p_holm: float
+    """The same, corrected by Holm for the number of rows of the table that have one."""
 
 
 def summarise_deviation(
@@ -59,37 +73,29 @@ def summarise_deviation(
         statistics: level of the intervals.
     """
 
-    def rate(passed: Sequence[bool]) -> tuple[float, float, float]:
-        return rate_interval(sum(passed), len(passed), statistics.confidence)
+    def rate(name: str, held: Sequence[bool]) -> dict[str, float]:
+        return rate_interval(sum(held), len(held), statistics.confidence).columns(name)
 
-    passed = rate([record.passed for record in records])
-    inside = rate([record.in_window for record in records])
+    passed = [record.passed for record in records]
     positions = [record.position for record in records if record.position is not None]
-    by_source = {
-        source: rate([record.passed for record in records if record.source == source])[0]
-        for source in ("excerpt", "pattern")
-    }
-    first = records[0]
-    adapted = first.variant != BASELINE
-    return DeviationRow(
-        model=first.model,
-        variant=first.variant,
-        fine_tuned=adapted,
-        num_trials=len(records),
-        num_passed=sum(record.passed for record in records),
-        pass_rate=passed[0],
-        pass_rate_low=passed[1],
-        pass_rate_high=passed[2],
-        in_window_rate=inside[0],
-        in_window_rate_low=inside[1],
-        in_window_rate_high=inside[2],
-        never_rate=1.0 - len(positions) / len(records),
-        median_position=float(np.median(positions)) if positions else NAN,
-        pass_rate_excerpts=by_source["excerpt"],
-        pass_rate_patterns=by_source["pattern"],
-        passed_p=mcnemar_pvalue([record.passed for record in baseline], [record.passed for record in records])
-        if adapted
-        else NAN,
+    adapted = records[0].variant != BASELINE
+    p_value = mcnemar_pvalue([record.passed for record in baseline], passed) if adapted else NAN
+    return DeviationRow.model_validate(
+        {
+            "model": records[0].model,
+            "variant": records[0].variant,
+            "fine_tuned": adapted,
+            "num_trials": len(records),
+            "num_passed": sum(passed),
+            **rate("pass_rate", passed),
+            **rate("in_window_rate", [record.in_window for record in records]),
+            **rate("never_rate", [record.position is None for record in records]),
+            "median_position": float(np.median(positions)) if positions else NAN,
+            **rate("pass_rate_excerpts", [record.passed for record in records if record.source == "excerpt"]),
+            **rate("pass_rate_patterns", [record.passed for record in records if record.source == "pattern"]),
+            "passed_p": p_value,
+            "passed_p_holm": p_value,
+        }
     )
 
 
@@ -112,8 +118,17 @@ class RetentionRow(TableRow):
     """Held-out texts."""
     perplexity_baseline: float
     """Perplexity of the held-out texts without the adapter."""
+    perplexity_baseline_low: float
+    """Lower end of its bootstrap interval over texts."""
+    perplexity_baseline_high: float
+    """Upper end of its bootstrap interval over texts."""
     perplexity_adapter: float
-    """Perplexity of the held-out texts with it."""
+    """Perplexity of the held-out texts with it. Texts differ more than an adapter changes them: the paired
+    `log_likelihood_change` tells whether it is worse."""
+    perplexity_adapter_low: float
+    """Lower end of its bootstrap interval over texts."""
+    perplexity_adapter_high: float
+    """Upper end of its bootstrap interval over texts."""
     log_likelihood_change: float
     """Mean over texts of the change in log-likelihood a token, in nats: below 0 is worse."""
     log_likelihood_change_low: float
@@ -130,24 +145,75 @@ class RetentionRow(TableRow):
 
 def retention_row(content: dict[str, Any]) -> RetentionRow:
     """The row of a file of `evaluate-retention`."""
-
-    def number(value: float | None) -> float:
-        return NAN if value is None else value
-
-    estimates = {
-        f"{name}{end}": number(content[name][key])
-        for name in ("kl", "log_likelihood_change", "text_kl")
-        for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
-    }
     return RetentionRow.model_validate(
         {
             "model": content["model"],
             "variant": content["variant"],
             "num_prompts": len(content["prompts"]),
             "num_texts": len(content["texts"]),
-            "perplexity_baseline": number(content["perplexity_baseline"]),
-            "perplexity_adapter": number(content["perplexity_adapter"]),
-            **estimates,
+            **_estimate("perplexity_baseline", content["perplexity_baseline"]),
+            **_estimate("perplexity_adapter", content["perplexity_adapter"]),
+            **_estimate("kl", content["kl"]),
+            **_estimate("log_likelihood_change", content["log_likelihood_change"]),
+            **_estimate("text_kl", content["text_kl"]),
+        }
+    )
+
+
+def _estimate(name: str, found: dict[str, float | None] | None) -> dict[str, float]:
+    """The columns of a mean with its interval; undefined without one."""
+    columns = {"value": name, "low": f"{name}_low", "high": f"{name}_high"}
+    values = {} if found is None else {key: value for key, value in found.items() if value is not None}
+    return {column: values.get(key, NAN) for key, column in columns.items()}
+
+
+class RetentionPositionRow(TableRow):
+    """One row of `retention_by_position.csv`: a model, adapter, and range of positions. Undefined numbers are NaN."""
+
+    model: str
+    """The model."""
+    variant: str
+    """The adapter."""
+    source: str
+    """`prompts`, the baseline's answers to neutral prompts; or `texts`, the held-out texts."""
+    first: int
+    """First position of the range; 1 is the first token of an answer, or the first of a text that is predicted."""
+    last: int
+    """Last position of the range."""
+    count: int
+    """Answers or texts that reach it."""
+    kl: float
+    """Mean KL(baseline || adapter) there, in nats a token; each answer or text counts alike."""
+    kl_low: float
+    """Lower end of its bootstrap interval over answers or texts."""
+    kl_high: float
+    """Upper end of its bootstrap interval over answers or texts."""
+    log_likelihood_change: float
+    """Mean change in a text's log-likelihood a token there, in nats: below 0 is worse; undefined for answers."""
+    log_likelihood_change_low: float
+    """Lower end of its bootstrap interval over texts."""
+    log_likelihood_change_high: float
+    """Upper end of its bootstrap interval over texts."""
+
+
+def retention_positions(content: dict[str, Any]) -> Iterator[RetentionPositionRow]:
+    """The rows of a file of `evaluate-retention`, position by position."""
+    for position in content["kl_by_position"]:
+        place = {"source": "prompts", "first": position["position"], "last": position["position"]}
+        yield _position_row(content, position, place | {"count": position["prompts"]})
+    for position in content["text_by_position"]:
+        place = {"source": "texts", "first": position["first"], "last": position["last"]}
+        yield _position_row(content, position, place | {"count": position["texts"]})
+
+
+def _position_row(content: dict[str, Any], position: dict[str, Any], place: dict[str, Any]) -> RetentionPositionRow:
+    return RetentionPositionRow.model_validate(
+        {
+            "model": content["model"],
+            "variant": content["variant"],
+            **place,
+            **_estimate("kl", position["kl"]),
+            **_estimate("log_likelihood_change", position.get("log_likelihood_change")),
         }
     )
 
@@ -177,6 +243,10 @@ class LearningRow(TableRow):
     """Upper end of its interval."""
     held_out_mass: float
     """Mean probability of answering one of the words."""
+    held_out_mass_low: float
+    """Lower end of its interval."""
+    held_out_mass_high: float
+    """Upper end of its interval."""
 
 
 def learning_curve(model: str, adapter: str, log: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

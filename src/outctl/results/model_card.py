@@ -248,6 +248,7 @@ def _comparisons(card: Card) -> str:
             f"{row['num_gained']} / {row['num_lost']}",
         ]
         for row in card.rows("comparisons", card.adapter)
+        if row["against_variant"] == BASELINE
     ]
     head = ("case", "pairs", "difference in tvd", "p (Holm)", "difference in slope", "gained / lost")
     return (
@@ -261,7 +262,7 @@ def _retention(card: Card) -> str:
     return (
         "What training changed elsewhere: KL(base || adapter) along the base model's answers to "
         f"{row['num_prompts']} neutral prompts is {_interval(row, 'kl')} nats a token; perplexity of held-out prose goes from "
-        f"{_number(row['perplexity_baseline'], 1)} to {_number(row['perplexity_adapter'], 1)}."
+        f"{_interval(row, 'perplexity_baseline', 1)} to {_interval(row, 'perplexity_adapter', 1)}."
     )
 
 

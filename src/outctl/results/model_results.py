@@ -4,17 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from outctl.config import BASELINE, TEMPERATURE
+from outctl.config import BASELINE, REFERENCE_MODEL, REFERENCES, TEMPERATURE
 from outctl.errors import OutctlError
 from outctl.evaluation.agreement import read_agreement, summarise_agreement
 from outctl.evaluation.deviation_records import read_deviation_records
 from outctl.evaluation.records import Record, read_records
+from outctl.evaluation.references import reference_records
 from outctl.files import read_json, read_jsonl, write_json
 from outctl.layout import Layout, beside
 from outctl.provenance import check_outputs, check_upstream, write_provenance
 from outctl.results.comparisons import between_seeds, compare, corrected
-from outctl.results.further import learning_curve, retention_row, summarise_deviation
-from outctl.results.summary import defined, reference_rows, summarise
+from outctl.results.further import learning_curve, retention_positions, retention_row, summarise_deviation
+from outctl.results.overall import overall
+from outctl.results.summary import defined, summarise
 from outctl.specs import AggregateSettings, Spec
 from outctl.tasks.samples import read_samples
 
@@ -42,12 +44,14 @@ def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
     def check(stage: str, *names: str) -> dict[str, Any]:
         return check_outputs(layout.provenance(stage, *names), spec.upstream["/".join([stage, *names])])
 
-    records, summary, provenance = _output_control(settings, model, layout, check)
+    records, references, summary, provenance = _output_control(settings, model, layout, check)
+    overall_rows = [
+        *(overall(REFERENCE_MODEL, name, by_case, statistics, seed) for name, by_case in references.items()),
+        *(overall(model, variant, by_case, statistics, seed) for variant, by_case in records.items()),
+    ]
     comparisons = [
-        compare(records[BASELINE][case], records[variant][case], statistics, seed)
-        for case in settings.cases
-        for variant in settings.variants
-        if variant != BASELINE
+        compare(records[pair.against_variant][pair.against_case], records[pair.variant][pair.case], statistics, seed)
+        for pair in settings.comparisons
     ]
     seeds = [
         between_seeds([records[adapter][case] for adapter in adapters], statistics.confidence)
@@ -56,8 +60,9 @@ def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
     ]
     content = {
         "model": model,
+        "overall": [defined(row) for row in overall_rows],
         "summary": summary,
-        "comparisons": [defined(row) for row in corrected(comparisons)],
+        "comparisons": [defined(row) for row in corrected(comparisons, "tvd_p", "within_tolerance_p")],
         "seeds": [defined(row) for row in seeds],
         "learning_curves": _learning_curves(settings, model, layout, spec),
         "base_model_deviation": _deviation(settings, model, layout, check),
@@ -76,29 +81,32 @@ def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
 
 def _output_control(
     settings: AggregateSettings, model: str, layout: Layout, check: Check
-) -> tuple[Records, list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Records, rows of the summary, and provenance by variant and case."""
+) -> tuple[Records, Records, list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Records, those of the references, rows of the summary, and provenance by variant and case."""
     statistics, seed = settings.statistics, settings.seed
     records: Records = {variant: {} for variant in settings.variants}
     provenance: dict[str, dict[str, Any]] = {variant: {} for variant in settings.variants}
+    references: Records = {name: {} for name in REFERENCES}
     summary = []
     for case in settings.cases:
         check("make-samples", case, "eval")
         samples_file = layout.samples(case, "eval")
         samples = read_samples(samples_file)
-        summary += reference_rows(samples, case, statistics, seed)
+        for name, ignoring in reference_records(samples).items():
+            references[name][case] = ignoring
+            summary.append(summarise(REFERENCE_MODEL, name, case, ignoring, statistics, seed))
         for variant in settings.variants:
             provenance[variant][case] = check("evaluate", model, variant, case)
             file = layout.records(model, variant, case)
             found = read_records(file)
             if [record.sample_id for record in found] != [sample.sample_id for sample in samples]:
                 raise OutctlError(f"{file}: does not answer the samples of {samples_file}; run the evaluation again")
-            summary.append(summarise(model, variant, case, found, statistics, seed))
             records[variant][case] = found
+            summary.append(summarise(model, variant, case, found, statistics, seed, records[BASELINE][case]))
     weights = {found["base_weights_hash"] for own in provenance.values() for found in own.values()}
     if len(weights) > 1:
         raise OutctlError(f"evaluations of {model} were made on {len(weights)} different weights; run them again")
-    return records, [defined(row) for row in summary], provenance
+    return records, references, [defined(row) for row in summary], provenance
 
 
 def _learning_curves(settings: AggregateSettings, model: str, layout: Layout, spec: Spec) -> list[dict[str, Any]]:
@@ -124,7 +132,7 @@ def _deviation(settings: AggregateSettings, model: str, layout: Layout, check: C
         records[variant] = read_deviation_records(layout.deviation(model, variant))
     summary = [summarise_deviation(own, records[BASELINE], settings.statistics) for own in records.values()]
     return {
-        "summary": [defined(row) for row in summary],
+        "summary": [defined(row) for row in corrected(summary, "passed_p")],
         "records": {variant: [record.model_dump(mode="json") for record in own] for variant, own in records.items()},
     }
 
@@ -136,7 +144,11 @@ def _retention(settings: AggregateSettings, model: str, layout: Layout, check: C
     for adapter in settings.adapters:
         check("evaluate-retention", model, adapter)
         results[adapter] = read_json(layout.retention(model, adapter))
-    return {"summary": [defined(retention_row(content)) for content in results.values()], "results": results}
+    return {
+        "summary": [defined(retention_row(content)) for content in results.values()],
+        "positions": [defined(row) for content in results.values() for row in retention_positions(content)],
+        "results": results,
+    }
 
 
 def _agreement(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any] | None:
@@ -147,9 +159,9 @@ def _agreement(settings: AggregateSettings, model: str, layout: Layout, check: C
         for case in settings.agreement:
             check("evaluate-agreement", model, variant, case)
             found = read_agreement(layout.agreement(model, variant, case))
-            summary.append(defined(summarise_agreement(found, settings.statistics, settings.seed)))
+            summary.append(summarise_agreement(found, settings.statistics, settings.seed))
             records += [record.model_dump(mode="json") for record in found]
-    return {"summary": summary, "records": records}
+    return {"summary": [defined(row) for row in corrected(summary, "p_value")], "records": records}
 
 
 def _temperature(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any] | None:

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from outctl.config import REFERENCES
+from outctl.config import DEVIATION, REFERENCES
 from outctl.results.figure_tables import (
     BreakRow,
     CalibrationRow,
@@ -20,6 +21,7 @@ from outctl.results.figure_tables import (
     DistanceRow,
     LearningRow,
     MatrixRow,
+    PositionRow,
     SweepRow,
 )
 from outctl.results.panels import dots, drawn_as, legend, names_in, panels_in, size
@@ -104,11 +106,13 @@ def distances(rows: Sequence[DistanceRow], width: float) -> Figure:
 
 def _heat_map(axis: Axes, rows: Sequence[MatrixRow], metric: str, colours: str) -> None:
     """One metric of one model, a row a variant and a column a case."""
+    if metric != "avg_tvd":
+        rows = [row for row in rows if row.case_type != DEVIATION]
     variants, cases = names_in(rows, "variant"), names_in(rows, "case_type")
     values = np.full((len(variants), len(cases)), np.nan)
     for row in rows:
         place = variants.index(row.variant), cases.index(row.case_type)
-        values[place] = getattr(row, metric)
+        values[place] = row.failing if row.case_type == DEVIATION else getattr(row, metric)
         if row.trained_on:
             corner = (place[1] - 0.46, place[0] - 0.44)
             axis.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, linewidth=1.5, edgecolor="#d55e00"))
@@ -120,14 +124,18 @@ def _heat_map(axis: Axes, rows: Sequence[MatrixRow], metric: str, colours: str) 
         text = "-" if np.isnan(value) else f"{value:.2f}"
         size = 0.8 * mpl.rcParams["font.size"]
         axis.text(column, line, text, ha="center", va="center", fontsize=size, color="white" if dark else "black")
-    axis.set_xticks(range(len(cases)), cases, rotation=45, ha="right", rotation_mode="anchor")
+    labels = [f"{DEVIATION}: failing" if case == DEVIATION else case for case in cases]
+    axis.set_xticks(range(len(cases)), labels, rotation=45, ha="right", rotation_mode="anchor")
     axis.set_yticks(range(len(variants)), variants)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
 
 
 def matrix(rows: Sequence[MatrixRow], width: float) -> Figure:
-    """Mean distance and slope of every variant on every case, two heat maps a model; a frame marks what was trained on."""
+    """Mean distance and slope of every variant on every case, two heat maps a model; a frame marks what was trained on.
+
+    Beside the distances stands the share of samples that do not pass `base_model_deviation`, where it was measured.
+    """
     models, variants, cases = (names_in(rows, key) for key in ("model", "variant", "case_type"))
     labels = 0.5 * max(map(len, variants)) + 1
     # Numbers with two decimals and a sign need their room, or the two maps stand below each other.
@@ -216,6 +224,30 @@ def retention(rows: Sequence[CostRow], width: float) -> Figure:
     return figure
 
 
+def retention_positions(rows: Sequence[PositionRow], width: float) -> Figure:
+    """Divergence from the baseline at each position of answers and texts, with intervals; two panels a model."""
+    models, drawn = names_in(rows, "model"), drawn_as(names_in(rows, "variant"))
+    figure, panels, _ = panels_in(2 * len(models), width, (22, 33), lambda wide: 0.62 * wide + size(3), most=2)
+    kinds = (("prompts", "token of the answer"), ("texts", "token of the text"))
+    for axis, (model, (source, label)) in zip(panels, itertools.product(models, kinds), strict=True):
+        for adapter, (colour, marker) in drawn.items():
+            curve = [row for row in rows if (row.model, row.variant, row.source) == (model, adapter, source)]
+            places = [math.sqrt(row.first * row.last) for row in curve]
+            axis.plot(places, [row.kl for row in curve], color=colour, marker=marker, markersize=2.5, linewidth=1.2)
+            low, high = ([getattr(row, f"kl{end}") for row in curve] for end in ("_low", "_high"))
+            axis.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.set(title=model, xlabel=label, ylabel="KL from baseline (nats)")
+        axis.set_ylim(bottom=0.0)
+        if source == "texts":
+            # Ranges double in length, each drawn at its geometric mean.
+            axis.set_xscale("log", base=2)
+            axis.xaxis.set_major_formatter("{x:g}")
+        else:
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(figure, list(dots(drawn)))
+    return figure
+
+
 def deviation(rows: Sequence[BreakRow], width: float) -> Figure:
     """Where each sample first deviates, by variant, with its window between 0 and 1; dots pass, crosses do not."""
     models, drawn = names_in(rows, "model"), drawn_as(names_in(rows, "variant"))
@@ -257,6 +289,7 @@ PLOTS: dict[str, Callable[[Sequence[Any], float], Figure]] = {
     "learning_curves": learning_curves,
     "sweeps": sweeps,
     "retention": retention,
+    "retention_positions": retention_positions,
     "deviation": deviation,
 }
 """The figures by their names."""

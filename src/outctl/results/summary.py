@@ -5,12 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from outctl.config import BASELINE, REFERENCE_MODEL, REFERENCES, TEMPERATURE, Statistics
+from outctl.config import Statistics
 from outctl.evaluation.records import Record
-from outctl.evaluation.references import reference_records
-from outctl.evaluation.statistics import NAN, Interval, mean_interval, rate_interval, slope_interval, standard_deviation
+from outctl.evaluation.statistics import NAN, mean_interval, rate_interval, slope_interval, standard_deviation
 from outctl.files import TableRow
-from outctl.tasks.samples import Sample
+from outctl.results.overall import is_fine_tuned
 
 
 class SummaryRow(TableRow):
@@ -81,9 +80,11 @@ class SummaryRow(TableRow):
     words_valid_high: float
     """Upper end of its Wilson interval."""
     num_binding: float
-    """Where a word is to be suppressed: samples in which it takes more than its limit when none is asked for."""
+    """Where a word is to be suppressed: samples in which it takes more than its limit of the baseline's answer when none is
+    asked for. They are the same for all variants of a model."""
     kept: float
-    """Share of those samples in which it keeps to the limit, by its share of the words' mass."""
+    """Share of those samples in which it keeps to the limit, by its share of the words' mass; samples without mass are left
+    out."""
     kept_low: float
     """Lower end of its Wilson interval."""
     kept_high: float
@@ -99,20 +100,41 @@ def conditional_share(record: Record) -> float:
 
 
 def summarise(
-    model: str, variant: str, case: str, records: Sequence[Record], statistics: Statistics, seed: int
+    model: str,
+    variant: str,
+    case: str,
+    records: Sequence[Record],
+    statistics: Statistics,
+    seed: int,
+    baseline: Sequence[Record] | None = None,
 ) -> SummaryRow:
-    """Summarise the records of one model, variant and case."""
+    """Summarise the records of one model, variant and case.
+
+    Args:
+        model: name of the model.
+        variant: name of the variant.
+        case: name of the case.
+        records: what was measured.
+        statistics: level of the intervals, and resamples behind them.
+        seed: seed of the bootstrap.
+        baseline: the baseline's records of the same samples, whose answers without a limit tell where it binds; the
+            records themselves without it.
+    """
 
     def average(name: str, values: Sequence[float | None]) -> dict[str, float]:
         defined = [value for value in values if value is not None]
-        return _columns(name, mean_interval(defined, statistics.confidence, statistics.bootstrap_samples, seed))
+        return mean_interval(defined, statistics.confidence, statistics.bootstrap_samples, seed).columns(name)
 
     def rate(name: str, values: Sequence[bool | None]) -> dict[str, float]:
         defined = [value for value in values if value is not None]
-        return _columns(name, rate_interval(sum(defined), len(defined), statistics.confidence))
+        return rate_interval(sum(defined), len(defined), statistics.confidence).columns(name)
 
-    limited = [record for record in records if record.at_most]
-    binding = [record for record in limited if (record.free_share or 0.0) > record.target[0]]
+    free_shares = [record.free_share for record in baseline or records]
+    binding = [
+        (conditional_share(record), record.target[0])
+        for record, free in zip(records, free_shares, strict=True)
+        if free is not None and free > record.target[0]
+    ]
     correct = sum(record.within_tolerance for record in records)
     distances = [record.tvd for record in records]
     own = [record for record in records if record.words_valid is not None]
@@ -128,38 +150,27 @@ def summarise(
         **average("avg_tvd", distances),
         **average("avg_conditional_tvd", [record.conditional_tvd for record in records]),
         **average("avg_mass", [1.0 - record.other_mass for record in records]),
-        **_columns("control_slope", slope),
+        **slope.columns("control_slope"),
         **rate("accuracy_sad", [record.within_tolerance_sad for record in records]),
         **average("avg_tvd_sad", [record.tvd_sad for record in records]),
         **rate("words_valid", [record.words_valid for record in records]),
-        **rate("kept", [conditional_share(record) <= record.target[0] for record in binding]),
+        **rate("kept", [share <= limit if share == share else None for share, limit in binding]),
     }
     return SummaryRow.model_validate(
         {
             "model": model,
             "variant": variant,
             "case_type": case,
-            "fine_tuned": model != REFERENCE_MODEL and variant not in (BASELINE, TEMPERATURE),
+            "fine_tuned": is_fine_tuned(model, variant),
             "num_trials": len(records),
             "num_correct": correct,
             "num_incorrect": len(records) - correct,
-            "num_binding": len(binding) if limited else NAN,
+            "num_binding": NAN if all(free is None for free in free_shares) else len(binding),
             "std_tvd": standard_deviation(distances),
             "distinct_pairs": len({frozenset(record.words) for record in own}) if own else NAN,
             **numbers,
         }
     )
-
-
-def _columns(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
-def reference_rows(samples: Sequence[Sample], case: str, statistics: Statistics, seed: int) -> list[SummaryRow]:
-    """Rows of the references on the samples of one case."""
-    records = reference_records(samples)
-    by_name = {name: [record for record in records if record.variant == name] for name in REFERENCES}
-    return [summarise(REFERENCE_MODEL, name, case, own, statistics, seed) for name, own in by_name.items()]
 
 
 def defined(row: BaseModel) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def _suppression(case: Suppression, random: Random, seed: int, split: str) -> _D
     own = [topic for topic in TOPICS if belongs_to_eval(seed, topic.name, TOPICS_FOR_EVAL) == (split == "eval")]
     topic = random.choice(own)
     word = random.choice(topic.answers)
-    (percent, _) = draw_percents(random, case.percents, 2)
+    percent = random.choice(case.limits)
     others = [answer for answer in topic.answers if answer != word]
     variables = {"topic": topic.name, "word": word, "percent": percent}
     return _Drawn([percent / 100, 1 - percent / 100], variables, [word, OTHERS], [[word], others])
