@@ -111,6 +111,18 @@ def test_a_text_or_a_list_of_words_that_is_edited_makes_anew_what_reads_it(folde
         ("retention__files", ["no.txt"], "no.txt"),
         ("cases__listed__vocabulary", "no.txt", "cases.listed.vocabulary: no.txt: cannot be read"),
         ("cases__listed__eval_fraction", 0.2, "cases.listed.eval_fraction: 0.2 differs from cases.given: 0.1"),
+        (
+            "comparisons",
+            {"adapters": {"one": ["oen"]}},
+            "comparisons.adapters.one: there is no adapter 'oen'; did you mean 'one'?",
+        ),
+        (
+            "comparisons",
+            {"cases": {"own": "givn"}},
+            "comparisons.cases.own: there is no case 'givn'; did you mean 'given'?",
+        ),
+        ("comparisons", {"cases": {"own": "given"}}, "'own' and 'given' ask for different samples: kind differs"),
+        ("cases__limits__limits", [0], "cases.limits.limits.0: Input should be greater than or equal to 1"),
         ("cases__base_model_deviation", {"kind": "suppression", "eval_samples": 1}, "is taken"),
     ],
 )
@@ -147,7 +159,10 @@ def test_a_frozen_plan_has_the_same_jobs_whatever_is_edited_afterwards(folder: P
 
 
 def test_tables_and_figures_are_those_that_there_is_something_for(folder: Path) -> None:
-    assert plan_with().figures == ["calibration", "tvd", "matrix", "learning_curves", "retention", "deviation"]
+    assert plan_with().figures == [
+        *("calibration", "tvd", "matrix", "learning_curves"),
+        *("retention", "retention_positions", "deviation"),
+    ]
     assert {file.name for file in plan_with().tables()} == {
         "output_control_results.csv",
         "output_control_simple_metrics.csv",
@@ -156,6 +171,7 @@ def test_tables_and_figures_are_those_that_there_is_something_for(folder: Path) 
         "output_control_learning_curves.csv",
         "base_model_deviation_results.csv",
         "retention_results.csv",
+        "retention_by_position.csv",
         "sampling_agreement_results.csv",
     }
     bare = plan_with(adapters={}, base_model_deviation=None, retention=None, agreement=None, temperature_scaling=None)
