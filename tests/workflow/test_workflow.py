@@ -45,6 +45,7 @@ def test_a_run_goes_from_the_models_name_to_tables_and_figures(finished: Finishe
         "samples/given/train.jsonl",
         "logs/finetune/small/tuned.log",
         "benchmarks/evaluate/small/tuned/own.tsv",
+        "benchmarks/report/all.tsv",
     ):
         assert (workspace.results / name).stat().st_size > 0 or name.endswith(".log")
     assert "Baseline against adapter" in run.output
