@@ -166,7 +166,7 @@ def test_a_deleted_output_is_made_again(finished: Finished) -> None:
     content = file.read_bytes()
     file.unlink()
     try:
-        assert workspace.stale() == {"figures": 1}
+        assert workspace.stale() == {"figures": 1, "report": 1}
     finally:
         assert workspace.snakemake().code == 0
     assert file.read_bytes() == content
