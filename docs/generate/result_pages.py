@@ -69,8 +69,9 @@ def files_page() -> str:
 
 `results/` is the experiment's key `results_dir`, and `resources/models/` its key `models_dir`; names in braces are those of
 the configuration. Beside every output lies its provenance, `….provenance.json` or `provenance.json` in its directory: the job's
-specification, checksums, versions and commit, and for trainings and evaluations the device and the types computed in.
-`results/logs/` holds what each job printed, and `results/benchmarks/` what it took.
+specification, checksums, versions, commit and hardware, and for trainings and evaluations the device and the types computed in.
+`results/logs/` holds what each job printed, and `results/benchmarks/` what it took; what fetching a model took lies with the
+models, in `resources/models/.benchmarks/`.
 
 {found}
 

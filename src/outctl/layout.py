@@ -128,8 +128,10 @@ class Layout:
         return self.results / "report.html"
 
     def benchmark(self, stage: str, *names: str) -> Path:
-        """What a job took, as Snakemake measured it."""
-        return self.results.joinpath("benchmarks", stage.replace("-", "_"), *names[:-1], f"{names[-1]}.tsv")
+        """What a job took, as Snakemake measured it; of models beside the models, which experiments share."""
+        # No model can be called `.benchmarks`.
+        folder = self.models / ".benchmarks" if stage == "fetch-model" else self.results / "benchmarks"
+        return folder.joinpath(stage.replace("-", "_"), *names[:-1], f"{names[-1] if names else 'all'}.tsv")
 
     def provenance(self, stage: str, *names: str) -> Path:
         """Provenance of what a job writes."""

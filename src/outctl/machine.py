@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import resource
 import shutil
 import subprocess
@@ -58,6 +59,16 @@ def ask(command: Sequence[str], seconds: float = SECONDS) -> Answer:
         said = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
         return Answer(None, said[-1].strip() if said else f"exit code {result.returncode}")
     return Answer(result.stdout)
+
+
+def processor() -> str:
+    """Model name of the processor; the kind of processor where the system does not say more."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine()
 
 
 def cores() -> int:

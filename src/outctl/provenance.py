@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from outctl.checksums import Checksums
 from outctl.errors import OutctlError
 from outctl.files import read_json, sha256_of, to_json, write_json
+from outctl.machine import cores, driver_gpus, memory_mb, processor
 from outctl.specs import Spec
 
 PACKAGES = ("accelerate", "bitsandbytes", "outctl", "peft", "snakemake", "tokenizers", "torch", "transformers")
@@ -59,14 +60,22 @@ def code_version() -> dict[str, Any]:
     return {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
 
+@cache
+def hardware() -> dict[str, Any]:
+    """What jobs have here, which is the same for each: nothing that another program on the machine changes."""
+    memory, _ = memory_mb()
+    return {"processor": processor(), "cores": cores(), "memory_mb": memory, "gpus": driver_gpus()}
+
+
 def environment() -> dict[str, Any]:
-    """What ran a job: commit, package versions, Python, processor, and what a cluster's scheduler gave it."""
+    """What ran a job: commit, package versions, Python, hardware, and what a cluster's scheduler gave it."""
     return {
         "code": code_version(),
         "packages": {name: installed_version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
+        "hardware": hardware(),
         "scheduler": {
             "host": socket.gethostname(),
             "job_id": os.environ.get("SLURM_JOB_ID"),

@@ -363,7 +363,7 @@ class Slices:
         jobs += [("make-deviation-samples",)] if self.experiment.base_model_deviation else []
         for model in self.models:
             jobs += [*self._gathered(model), ("aggregate-model", model)]
-        return [*dict.fromkeys(jobs), ("aggregate",)]
+        return [*dict.fromkeys(jobs), ("aggregate",), ("figures",)]
 
     def _loading(self, model: str) -> Loading:
         entry = self.registry.models[model]

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from fake_run import HOSTILE, Parts, parts
 from outctl.errors import OutctlError
 from outctl.layout import Layout
 from outctl.plan import Plan
+from outctl.provenance import hardware
 from outctl.report.blocks import block, rounded
 from outctl.report.charts import BASELINE_COLOUR, variant_looks
 from outctl.report.page import write_report
-from outctl.report.steps import Step, read_step, stages
+from outctl.report.steps import Machine, Step, machines, read_step, stages
+from outctl.specs import STAGES
 
 MEGABYTE = 1e6
 ENVIRONMENT = {
@@ -29,6 +32,7 @@ ENVIRONMENT = {
     "scheduler": {"host": "here"},
     "system": "Linux",
     "machine": "x86_64",
+    "hardware": {"processor": "Quick 7", "cores": 2, "memory_mb": 8123, "gpus": []},
 }
 
 
@@ -231,6 +235,56 @@ def test_gpu_time_is_the_wall_time_of_jobs_on_a_cuda_device() -> None:
     assert (evaluate.wall, evaluate.gpu, evaluate.measured, evaluate.memory) == ("80 s", "30 s", 2, "1.5 GB")
     assert (found["finetune"].wall, found["finetune"].gpu) == ("3 min", "0")
     assert (found["aggregate"].wall, found["aggregate"].gpu, found["aggregate"].memory) == ("unknown", "–", "unknown")
+
+
+def test_machines_are_told_apart_by_what_they_had_for_a_job() -> None:
+    gpu = "Fast 1, 80000 MiB"
+    other = deepcopy(ENVIRONMENT) | {"scheduler": {"host": "there"}}
+    other["hardware"] |= {"gpus": [gpu, "Slow 1, 8000 MiB", gpu]}
+    less = deepcopy(other)
+    less["hardware"] |= {"cores": 1}
+    steps = [
+        Step("evaluate", "small", {"environment": own}, 1.0, 1.0, None) for own in (other, ENVIRONMENT, less, other)
+    ]
+    gpus = f"2 × {gpu}; Slow 1, 8000 MiB"
+    assert list(machines(steps).items()) == [
+        (Machine("here", "Linux, x86_64", "Quick 7", 2, "8.1 GB", "none"), 1),
+        (Machine("there", "Linux, x86_64", "Quick 7", 1, "8.1 GB", gpus), 1),
+        (Machine("there", "Linux, x86_64", "Quick 7", 2, "8.1 GB", gpus), 2),
+    ]
+
+
+def table(page: str, name: str) -> list[list[str]]:
+    """The rows of a table of the page, without its head."""
+    body = re.search(rf'<table id="{name}">.*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    assert body is not None
+    return [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in body[1].split("</tr>")[:-1]]
+
+
+def test_the_page_shows_the_hardware_and_what_every_step_took(run: Plan) -> None:
+    found = parts(run)
+    (machine,) = table(found.render(), "machines")
+    own = hardware()
+    assert machine[2:5] == [own["processor"], str(own["cores"]), f"{own['memory_mb'] / 1000:.1f} GB"]
+    assert machine[-1] == str(len(found.steps))
+    assert {row[3] for row in table(found.render(), "steps")} == {"unknown"}
+    found.steps = [replace(step, wall_s=42.0) for step in found.steps]
+    rows = {row[0]: row for row in table(found.render(), "steps")}
+    assert list(rows) == [stage for stage in STAGES if stage not in ("fit-temperature", "evaluate-agreement", "report")]
+    assert rows["figures"][1:5] == ["1", "1", "42 s", "–"]
+    assert "The report cannot time itself" in found.render()
+
+
+@pytest.mark.parametrize("job", [("fetch-model", "small"), ("make-samples", "given", "eval"), ("figures",)])
+def test_steps_are_measured_whether_or_not_they_have_a_name(tmp_path: Path, job: tuple[str, ...]) -> None:
+    layout = Layout(tmp_path / "results", tmp_path / "models")
+    file = layout.benchmark(*job)
+    file.parent.mkdir(parents=True)
+    file.write_text("s\n42.5\n")
+    assert read_step(layout, job, {"environment": ENVIRONMENT}).wall_s == 42.5
+    # Of models it lies with them: another experiment shows it too.
+    other = replace(layout, results=tmp_path / "others")
+    assert read_step(other, job, {"environment": ENVIRONMENT}).wall_s == (42.5 if job[0] == "fetch-model" else None)
 
 
 @pytest.mark.parametrize(

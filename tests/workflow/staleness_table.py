@@ -84,7 +84,7 @@ AFTER: dict[str, Jobs] = {
     "evaluate": ("evaluate/*", *TABLES),
     "aggregate-model": TABLES,
     "aggregate": ("aggregate", "report"),
-    "figures": ("figures",),
+    "figures": ("figures", "report"),
     "report": ("report",),
 }
 """The jobs that are stale with a whole stage."""
@@ -500,7 +500,7 @@ CODE = {
     "outctl.inference.word_probabilities": {"answer_questions": AFTER["evaluate"]},
     "outctl.layout": {"Layout.figure": TABLES, "beside": stages("make-samples")},
     "outctl.locks": {"only_writer": AFTER["fetch-model"], "writer_of": NONE},
-    "outctl.machine": {"memory_mb": NONE},
+    "outctl.machine": {"memory_mb": stages(*AFTER), "free_mb": NONE},
     "outctl.models": {None: AFTER["fetch-model"]},
     "outctl.models.estimates": {"runtime_minutes": NONE},
     "outctl.models.fits": {"fit": NONE},
@@ -567,7 +567,7 @@ MODULES = [
     ),
     Row(
         "a figure's style",
-        ("figures",),
+        AFTER["figures"],
         in_checkout("src/outctl/results/figures.py", '"savefig.dpi": 300', '"savefig.dpi": 600'),
     ),
     Row(
@@ -635,7 +635,7 @@ FILES = [
             ("a model's results", MODEL_RESULTS, ("aggregate-model/local", *LAST)),
             ("the combined results", "results/output_control_combined_results.json", ("aggregate", "report")),
             ("a table", "results/output_control_results.csv", ("aggregate", "report")),
-            ("a figure", "results/figures/tvd.svg", ("figures",)),
+            ("a figure", "results/figures/tvd.svg", AFTER["figures"]),
             ("the report", "results/report.html", ("report",)),
         )
     ),
@@ -659,9 +659,9 @@ FILES = [
             ("a model", ("models/local",), ("fetch-model/local", *LOCAL)),
             ("a model's results", (MODEL_RESULTS,), ("aggregate-model/local", *LAST)),
             ("a table", ("results/output_control_simple_metrics.csv",), ("aggregate", "report")),
-            ("a figure", ("results/figures/calibration.svg",), ("figures",)),
+            ("a figure", ("results/figures/calibration.svg",), AFTER["figures"]),
             ("the report", ("results/report.html",), ("report",)),
-            ("logs and benchmarks", ("results/logs", "results/benchmarks"), NONE),
+            ("logs and benchmarks", ("results/logs", "results/benchmarks", "models/.benchmarks"), NONE),
             ("the specifications", ("results/specs", "models/.specs"), NONE),
             ("Snakemake's own records", (".snakemake",), NONE),
         )

@@ -13,6 +13,7 @@ import yaml
 from workspace import ROOT, Run
 
 from outctl.config import RESULT_FOLDERS
+from outctl.specs import STAGES
 
 MODEL = {"source": {"kind": "local", "path": "weights"}, "chat": True, "parameters": 1000}
 CONFIG: dict[str, Any] = {
@@ -163,6 +164,14 @@ def test_every_value_in_a_shell_command_is_quoted() -> None:
 def test_nothing_but_shell_commands_runs_in_a_rule() -> None:
     for file in RULES:
         assert not re.search(r"^\s+(run|script|notebook|wrapper|cwl):", file.read_text(), re.MULTILINE), file.name
+
+
+def test_every_rule_with_a_command_is_measured_under_its_own_name() -> None:
+    rules = [rule for file in RULES for rule in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]]
+    commands = [rule for rule in rules if "shell:" in rule]
+    measured = {rule.partition(":")[0]: re.findall(r'LAYOUT\.benchmark\("([a-z-]+)"', rule) for rule in commands}
+    assert measured == {name: [name.replace("_", "-")] for name in measured}
+    assert set(measured) == {stage.replace("-", "_") for stage in STAGES}
 
 
 def test_a_folder_in_the_language_of_the_shell_is_a_folder(folder: Path) -> None:

@@ -144,8 +144,10 @@ def test_the_report_has_all_of_it_and_what_each_step_took(results: Path) -> None
     for heading in ("Repeats over seeds", "Do sampled answers agree", "Best temperature of the baseline"):
         assert heading in text
     rows = json.loads(re.search(r'id="step-rows">(.*?)</script>', text, re.DOTALL)[1])
-    assert {row["stage"] for row in rows} == set(STAGES) - {"figures", "report"}
-    assert all(row["wall_s"] > 0.0 for row in rows if row["stage"] in ("finetune", "evaluate", "fit-temperature"))
+    # The report is not made yet when it is written.
+    assert {row["stage"] for row in rows} == set(STAGES) - {"report"}
+    assert all(row["wall_s"] > 0.0 for row in rows)
+    assert (results / "benchmarks" / "report" / "all.tsv").is_file()
 
 
 def test_each_evaluation_runs_by_hand_too(workspace: Workspace, results: Path) -> None:

@@ -45,6 +45,7 @@ def test_a_run_goes_from_the_models_name_to_tables_and_figures(finished: Finishe
         "samples/given/train.jsonl",
         "logs/finetune/small/tuned.log",
         "benchmarks/evaluate/small/tuned/own.tsv",
+        "benchmarks/report/all.tsv",
     ):
         assert (workspace.results / name).stat().st_size > 0 or name.endswith(".log")
     assert "Baseline against adapter" in run.output
@@ -165,7 +166,7 @@ def test_a_deleted_output_is_made_again(finished: Finished) -> None:
     content = file.read_bytes()
     file.unlink()
     try:
-        assert workspace.stale() == {"figures": 1}
+        assert workspace.stale() == {"figures": 1, "report": 1}
     finally:
         assert workspace.snakemake().code == 0
     assert file.read_bytes() == content

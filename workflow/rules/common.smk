@@ -14,7 +14,7 @@ shell.prefix(f"export PYTHONPATH={quote(SOURCE)}" + "${{PYTHONPATH:+:$PYTHONPATH
 
 from outctl.config import BASELINE, DEVIATION, NAME_PATTERN, TEMPERATURE
 from outctl.config_files import read_config
-from outctl.durations import earlier_seconds
+from outctl.durations import earlier_seconds, measured_seconds
 from outctl.environments import pinned_versions
 from outctl.errors import ending_in_one_line
 from outctl.models.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
@@ -29,6 +29,7 @@ from outctl.runs import (
     full_disk,
     orphans,
 )
+from outctl.slices import PLAIN
 
 if not workflow.configfiles:
     with ending_in_one_line():
@@ -101,18 +102,28 @@ def start():
 
 
 def expected_jobs():
-    """Kind and seconds of each job of this run, by its number, as far as earlier runs tell.
+    """Kind and seconds of each job of this run, by its number, as far as earlier runs tell."""
+    return {
+        job.jobid: (
+            f"{job.rule.name}/{job.wildcards_dict.get('model')}",
+            expected_seconds(job),
+        )
+        for job in workflow.dag.needrun_jobs()
+    }
 
-    Jobs that are not measured take seconds; all but fetching a model, which takes what the network takes.
-    """
-    found = {}
-    for job in workflow.dag.needrun_jobs():
-        kind = f"{job.rule.name}/{job.wildcards_dict.get('model')}"
-        if job.benchmark:
-            found[job.jobid] = kind, earlier_seconds(Path(job.benchmark))
-        else:
-            found[job.jobid] = kind, None if job.rule.name == "fetch_model" else 0.0
-    return found
+
+def expected_seconds(job):
+    """What a job takes; None where nothing tells, 0 where it is then known to take seconds."""
+    # `all` runs nothing, so there is nothing to measure.
+    if not job.benchmark:
+        return 0.0
+    if job.rule.name == "fetch_model":
+        # Another model's time says nothing of what the network takes for this one.
+        return measured_seconds(Path(job.benchmark))
+    seconds = earlier_seconds(Path(job.benchmark))
+    if seconds is None and job.rule.name.replace("_", "-") in PLAIN:
+        return 0.0
+    return seconds
 
 
 def rerun_command():

@@ -13,12 +13,7 @@ rule evaluate:
     log:
         LAYOUT.results / "logs" / "evaluate" / "{model}" / "{variant}" / "{case}.log",
     benchmark:
-        LAYOUT.results
-        / "benchmarks"
-        / "evaluate"
-        / "{model}"
-        / "{variant}"
-        / "{case}.tsv"
+        LAYOUT.benchmark("evaluate", "{model}", "{variant}", "{case}")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads
@@ -56,7 +51,7 @@ rule fit_temperature:
     log:
         LAYOUT.results / "logs" / "fit_temperature" / "{model}.log",
     benchmark:
-        LAYOUT.results / "benchmarks" / "fit_temperature" / "{model}.tsv"
+        LAYOUT.benchmark("fit-temperature", "{model}")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads
@@ -92,11 +87,7 @@ rule evaluate_deviation:
     log:
         LAYOUT.results / "logs" / "evaluate_deviation" / "{model}" / "{variant}.log",
     benchmark:
-        LAYOUT.results
-        / "benchmarks"
-        / "evaluate_deviation"
-        / "{model}"
-        / "{variant}.tsv"
+        LAYOUT.benchmark("evaluate-deviation", "{model}", "{variant}")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads
@@ -131,11 +122,7 @@ rule evaluate_retention:
     log:
         LAYOUT.results / "logs" / "evaluate_retention" / "{model}" / "{variant}.log",
     benchmark:
-        LAYOUT.results
-        / "benchmarks"
-        / "evaluate_retention"
-        / "{model}"
-        / "{variant}.tsv"
+        LAYOUT.benchmark("evaluate-retention", "{model}", "{variant}")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads
@@ -174,12 +161,7 @@ rule evaluate_agreement:
         / "{variant}"
         / "{case}.log",
     benchmark:
-        LAYOUT.results
-        / "benchmarks"
-        / "evaluate_agreement"
-        / "{model}"
-        / "{variant}"
-        / "{case}.tsv"
+        LAYOUT.benchmark("evaluate-agreement", "{model}", "{variant}", "{case}")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads

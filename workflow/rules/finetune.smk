@@ -17,7 +17,7 @@ rule finetune:
     log:
         LAYOUT.results / "logs" / "finetune" / "{model}" / "{adapter}.log",
     benchmark:
-        LAYOUT.results / "benchmarks" / "finetune" / "{model}" / "{adapter}.tsv"
+        LAYOUT.benchmark("finetune", "{model}", "{adapter}")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads

@@ -12,6 +12,8 @@ rule fetch_model:
         made_by("fetch-model", "{model}"),
     log:
         LAYOUT.results / "logs" / "fetch_model" / "{model}.log",
+    benchmark:
+        LAYOUT.benchmark("fetch-model", "{model}")
     conda:
         "../../envs/cpu.yaml"
     params:

@@ -30,6 +30,8 @@ rule aggregate_model:
         provenance=made_by("aggregate-model", "{model}"),
     log:
         LAYOUT.results / "logs" / "aggregate_model" / "{model}.log",
+    benchmark:
+        LAYOUT.benchmark("aggregate-model", "{model}")
     conda:
         "../../envs/cpu.yaml"
     resources:
@@ -61,6 +63,8 @@ rule aggregate:
         ],
     log:
         LAYOUT.results / "logs" / "aggregate.log",
+    benchmark:
+        LAYOUT.benchmark("aggregate")
     conda:
         "../../envs/cpu.yaml"
     params:
@@ -89,6 +93,8 @@ rule figures:
         provenance=made_by("figures"),
     log:
         LAYOUT.results / "logs" / "figures.log",
+    benchmark:
+        LAYOUT.benchmark("figures")
     conda:
         "../../envs/cpu.yaml"
     params:
@@ -108,6 +114,8 @@ rule report:
         provenance=made_by("report"),
     log:
         LAYOUT.results / "logs" / "report.log",
+    benchmark:
+        LAYOUT.benchmark("report")
     conda:
         "../../envs/cpu.yaml"
     params:

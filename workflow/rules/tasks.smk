@@ -9,6 +9,8 @@ rule make_samples:
         provenance=made_by("make-samples", "{case}", "{split}"),
     log:
         LAYOUT.results / "logs" / "make_samples" / "{case}" / "{split}.log",
+    benchmark:
+        LAYOUT.benchmark("make-samples", "{case}", "{split}")
     conda:
         "../../envs/cpu.yaml"
     resources:
@@ -29,6 +31,8 @@ rule make_deviation_samples:
         provenance=made_by("make-deviation-samples"),
     log:
         LAYOUT.results / "logs" / "make_deviation_samples.log",
+    benchmark:
+        LAYOUT.benchmark("make-deviation-samples")
     conda:
         "../../envs/cpu.yaml"
     resources:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ class Step:
 def read_step(layout: Layout, job: tuple[str, ...], provenance: Mapping[str, Any]) -> Step:
     """A job, its stage first, with what Snakemake measured of it; a file that is missing or broken counts as none."""
     stage, *names = job
-    measured = _benchmark(layout.benchmark(stage, *names)) if names else {}
+    measured = _benchmark(layout.benchmark(stage, *names))
     return Step(stage, " / ".join(names), provenance, *(measured.get(key) for key in ("s", "cpu_time", "max_rss")))
 
 
@@ -165,11 +166,42 @@ def commits(steps: Iterable[Step]) -> list[str]:
     return sorted({f"{code['commit'] or 'unknown'}{' with changes' if code['dirty'] else ''}" for code in codes})
 
 
-def machines(steps: Iterable[Step]) -> list[str]:
-    """The machines that the jobs ran on."""
-    environments = [step.provenance["environment"] for step in steps]
-    found = {f"{own['scheduler']['host']} ({own['system']}, {own['machine']})" for own in environments}
-    return sorted(found)
+@dataclass(frozen=True, order=True)
+class Machine:
+    """What jobs ran on, as the report shows it.
+
+    Attributes:
+        host, system: its name, and its operating system with the kind of processor.
+        processor: the processor's model.
+        cores, memory: what jobs could use of it.
+        gpus: those that its driver knows of.
+    """
+
+    host: str
+    system: str
+    processor: str
+    cores: int
+    memory: str
+    gpus: str
+
+
+def machines(steps: Iterable[Step]) -> dict[Machine, int]:
+    """The machines, each with the number of jobs that ran on it; a host that gave jobs less is another machine then."""
+    found = Counter(_machine(step.provenance["environment"]) for step in steps)
+    return {machine: found[machine] for machine in sorted(found)}
+
+
+def _machine(environment: Mapping[str, Any]) -> Machine:
+    own = environment["hardware"]
+    gpus = Counter(own["gpus"])
+    return Machine(
+        environment["scheduler"]["host"],
+        f"{environment['system']}, {environment['machine']}",
+        own["processor"],
+        own["cores"],
+        f"{own['memory_mb'] / 1000:.1f} GB",
+        "; ".join(f"{count} × {name}" if count > 1 else name for name, count in gpus.items()) or "none",
+    )
 
 
 SHORT_TEXT = 300
