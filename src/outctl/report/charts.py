@@ -12,8 +12,8 @@ import altair as alt
 INK, FAINT, RULE = "var(--ink)", "var(--faint)", "var(--rule)"
 SHAPE = "square"
 """Where shapes tell nothing apart."""
-SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
-"""Beside its colour each variant has a shape, for those who cannot tell the colours apart."""
+SHAPES = ("diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right", "circle")
+"""Beside its colour each variant or model has a shape, for those who cannot tell the colours apart."""
 BASELINE_COLOUR, *COLOURS = (f"var(--series-{number})" for number in range(7))
 UPRIGHT = 4
 """From so many columns on, a heat map's names of columns are slanted."""
@@ -30,29 +30,26 @@ PARTS = {"mass elsewhere": Look("var(--elsewhere)"), "wrong split": Look("var(--
 """The two parts of a distance."""
 
 
+def looks_of(names: Sequence[str]) -> dict[str, Look]:
+    """The look of each name.
+
+    There is one colour less than shapes, so 42 names differ in one of them before both come round again.
+    """
+    return {
+        name: Look(COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]) for number, name in enumerate(names)
+    }
+
+
 def variant_looks(variants: Sequence[str], shown: Sequence[str] | None = None) -> dict[str, Look]:
     """The look of each variant, which is the same in every figure; the baseline alone is grey.
-
-    There is one colour less than shapes, so 42 adapters differ in one of them before both come round again.
 
     Args:
         variants: all variants, the baseline first.
         shown: those that are wanted; all without it.
     """
-    baseline, *adapters = variants
-    looks = {
-        name: Look(COLOURS[number % len(COLOURS)], SHAPES[(number + 1) % len(SHAPES)])
-        for number, name in enumerate(adapters)
-    }
-    looks[baseline] = Look(BASELINE_COLOUR, SHAPES[0])
+    baseline, *others = variants
+    looks = {baseline: Look(BASELINE_COLOUR, "circle"), **looks_of(others)}
     return {name: looks[name] for name in shown or variants}
-
-
-def model_looks(models: Sequence[str]) -> dict[str, Look]:
-    """The look of each model, in figures in which no variant has a colour."""
-    return {
-        name: Look(COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]) for number, name in enumerate(models)
-    }
 
 
 _SHARE = alt.Scale(domain=[0, 1])

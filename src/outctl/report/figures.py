@@ -17,6 +17,19 @@ ALL = ""
 
 
 @dataclass(frozen=True)
+class Legend:
+    """What a figure's legend names.
+
+    Attributes:
+        looks: the look of each name.
+        key: the key of the rows that holds the names, of which those without a row are left out; empty where all stand there.
+    """
+
+    looks: Mapping[str, Look]
+    key: str = ""
+
+
+@dataclass(frozen=True)
 class Figure:
     """One figure, which may have panels of one chart.
 
@@ -26,7 +39,7 @@ class Figure:
         chart: the Vega-Lite specification of a panel.
         panel: the key of the rows that tells panels apart; empty for a single chart.
         width: the least width of a panel in pixels.
-        legend: the key of the rows that the legend names, empty for none, and the look of each name.
+        legend: what its legend names.
         compared: whether it shows the baseline and one other variant, which the reader chooses.
         rows: the rows of each model, or those of `ALL`.
         alts: of the same, a description of each panel.
@@ -38,7 +51,7 @@ class Figure:
     chart: Mapping[str, Any]
     panel: str
     width: int
-    legend: tuple[str, Mapping[str, Look]]
+    legend: Legend
     compared: bool = False
     rows: dict[str, list[Row]] = field(default_factory=dict)
     alts: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -71,7 +84,7 @@ def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence
         charts.headline(looks, cases),
         "model",
         300,
-        ("variant", looks),
+        Legend(looks, "variant"),
     )
     found = [row for own in results.values() for row in rows.headline_rows(own, shown, cases)]
 
@@ -97,7 +110,7 @@ def calibration(results: Mapping[str, Results], settings: Compared, cases: Seque
         charts.calibration(looks),
         "case",
         190,
-        ("variant", looks),
+        Legend(looks, "variant"),
         compared=True,
     )
     for model, own in results.items():
@@ -124,7 +137,7 @@ def distances(results: Mapping[str, Results], settings: Compared, cases: Sequenc
         charts.distances(),
         "panel",
         225,
-        ("part", charts.PARTS),
+        Legend(charts.PARTS),
         compared=True,
     )
     elsewhere, split = charts.PARTS
@@ -149,7 +162,7 @@ def matrix(results: Mapping[str, Results], settings: Compared, cases: Sequence[s
         charts.matrix(settings.variants, cases),
         "metric",
         150 + (80 if len(settings.variants) < charts.UPRIGHT else 45) * len(settings.variants),
-        ("", {}),
+        Legend({}),
     )
 
     def describe(own: Sequence[Row]) -> str:
@@ -171,7 +184,7 @@ def training(logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], sett
         charts.training(looks),
         "metric",
         260,
-        ("variant", looks),
+        Legend(looks, "variant"),
     )
 
     def describe(own: Sequence[Row]) -> str:
@@ -201,7 +214,7 @@ def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
         charts.retention(looks),
         "",
         300,
-        ("variant", looks),
+        Legend(looks, "variant"),
     )
     found = [row for own in results.values() for row in rows.retention_rows(own, settings)]
 
@@ -226,8 +239,8 @@ def deviation(results: Mapping[str, Results], settings: Compared) -> Figure:
         charts.deviation(looks, answers),
         "",
         300,
-        # Shapes tell there whether an answer passes.
-        ("variant", {variant: Look(look.colour) for variant, look in looks.items()}),
+        # Its axis names the variants, and shapes tell there whether an answer passes.
+        Legend({}),
     )
 
     def describe(own: Sequence[Row]) -> str:
@@ -246,7 +259,7 @@ def deviation(results: Mapping[str, Results], settings: Compared) -> Figure:
 
 def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
     """Variations of recipes, a panel a sweep and metric."""
-    looks = charts.model_looks(list(results))
+    looks = charts.looks_of(list(results))
     figure = Figure(
         "sweeps",
         "Sweeps",
@@ -254,7 +267,7 @@ def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
         charts.sweeps(looks, max(map(len, settings.sweeps.values()))),
         "panel",
         280,
-        ("model", looks),
+        Legend(looks, "model"),
     )
     found = sorted(
         (row for own in results.values() for row in rows.sweep_rows(own, settings)), key=itemgetter("sweep", "panel")

@@ -137,7 +137,7 @@ outctl.SYMBOLS = {
 /** The legend of a figure: its variants with colour and shape, its parts, or its models. */
 outctl.legend = (figure, rows) => {
   const { key, entries } = figure.legend;
-  const entry = (name, colour, shape) => {
+  const entry = ({ name, colour, shape }) => {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     svg.setAttribute("viewBox", "0 0 12 12");
@@ -147,9 +147,8 @@ outctl.legend = (figure, rows) => {
     svg.append(path);
     return outctl.element("span", {}, svg, name);
   };
-  // Parts are in every row.
   const present = new Set(rows.map((row) => row[key]));
-  return entries.filter(([name]) => key === "part" || present.has(name)).map((found) => entry(...found));
+  return entries.filter(({ name }) => !key || present.has(name)).map(entry);
 };
 
 outctl.startFigures = () => {
