@@ -10,7 +10,7 @@ from outctl.config import BASELINE, TEMPERATURE
 from outctl.report import charts, rows
 from outctl.report.charts import Look
 from outctl.report.rows import Results, Row
-from outctl.specs import Compared
+from outctl.specs import Compared, Drawn
 
 ALL = ""
 """In place of a model: a figure of all models."""
@@ -98,15 +98,19 @@ def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence
     return figure
 
 
+LIMITS = "Where a word is to stay below a limit, the limit is what is asked, and all below the diagonal keeps to it. "
+
+
 def calibration(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
     """Asked share against given share, a panel a case."""
+    limited = any(row["num_binding"] is not None for own in results.values() for row in own["summary"])
     looks = charts.variant_looks(settings.variants)
     figure = Figure(
         "calibration",
         "Asked share against given share",
         "A point a sample: the share asked for its first word, and that word's share of what the words were given. Control "
-        "lies on the diagonal, the dotted line is always 50/50, and the thick lines are the fitted slopes. Samples that give "
-        "the words nothing have no share and no point.",
+        "lies on the diagonal, the dotted line is an even split, and the thick lines are the fitted slopes. "
+        f"{LIMITS if limited else ''}Samples that give the words nothing have no share and no point.",
         charts.calibration(looks),
         "case",
         190,
@@ -154,14 +158,15 @@ def distances(results: Mapping[str, Results], settings: Compared, cases: Sequenc
 
 def matrix(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
     """What carries over to what, a panel a metric."""
+    columns = min(len(settings.variants), len(cases))
     figure = Figure(
         "matrix",
         "Every variant on every case",
-        "Every variant on every case; bright is good. A frame marks what was trained on. A small distance with a slope near "
-        "0 is an even split, and no control.",
+        "Bright is good. A frame marks what was trained on. A small distance with a slope near 0 is an even split, and no "
+        "control.",
         charts.matrix(settings.variants, cases),
         "metric",
-        150 + (80 if len(settings.variants) < charts.UPRIGHT else 45) * len(settings.variants),
+        150 + (80 if columns < charts.UPRIGHT else 45) * columns,
         Legend({}),
     )
 
@@ -212,15 +217,15 @@ def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
         "Left is what leaves the model as it was, down is what learns the task: the divergence KL(baseline ‖ adapter) "
         "on neutral prompts, against its distance on the first case that it trained on.",
         charts.retention(looks),
-        "",
-        300,
+        "model",
+        340,
         Legend(looks, "variant"),
     )
     found = [row for own in results.values() for row in rows.retention_rows(own, settings)]
 
     def describe(own: Sequence[Row]) -> str:
-        each = [f"{row['model']} {row['variant']} {number(row['kl'])} and {number(row['avg_tvd'])}" for row in own]
-        return f"Divergence on neutral prompts in nats and mean TVD: {'; '.join(each)}."
+        each = [f"{row['variant']} {number(row['kl'])} and {number(row['avg_tvd'])}" for row in own]
+        return f"{own[0]['model']}: divergence on neutral prompts in nats and mean TVD. {'; '.join(each)}."
 
     figure.add(ALL, found, describe)
     return figure
@@ -257,16 +262,17 @@ def deviation(results: Mapping[str, Results], settings: Compared) -> Figure:
     return figure
 
 
-def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
+def sweeps(results: Mapping[str, Results], settings: Drawn) -> Figure:
     """Variations of recipes, a panel a sweep and metric."""
     looks = charts.looks_of(list(results))
     figure = Figure(
         "sweeps",
         "Sweeps",
-        "Each variation of a recipe on the first case that it trains on, with its interval.",
-        charts.sweeps(looks, max(map(len, settings.sweeps.values()))),
+        "Each variation of a recipe on the first case that it trains on, with its interval. Hollow marks and dashed lines are "
+        "the recipe that is varied, the base.",
+        charts.sweeps(looks, max(len(settings.variations(sweep)) for sweep in settings.sweeps)),
         "panel",
-        280,
+        380,
         Legend(looks, "model"),
     )
     found = sorted(
@@ -275,7 +281,7 @@ def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
 
     def describe(own: Sequence[Row]) -> str:
         each = [f"{row['model']} with {row['variation']} {number(row['value'])}" for row in own]
-        return f"Sweep {own[0]['panel']}. {'; '.join(each)}."
+        return f"Sweep {own[0]['sweep']}, {own[0]['metric']}. {'; '.join(each)}."
 
     figure.add(ALL, found, describe)
     return figure
@@ -284,7 +290,7 @@ def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
 def all_figures(
     results: Mapping[str, Results],
     logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
-    settings: Compared,
+    settings: Drawn,
     cases: Sequence[str],
 ) -> dict[str, Figure]:
     """The figures that the run has something for, by their names.

@@ -103,7 +103,17 @@ outctl.drawn = async (element) => {
   }
   outctl.views.set(name, views);
   element.dataset.drawn = "";
-  outctl.fillNumbers(element, rows);
+  outctl.fillNumbers(element, rows, figure.compared ? { sample: outctl.linkToSample } : {});
+};
+
+/** A link from a row of a figure to its sample, where the keyboard reaches what a click on the mark does. */
+outctl.linkToSample = (row) => {
+  const link = outctl.element("a", { href: "#samples" }, row.sample);
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    outctl.find(row.case, row.sample);
+  });
+  return link;
 };
 
 /** The title of a panel: what stands behind a middle dot is a line of its own. */
@@ -113,11 +123,11 @@ outctl.panelTitle = (title) => {
   return title ? outctl.element("p", { class: "panel-title" }, first, below) : null;
 };
 
-outctl.fillNumbers = (element, rows) => {
+outctl.fillNumbers = (element, rows, links) => {
   const details = element.querySelector(".numbers");
   const fill = () => {
     if (details.open) {
-      details.querySelector(".scroll").replaceChildren(...outctl.table(rows));
+      details.querySelector(".scroll").replaceChildren(...outctl.table(rows, links));
     }
   };
   details.ontoggle = fill;
