@@ -196,7 +196,7 @@ def enlarged(found: Parts, models: int, samples: int, case: str = "given") -> Pa
         model: {name: log for name, log in next(iter(found.logs.values())).items() if name in variants}
         for model in results
     }
-    combined = {**found.combined, "summaries": [*references, *measured]}
+    combined = {**found.combined, "summaries": [*references, *measured], "temperatures": {}}
     return Parts(combined, results, {case: questions}, logs, found.steps, settings)
 
 

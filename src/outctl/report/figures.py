@@ -218,7 +218,7 @@ def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
         "on neutral prompts, against its distance on the first case that it trained on.",
         charts.retention(looks),
         "model",
-        340,
+        330,
         Legend(looks, "variant"),
     )
     found = [row for own in results.values() for row in rows.retention_rows(own, settings)]
@@ -272,7 +272,7 @@ def sweeps(results: Mapping[str, Results], settings: Drawn) -> Figure:
         "the recipe that is varied, the base.",
         charts.sweeps(looks, max(len(settings.variations(sweep)) for sweep in settings.sweeps)),
         "panel",
-        380,
+        300,
         Legend(looks, "model"),
     )
     found = sorted(
