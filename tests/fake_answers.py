@@ -1,7 +1,7 @@
 """Experiments whose answers are made by hand, and otherwise by the real stages."""
 
+import math
 from collections.abc import Callable, Sequence
-from math import inf, log
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from outctl.tasks.samples import Sample, read_samples
 
 MODELS = ("small", "large")
 MEASURED = {"held_out_tvd": 0.25, "held_out_slope": None, "held_out_mass": 0.75}
+LOG: list[dict[str, Any]] = [{"step": 1, "samples": 16, "loss": 1.0}, {"step": 2, "samples": 32, **MEASURED}]
+FREE_SHARE = 0.6
+"""Share of the first word among the words' mass where no limit is asked for."""
 REST = [(f"<{n}>", 0.0) for n in range(10)]
 
 
@@ -53,12 +56,20 @@ def evaluate_with_fakes(
     plan: Plan,
     answer: Answer = evenly_or_as_told,
     rest: Sequence[tuple[str, float]] = tuple(REST),
+    log: Callable[[str, str], list[dict[str, Any]]] = lambda model, adapter: LOG,
 ) -> None:
-    """Samples from the real stage, and fake answers to them; `rest` are the tokens that follow the words."""
+    """Samples from the real stage, and fake answers to them.
+
+    Args:
+        plan: the experiment.
+        answer: what is answered.
+        rest: the tokens that follow the words.
+        log: the log of a model's training of an adapter.
+    """
     for model in plan.models:
         for adapter in plan.recipes:
             training = plan.layout.adapter(model, adapter) / "training.jsonl"
-            write_jsonl(training, [{"step": 1, "samples": 16, "loss": 1.0}, {"step": 2, "samples": 32, **MEASURED}])
+            write_jsonl(training, log(model, adapter))
             spec = plan.spec("finetune", model, adapter)
             write_provenance(training.parent / "provenance.json", spec, [training])
     for case in plan.cases:
@@ -71,9 +82,9 @@ def evaluate_with_fakes(
                     words = sample.words or ["zephyr", "quagmire"]
                     shares = answer(variant, sample)
                     top = [*zip(words, shares, strict=True), *rest]
-                    records.append(
-                        score(sample, model, variant, words, [log(share) if share else -inf for share in shares], top)
-                    )
+                    logarithms = [math.log(share) if share else -math.inf for share in shares]
+                    free_share = FREE_SHARE if sample.at_most else None
+                    records.append(score(sample, model, variant, words, logarithms, top, free_share=free_share))
                 output = plan.layout.records(model, variant, case)
                 write_records(output, records)
                 spec = plan.spec("evaluate", model, variant, case)

@@ -9,7 +9,7 @@ import yaml
 from outctl.config import Experiment
 from outctl.errors import OutctlError
 from outctl.plan import load_plan
-from outctl.sweeps import all_recipes, labels, repeats
+from outctl.sweeps import all_recipes, bases, labels, repeats
 
 BASE = {"cases": {"given": 40}, "steps": 5, "held_out_samples": 4}
 
@@ -34,6 +34,17 @@ def test_every_combination_is_an_adapter_and_nothing_else_changes() -> None:
     base = recipes["base"].model_dump()
     assert recipes["size-8-all"].model_dump() == base | {"rank": 8}
     assert labels(experiment({"size": sweep}))["size"]["size-8-low"] == {"rank": "8", "layers": "low"}
+
+
+def test_the_recipe_that_is_varied_says_what_it_has_of_every_key() -> None:
+    vary = {"rank": [4, 16], "layers": {"low": [0]}, "samples": [20], "target_modules": {"few": ["q_proj"]}}
+    found = bases(experiment({"size": {"base": "base", "vary": vary}}))
+    assert found == {"size": {"base": {"rank": "16", "layers": "all", "samples": "40", "target_modules": "all-linear"}}}
+    modules = experiment(
+        {"few": {"base": "base", "vary": {"target_modules": {"named": ["q_proj"], "other": ["up_proj"]}}}},
+        adapters={"base": {**BASE, "target_modules": ["q_proj"]}},
+    )
+    assert bases(modules) == {"few": {"base": {"target_modules": "named"}}}
 
 
 def test_samples_are_those_of_the_recipes_case() -> None:

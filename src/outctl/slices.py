@@ -46,7 +46,7 @@ from outctl.specs import (
     SamplesSettings,
     TemperatureSettings,
 )
-from outctl.sweeps import all_recipes, labels, repeats
+from outctl.sweeps import all_recipes, bases, labels, repeats
 from outctl.tasks.excerpts import excerpt_texts
 from outctl.tasks.neutral import held_out_texts
 from outctl.tasks.shares import named_shares
@@ -334,6 +334,7 @@ class Slices:
                     cases=self.cases,
                     trained_on=self._trained_on(),
                     sweeps=labels(experiment),
+                    bases=bases(experiment),
                 )
                 return settings_of_figures, [("aggregate-model", model) for model in self.models]
             case "report", ():
@@ -343,6 +344,7 @@ class Slices:
                     cases=self.cases,
                     trained_on=self._trained_on(),
                     sweeps=labels(experiment),
+                    bases=bases(experiment),
                     assets=page_assets(),
                 )
                 return settings_of_report, self.reported()

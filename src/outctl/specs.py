@@ -224,7 +224,29 @@ class AggregateSettings(Compared):
     seed: int
 
 
-class FiguresSettings(Compared):
+class Drawn(Compared):
+    """The variants that figures show.
+
+    Attributes:
+        bases: of each sweep the adapter that it varies, with the label of each key that is varied.
+    """
+
+    bases: dict[str, dict[str, dict[str, str]]]
+
+    def variations(self, sweep: str) -> dict[str, str]:
+        """What each adapter of a sweep varies, in words; the one that they vary comes first and is called so."""
+        varied = self.ordered_sweeps()[sweep]
+
+        def words(labels: dict[str, str]) -> str:
+            return ", ".join(f"{key} {label}" for key, label in labels.items())
+
+        return {
+            **{adapter: f"{words(labels)} (base)" for adapter, labels in self.bases[sweep].items()},
+            **{adapter: words(labels) for adapter, labels in varied.items()},
+        }
+
+
+class FiguresSettings(Drawn):
     """Slice of `figures`."""
 
     figures: list[str]
@@ -232,7 +254,7 @@ class FiguresSettings(Compared):
     cases: list[str]
 
 
-class ReportSettings(Compared):
+class ReportSettings(Drawn):
     """Slice of `report`.
 
     Attributes:

@@ -78,6 +78,27 @@ def labels(experiment: Experiment) -> dict[str, dict[str, dict[str, str]]]:
     return found
 
 
+def bases(experiment: Experiment) -> dict[str, dict[str, dict[str, str]]]:
+    """For each sweep, the adapter that it varies, and what that one has of every key that is varied."""
+    found = {}
+    for name, sweep in experiment.sweeps.items():
+        recipe = experiment.adapters[sweep.base]
+        values = {key: sum(recipe.cases.values()) if key == SAMPLES else getattr(recipe, key) for key in sweep.vary}
+        own = {}
+        for key, value in values.items():
+            named = (label for label, varied in _labelled(name, sweep, key) if varied == value)
+            own[key] = next(named, _described(value))
+        found[name] = {sweep.base: own}
+    return found
+
+
+def _described(value: Any) -> str:
+    """A value that has no label. `layers` alone can be none, which stands for all of them."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "all" if value is None else str(value)
+
+
 def _labelled(name: str, sweep: Sweep, key: str) -> Iterator[tuple[str, Any]]:
     """The values of a key with their labels."""
     values = sweep.vary[key]

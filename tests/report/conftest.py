@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser_packages import missing
-from fake_run import finished
+from fake_run import FURTHER, finished
 from page_in_browser import Page, driver
 
 from outctl.plan import Plan
@@ -19,7 +19,7 @@ REQUIRED = "OUTCTL_REQUIRE_BROWSER"
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """A finished run of two models and two adapters, with its report."""
+    """A finished run of two models with every part that a report can have, with its report."""
     plan = finished(tmp_path_factory.mktemp("run"))
     write_report(plan.spec("report"), plan.layout)
     return plan
@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A finished run of one model without any adapter or further evaluation, with its report."""
-    nothing = {"adapters": {}, "base_model_deviation": None, "retention": None}
+    nothing = {"adapters": {}, **dict.fromkeys(FURTHER), "sweeps": {}, "statistics": {}}
     plan = finished(tmp_path_factory.mktemp("bare"), models=["small"], **nothing)
     write_report(plan.spec("report"), plan.layout)
     return plan

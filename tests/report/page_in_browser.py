@@ -11,9 +11,10 @@ from typing import Any
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -32,6 +33,12 @@ const done = arguments[0];
   while (!document.getElementById("count").textContent) await pause();
   done();
 })();
+"""
+FOCUS = """
+const style = getComputedStyle(document.activeElement);
+const box = document.activeElement.getBoundingClientRect();
+const marked = style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2;
+return marked && box.width > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
 """
 
 
@@ -68,6 +75,28 @@ class Page:
         self.driver.get(report.as_uri())
         self.wait()
         return self
+
+    def press(self, *keys: str) -> None:
+        """Press keys one after the other, whatever has the focus."""
+        for key in keys:
+            ActionChains(self.driver).send_keys(key).perform()
+
+    def press_until(self, key: str, reached: str, most: int = 400) -> None:
+        """Press a key until an element of a selector has the focus, which every element on the way must show."""
+        for _ in range(most):
+            self.press(key)
+            if self.run(f"return document.activeElement.matches({reached!r})"):
+                self.show_focus()
+                return
+        raise AssertionError(f"{reached} was not reached")
+
+    def wait_for(self, script: str) -> None:
+        """Wait until a script returns what is true."""
+        WebDriverWait(self.driver, 20, 0.05).until(lambda found: found.execute_script(script), script)
+
+    def show_focus(self) -> None:
+        """Make sure that what has the focus is in the window and marked."""
+        assert self.run(FOCUS), self.run("return document.activeElement.outerHTML.slice(0, 200)")
 
     def wait(self) -> None:
         """Wait until every figure is drawn and the samples are listed."""

@@ -4,14 +4,38 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_run import HOSTILE
+from fake_run import ADAPTERS, HOSTILE
 from page_in_browser import Page
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from outctl.plan import Plan
 
 FIGURES = ("baseline-against-adapter", "calibration", "distances", "matrix")
-TRAINED = ("training", "retention", "base-model-deviation")
+FURTHER = ("training", "sweeps", "retention", "base-model-deviation")
+TABLES = {
+    "Comparisons with the baseline": 2 * 10 * 4,
+    "Repeats over seeds": 2 * 4,
+    "Retention": 2 * 9,
+    "base_model_deviation": 2 * 10,
+    "Agreement of samples with exact probabilities": 2 * 10,
+    "Models": 2,
+    "What each step took": 11,
+}
+"""The tables of the page, each with its number of rows."""
+CROWDED = """
+const shown = [...document.querySelectorAll('.plot svg')].map((svg) => [...svg.querySelectorAll('text')]
+  .filter((text) => text.textContent.trim() && text.getAttribute('opacity') !== '0')
+  .filter((text) => !text.getAttribute('transform').includes('rotate')));
+const cut = shown.flat().map((text) => text.textContent).filter((text) => text.endsWith('…'));
+const apart = (a, b) => a.right <= b.left + 1 || b.right <= a.left + 1 || a.bottom <= b.top + 1 || b.bottom <= a.top + 1;
+const over = shown.flatMap((texts) => {
+  const boxes = texts.map((text) => [text, text.getBoundingClientRect()]);
+  return boxes.flatMap(([one, box], index) => boxes.slice(index + 1).filter(([, other]) => !apart(box, other))
+    .map(([other]) => [one.closest('figure').id, one.textContent, other.textContent]));
+});
+return { cut, over };
+"""
 
 
 @pytest.fixture
@@ -19,16 +43,28 @@ def report(run: Plan) -> Path:
     return run.layout.report()
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [360, 768, 1280])
 @pytest.mark.parametrize("which", ["run", "bare"])
-def test_the_page_complains_of_nothing_and_asks_nobody(page: Page, which: str, request: pytest.FixtureRequest) -> None:
+def test_the_page_complains_of_nothing_asks_nobody_and_fits(
+    page: Page, which: str, width: int, dark: bool, request: pytest.FixtureRequest
+) -> None:
     path = request.getfixturevalue(which).layout.report()
-    page.open(path)
+    page.open(path, width, dark)
     assert page.complaints() == []
     requests = page.requests()
     assert requests[0] == path.as_uri()
     assert {address.partition(":")[0] for address in requests[1:]} <= {"data", "blob"}
     drawn = page.run("return [...document.querySelectorAll('[data-figure]')].map((e) => e.id)")
-    assert tuple(drawn) == FIGURES + (TRAINED if which == "run" else ())
+    assert tuple(drawn) == FIGURES + (FURTHER if which == "run" else ())
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    beyond = page.run(
+        "return [...document.querySelectorAll('main *')].map((e) => [e, e.getBoundingClientRect()])"
+        ".filter(([e, box]) => box.width && (box.right > innerWidth + 1 || box.left < -1) "
+        "&& !e.closest('.scroll, pre')).map(([e]) => e.outerHTML.slice(0, 100))"
+    )
+    assert beyond == []
+    assert page.run(CROWDED) == {"cut": [], "over": []}
 
 
 def test_every_figure_is_drawn_and_says_in_words_what_it_shows(page: Page, report: Path) -> None:
@@ -37,43 +73,57 @@ def test_every_figure_is_drawn_and_says_in_words_what_it_shows(page: Page, repor
         "return [...document.querySelectorAll('.plot')].map((e) => [e.closest('figure').id, e.getAttribute('role'), "
         "e.getAttribute('aria-label'), e.querySelectorAll('svg path').length])"
     )
-    assert {figure for figure, *_ in plots} == set(FIGURES + TRAINED)
+    assert {figure for figure, *_ in plots} == set(FIGURES + FURTHER)
     for figure, role, description, marks in plots:
         assert role == "img", figure
         assert len(description) > 30, figure
-        assert "undefined is" not in description
+        assert "undefined" not in description, figure
         assert marks > 2, figure
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
-@pytest.mark.parametrize("which", ["run", "bare"])
-def test_nothing_reaches_beyond_the_window(page: Page, which: str, width: int, request: pytest.FixtureRequest) -> None:
-    page.open(request.getfixturevalue(which).layout.report(), width)
-    assert page.run("return document.documentElement.scrollWidth") <= width
-    beyond = page.run(
-        "return [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 "
-        "&& !e.closest('.scroll, pre')).map((e) => e.outerHTML.slice(0, 100))"
+def test_every_table_stands_there_with_its_rows(page: Page, report: Path) -> None:
+    page.open(report)
+    found = page.run(
+        "return Object.fromEntries([...document.querySelectorAll('main > section .scroll[aria-label]')]"
+        ".filter((e) => !e.closest('figure')).map((e) => [e.getAttribute('aria-label'), e.querySelectorAll('tbody tr').length]))"
     )
-    assert beyond == []
+    assert found == TABLES
+    assert page.texts("#further li") == ["small: 0.50", "large: 0.50"]
+
+
+def test_the_recipe_that_a_sweep_varies_stands_beside_its_variations(page: Page, report: Path) -> None:
+    page.open(report)
+    rows = page.download("#sweeps .csv")
+    seeds = [row for row in rows if (row["model"], row["panel"]) == ("small", "seeds · mean TVD")]
+    assert [(row["variant"], row["variation"], row["base"]) for row in seeds] == [
+        ("tuned", "seed 0 (base)", "true"),
+        ("seeds-1", "seed 1", "false"),
+        ("seeds-2", "seed 2", "false"),
+    ]
+    size = [row["variation"] for row in rows if (row["model"], row["panel"]) == ("large", "size · slope of control")]
+    assert size[:2] == ["rank 16, layers all (base)", "rank 4, layers first-half"]
+    # A dashed line a model in each panel.
+    dashed = page.run("return document.querySelectorAll('#sweeps .mark-rule line[stroke-dasharray]').length")
+    assert dashed == 2 * 4
 
 
 def test_samples_are_found_by_case_result_and_word(page: Page, report: Path, run: Plan) -> None:
     records = json.loads(run.layout.model_results("small").read_text())["records"]
     page.open(report)
-    assert page.count() == "42 of 42 samples"
+    assert page.count() == "66 of 66 samples"
     page.choose("case", "own")
-    assert page.count() == "12 of 42 samples"
+    assert page.count() == "12 of 66 samples"
     page.choose("case", "given")
     passing = [record for record in records["tuned"]["given"] if record["within_tolerance"]]
     page.choose("result", "tuned: yes")
-    assert page.count() == f"{len(passing)} of 42 samples"
+    assert page.count() == f"{len(passing)} of 66 samples"
     page.choose("result", "any")
     word = records["tuned"]["given"][0]["words"][0]
     page.search(word.upper())
-    assert page.count() == f"{sum(word in ' '.join(one['words']) for one in records['tuned']['given'])} of 42 samples"
+    assert page.count() == f"{sum(word in ' '.join(one['words']) for one in records['tuned']['given'])} of 66 samples"
     assert any(word in text for text in page.texts("#list .sample th"))
     page.search("no such word at all")
-    assert page.count() == "0 of 42 samples"
+    assert page.count() == "0 of 66 samples"
     assert page.texts("#list .sample") == []
 
 
@@ -81,7 +131,7 @@ def test_samples_stand_in_the_order_that_is_asked_for(page: Page, report: Path, 
     records = json.loads(run.layout.model_results("small").read_text())["records"]
     pairs = [
         (new["sample_id"], abs(new["tvd"] - old["tvd"]), new["tvd"])
-        for case in ("given", "own")
+        for case in ("given", "own", "three", "limits")
         for old, new in zip(records["baseline"][case], records["tuned"][case], strict=True)
     ]
     page.open(report)
@@ -113,14 +163,16 @@ def test_files_of_numbers_hold_the_numbers(page: Page, report: Path, run: Plan) 
     expected = {
         (row["model"], row["variant"], row["case_type"]): row["avg_tvd"]
         for row in summary
-        if row["model"] != "reference"
+        if row["model"] != "reference" and row["variant"] in ("baseline", "temperature", *ADAPTERS)
     }
     found = {(row["model"], row["variant"], row["case"]): float(row["avg_tvd"]) for row in rows}
     assert found == pytest.approx(expected)
     for row in page.download("#distances .csv"):
         assert float(row["mass elsewhere"]) + float(row["wrong split"]) == pytest.approx(float(row["tvd"]), abs=1e-5)
     matrix = page.download("#matrix .csv")
-    assert len(matrix) == 2 * 2 * 3
+    assert len(matrix) == 2 * 4 * 11
+    trained = {(row["variant"], row["case"]) for row in matrix if row["trained_on"] == "true"}
+    assert {case for variant, case in trained if variant == "both"} == {"given", "three"}
     page.choose("case", "given")
     samples = page.download("#samples-csv")
     assert len(samples) == 2 * 30
@@ -159,13 +211,8 @@ def test_the_theme_follows_the_system_until_one_is_chosen(page: Page, report: Pa
     assert page.run(shade) == light
 
 
-def test_the_keyboard_reaches_everything(page: Page, report: Path) -> None:
+def test_everything_that_the_keyboard_reaches_has_a_name(page: Page, report: Path) -> None:
     page.open(report)
-    page.run("scrollTo(0, 0); document.activeElement.blur()")
-    body = page.element("body")
-    body.send_keys(Keys.TAB)
-    assert page.run("return document.activeElement.className") == "skip"
-    assert page.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
     unnamed = page.run(
         "return [...document.querySelectorAll('input, select, button, summary')].filter((e) => "
         "!(e.labels?.length || e.textContent.trim() || e.getAttribute('aria-label'))).map((e) => e.outerHTML)"
@@ -175,9 +222,87 @@ def test_the_keyboard_reaches_everything(page: Page, report: Path) -> None:
     assert outside == 0
 
 
+def test_a_reader_without_a_mouse_comes_from_a_point_to_its_sample_and_through_the_list(
+    page: Page, report: Path
+) -> None:
+    page.open(report)
+    page.run("scrollTo(0, 0); document.activeElement.blur()")
+    page.press(Keys.TAB)
+    assert page.run("return document.activeElement.className") == "skip"
+    page.show_focus()
+    # From the top to the numbers of the first figure that has samples, and along its rows.
+    page.press_until(Keys.TAB, "#calibration summary")
+    page.press(Keys.ENTER)
+    assert page.run("return document.querySelector('#calibration .numbers').open")
+    page.wait_for("return document.querySelector('#calibration .numbers a') !== null")
+    page.press_until(Keys.TAB, "#calibration .numbers td a")
+    page.press(Keys.TAB)
+    page.show_focus()
+    wanted = page.run("return document.activeElement.textContent")
+    assert wanted == page.texts("#calibration .numbers td a")[1]
+    # Its link opens the sample, which has the focus then.
+    page.press(Keys.ENTER)
+    page.wait_for(f"return document.activeElement.dataset.sample === {wanted!r}")
+    page.show_focus()
+    assert page.run("return document.activeElement.querySelector('.more').open")
+    assert page.count() == "1 of 66 samples"
+    # From there back to the filters: every sample of a case.
+    page.press_until(Keys.SHIFT + Keys.TAB + Keys.NULL, "#search")
+    page.press(Keys.CONTROL + "a" + Keys.NULL, Keys.DELETE)
+    page.wait_for("return document.getElementById('count').textContent === '30 of 66 samples'")
+    page.press_until(Keys.TAB, "#case")
+    page.press(Keys.ARROW_DOWN)
+    page.wait_for("return document.getElementById('count').textContent === '12 of 66 samples'")
+    assert page.run("return document.getElementById('case').value") == "own"
+    page.press(Keys.ARROW_UP)
+    page.wait_for("return document.querySelectorAll('#list .sample').length === 20")
+    # Along the samples, each of which opens, to those that are not shown yet.
+    page.press_until(Keys.TAB, "#list .sample:nth-child(1) summary")
+    page.press(Keys.TAB)
+    assert page.run("return document.activeElement.matches('#list .sample:nth-child(2) summary')")
+    page.show_focus()
+    page.press(Keys.ENTER)
+    assert page.run("return document.activeElement.parentElement.open")
+    page.press_until(Keys.TAB, "#more")
+    page.press(Keys.ENTER)
+    assert page.run("return document.activeElement.matches('#list .sample:nth-child(21)')")
+    page.show_focus()
+    assert page.complaints() == []
+
+
+def test_a_click_on_a_point_opens_its_sample_and_back_leads_to_the_figure(page: Page, report: Path) -> None:
+    page.open(report)
+    page.run("document.querySelector('#calibration').scrollIntoView()")
+    point = "#calibration .mark-symbol path"
+    before = page.run("return scrollY")
+    # Several may lie on one another, so the one on top takes the click.
+    ActionChains(page.driver).move_to_element(page.element(point)).click().perform()
+    page.wait_for("return document.activeElement.classList.contains('sample')")
+    assert page.count() == "1 of 66 samples"
+    page.driver.back()
+    page.wait_for(f"return Math.abs(scrollY - {before}) < 50")
+
+
+def test_a_long_table_shows_its_rows_in_turn(page: Page, report: Path) -> None:
+    page.open(report)
+    page.run(
+        "const rows = Array.from({length: 1200}, (_, n) => ({sample: n}));"
+        "document.querySelector('#matrix .scroll').replaceChildren("
+        "...outctl.table(rows, {sample: (row) => outctl.element('a', {href: '#x'}, row.sample)}));"
+        "document.querySelector('#matrix .numbers').ontoggle = null; document.querySelector('#matrix .numbers').open = true"
+    )
+    assert page.texts("#matrix .rows") == ["Show 500 more of 700 rows"]
+    more = "document.querySelector('#matrix .rows').click()"
+    page.run(more)
+    assert page.run("return document.activeElement.textContent") == "500"
+    page.run(more)
+    assert len(page.texts("#matrix .numbers tbody tr")) == 1200
+    assert not page.element("#matrix .rows").is_displayed()
+
+
 def test_numbers_are_shown_as_a_table_too(page: Page, report: Path) -> None:
     page.open(report)
     page.run("document.querySelector('#matrix .numbers').open = true")
     page.wait()
     page.run("return 0")
-    assert len(page.texts("#matrix .numbers tbody tr")) == 12
+    assert len(page.texts("#matrix .numbers tbody tr")) == 2 * 4 * 11

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fake_run import HOSTILE, Parts, parts
 
+from outctl.config import REFERENCES
 from outctl.errors import OutctlError
 from outctl.layout import Layout
 from outctl.plan import Plan
@@ -113,7 +114,8 @@ def test_a_variant_has_one_colour_in_all_figures_and_their_legends(run: Plan) ->
             coloured.add(name)
             assert colours.items() <= page["colours"].items()
         if figure["legend"]["key"] == "variant":
-            assert {(name, colour) for name, colour, _ in figure["legend"]["entries"]} <= set(page["colours"].items())
+            entries = {entry["name"]: entry["colour"] for entry in figure["legend"]["entries"]}
+            assert entries.items() <= page["colours"].items()
     assert coloured == {"baseline-against-adapter", "calibration", "training", "retention", "base-model-deviation"}
 
 
@@ -166,7 +168,7 @@ def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
 def enlarged(found: Parts, models: int, samples: int, case: str = "given") -> Parts:
     """The same run with more models and samples, all with numbers and tokens of their own, which compress badly."""
     draw = random.Random(0)
-    variants = found.settings.variants
+    variants = ["baseline", "tuned", "even"]
     questions = [
         found.samples[case][number % len(found.samples[case])].model_copy(update={"sample_id": f"given-{number}"})
         for number in range(samples)
@@ -183,14 +185,22 @@ def enlarged(found: Parts, models: int, samples: int, case: str = "given") -> Pa
         own["summary"] = [
             row if row["model"] == "reference" else row | {"model": model}
             for row in first["summary"]
-            if row["case_type"] == case
+            if row["case_type"] == case and row["variant"] in (*variants, *REFERENCES)
         ]
+        own["retention"] = {
+            "summary": [row for row in first["retention"]["summary"] if row["variant"] in variants],
+            "results": {},
+        }
         results[model] = own
     references = [row for row in found.combined["summaries"] if row["model"] == "reference"]
     measured = [row for own in results.values() for row in own["summary"] if row["model"] != "reference"]
-    settings = found.settings.model_copy(update={"models": list(results), "cases": [case]})
-    logs = dict.fromkeys(results, next(iter(found.logs.values())))
-    combined = {**found.combined, "summaries": [*references, *measured]}
+    shown = {"models": list(results), "cases": [case], "variants": variants, "sweeps": {}}
+    settings = found.settings.model_copy(update=shown)
+    logs = {
+        model: {name: log for name, log in next(iter(found.logs.values())).items() if name in variants}
+        for model in results
+    }
+    combined = {**found.combined, "summaries": [*references, *measured], "temperatures": {}}
     return Parts(combined, results, {case: questions}, logs, found.steps, settings)
 
 

@@ -238,7 +238,9 @@ def test_repeats_over_seeds_tell_seeds_from_samples(tmp_path: Path) -> None:
     combined = json.loads(layout.combined().read_text())
     assert combined["sweeps"] == {"seeds": {"seeds-1": {"seed": "1"}, "seeds-2": {"seed": "2"}}}
     draw_figures(plan.spec("figures"), layout)
-    assert "seed 2" in layout.figure("sweeps").read_text()
+    drawn = layout.figure("sweeps").read_text()
+    assert "seed 2" in drawn
+    assert "seed 0 (base)" in drawn
 
 
 def test_the_spread_between_seeds_is_not_that_between_samples(plan: Plan) -> None:

@@ -12,11 +12,15 @@ import altair as alt
 INK, FAINT, RULE = "var(--ink)", "var(--faint)", "var(--rule)"
 SHAPE = "square"
 """Where shapes tell nothing apart."""
-SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
-"""Beside its colour each variant has a shape, for those who cannot tell the colours apart."""
+SHAPES = ("diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right", "circle")
+"""Beside its colour each variant or model has a shape, for those who cannot tell the colours apart."""
 BASELINE_COLOUR, *COLOURS = (f"var(--series-{number})" for number in range(7))
+LABEL = 150
+"""How wide a label may be, in pixels, before it is cut."""
 UPRIGHT = 4
-"""From so many columns on, a heat map's names of columns are slanted."""
+"""From so many columns on, a heat map's names of columns are slanted, where they are not short."""
+SHORT = 6
+"""Names of so many letters fit below the narrowest column."""
 
 
 class Look(NamedTuple):
@@ -30,29 +34,26 @@ PARTS = {"mass elsewhere": Look("var(--elsewhere)"), "wrong split": Look("var(--
 """The two parts of a distance."""
 
 
+def looks_of(names: Sequence[str]) -> dict[str, Look]:
+    """The look of each name.
+
+    There is one colour less than shapes, so 42 names differ in one of them before both come round again.
+    """
+    return {
+        name: Look(COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]) for number, name in enumerate(names)
+    }
+
+
 def variant_looks(variants: Sequence[str], shown: Sequence[str] | None = None) -> dict[str, Look]:
     """The look of each variant, which is the same in every figure; the baseline alone is grey.
-
-    There is one colour less than shapes, so 42 adapters differ in one of them before both come round again.
 
     Args:
         variants: all variants, the baseline first.
         shown: those that are wanted; all without it.
     """
-    baseline, *adapters = variants
-    looks = {
-        name: Look(COLOURS[number % len(COLOURS)], SHAPES[(number + 1) % len(SHAPES)])
-        for number, name in enumerate(adapters)
-    }
-    looks[baseline] = Look(BASELINE_COLOUR, SHAPES[0])
+    baseline, *others = variants
+    looks = {baseline: Look(BASELINE_COLOUR, "circle"), **looks_of(others)}
     return {name: looks[name] for name in shown or variants}
-
-
-def model_looks(models: Sequence[str]) -> dict[str, Look]:
-    """The look of each model, in figures in which no variant has a colour."""
-    return {
-        name: Look(COLOURS[number % len(COLOURS)], SHAPES[number % len(SHAPES)]) for number, name in enumerate(models)
-    }
 
 
 _SHARE = alt.Scale(domain=[0, 1])
@@ -91,7 +92,7 @@ def _tips(*names: str, numbers: Sequence[str] = ()) -> list[alt.Tooltip]:
 
 def headline(looks: Mapping[str, Look], cases: Sequence[str]) -> dict[str, Any]:
     """Mean distance of each variant on each case with its interval, and what ignoring the numbers scores as a tick."""
-    y = alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(grid=True, labelLimit=150))
+    y = alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(grid=True, labelLimit=LABEL))
     x = alt.X("avg_tvd:Q", scale=_SHARE, title="mean TVD; 0 is perfect", axis=alt.Axis(tickCount=5))
     base = _rows()
     between = base.mark_line(strokeWidth=1.5, color=RULE).encode(x=x, y=y, detail="case:N")
@@ -110,9 +111,8 @@ def calibration(looks: Mapping[str, Look]) -> dict[str, Any]:
     y = alt.Y("given:Q", scale=_SHARE, title="given", axis=_SHARES)
     corners = alt.Chart(alt.InlineData(values=[{"asked": 0, "given": 0}, {"asked": 1, "given": 1}]))
     diagonal = corners.mark_line(color=INK, strokeWidth=1).encode(x=x, y=y)
-    level = alt.Chart(alt.InlineData(values=[{"given": 0.5}]))
-    even = level.mark_rule(color=INK, strokeDash=[2, 3], strokeWidth=1).encode(y="given:Q")
     base = _rows()
+    even = base.mark_rule(color=INK, strokeDash=[2, 3], strokeWidth=1).encode(y="mean(even):Q")
     tips = _tips("variant", "words", numbers=("asked", "given", "mass", "tvd"))
     points = base.mark_point(filled=True, size=26, opacity=0.55).encode(
         x=x, y=y, color=_colour(looks), shape=_shape(looks), tooltip=tips
@@ -147,36 +147,45 @@ def distances() -> dict[str, Any]:
 
 def matrix(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
     """A number of every variant on every case as a heat map, bright where it is good; frames mark what was trained on."""
+    # The longer list goes down, where there is room for any number of names.
+    (across, columns), (down, lines) = ("variant", variants), ("case", cases)
+    if len(columns) > len(lines):
+        (across, columns), (down, lines) = (down, lines), (across, columns)
     # Distances run from good to bad, and a slope beyond 1 is as far from control as one below it.
-    angle = 0 if len(variants) < UPRIGHT else -40
     shade = "datum.metric === 'mean TVD' ? 1 - datum.value : max(0, 1 - abs(datum.value - 1))"
+    gaps = alt.Scale(paddingInner=0.04, paddingOuter=0)
+    angle = 0 if len(columns) < UPRIGHT or max(map(len, columns)) <= SHORT else -40
     base = (
         _rows()
         .transform_calculate(shade=f"isValid(datum.value) ? {shade} : null")
         .encode(
-            x=alt.X(
-                "variant:N",
-                sort=list(variants),
-                title=None,
-                axis=alt.Axis(labelAngle=angle),
-            ),
-            y=alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(labelLimit=150)),
+            x=alt.X(f"{across}:N", sort=list(columns), scale=gaps, title=None, axis=alt.Axis(labelAngle=angle)),
+            y=alt.Y(f"{down}:N", sort=list(lines), scale=gaps, title=None, axis=alt.Axis(labelLimit=LABEL)),
             tooltip=_tips("variant", "case", "trained_on", numbers=("value", "low", "high")),
         )
     )
     cells = base.mark_rect(cornerRadius=3).encode(
         color=alt.Color("shade:Q", scale=alt.Scale(scheme="cividis", domain=[0, 1]), legend=None)
     )
-    frames = base.transform_filter("datum.trained_on").mark_rect(
-        filled=False, stroke="var(--split)", strokeWidth=2.5, cornerRadius=3
-    )
+    # Against every shade, and within its cell, whatever the page's colour.
     dark = alt.condition("datum.shade > 0.5", alt.value("black"), alt.value("white"))
+    frames = (
+        base.transform_filter("datum.trained_on")
+        .mark_rect(
+            filled=False,
+            strokeWidth=1.5,
+            cornerRadius=2,
+            width=alt.RelativeBandSize(band=0.93),
+            height=alt.RelativeBandSize(band=0.82),
+        )
+        .encode(stroke=dark)
+    )
     texts = (
         base.transform_calculate(shown="isValid(datum.value) ? format(datum.value, '.2f') : '–'")
-        .mark_text(fontSize=12)
+        .mark_text(fontSize=alt.ExprRef("min(12, bandwidth('x') / 2.6)"))
         .encode(text="shown:N", color=dark)
     )
-    return _spec(alt.layer(cells, frames, texts), 28 * len(cases))
+    return _spec(alt.layer(cells, frames, texts), 28 * len(lines))
 
 
 def training(looks: Mapping[str, Look]) -> dict[str, Any]:
@@ -184,7 +193,9 @@ def training(looks: Mapping[str, Look]) -> dict[str, Any]:
     x = alt.X("samples:Q", title="training samples seen", axis=alt.Axis(tickCount=4))
     y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=5))
     base = _rows()
-    band = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.2)
+    # Bands of many adapters lie upon each other.
+    opacity = min(0.2, 0.6 / len(looks))
+    band = base.transform_filter("isValid(datum.low)").mark_area(opacity=opacity)
     lines = base.mark_line(strokeWidth=2)
     points = base.mark_point(filled=True, size=30, opacity=1)
     tips = _tips("variant", numbers=("samples", "value"))
@@ -200,7 +211,7 @@ def training(looks: Mapping[str, Look]) -> dict[str, Any]:
 
 def _with_intervals(x: str, y: str, titles: tuple[str, str], colour: alt.Color, shape: alt.Shape, label: str) -> Any:
     across = alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(tickCount=5))
-    up = alt.Y(f"{y}:Q", title=titles[1], scale=_SHARE, axis=alt.Axis(tickCount=5))
+    up = alt.Y(f"{y}:Q", title=titles[1], scale=alt.Scale(zero=True, nice=True), axis=alt.Axis(tickCount=5))
     base = _rows()
     return alt.layer(
         base.mark_rule(strokeWidth=1.5).encode(x=f"{x}_low:Q", x2=f"{x}_high:Q", y=up, color=colour),
@@ -223,14 +234,16 @@ def deviation(looks: Mapping[str, Look], answers: int) -> dict[str, Any]:
     window = alt.Chart(alt.InlineData(values=[{"from": 0, "to": 1}]))
     title = "first deviation, in window lengths"
     x = alt.X("relative:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
-    y = alt.Y("variant:N", sort=list(looks), title=None, axis=alt.Axis(labelLimit=150))
+    # A gap between variants, so that it is plain whose an answer is.
+    gaps = alt.Scale(paddingInner=0.3, paddingOuter=0.15)
+    y = alt.Y("variant:N", sort=list(looks), scale=gaps, title=None, axis=alt.Axis(labelLimit=LABEL))
     marks = alt.Scale(domain=[True, False], range=["circle", "M-0.7,-0.7L0.7,0.7M0.7,-0.7L-0.7,0.7"])
     passed = alt.Shape("passed:N", scale=marks, legend=None)
     return _spec(
         alt.layer(
             window.mark_rect(color=FAINT, opacity=0.25).encode(x=alt.X("from:Q", title=title), x2="to:Q"),
             _rows()
-            .mark_point(size=55, strokeWidth=1.6)
+            .mark_point(size=55, strokeWidth=1.6, opacity=1)
             .encode(
                 x=x,
                 y=y,
@@ -240,27 +253,30 @@ def deviation(looks: Mapping[str, Look], answers: int) -> dict[str, Any]:
                 tooltip=_tips("text", "answer", "deviating_word", numbers=("position", "wait", "window")),
             ),
         ),
-        20 + 9 * answers * len(looks),
+        20 + max(20, min(9 * answers, 64)) * len(looks),
     )
 
 
 def sweeps(looks: Mapping[str, Look], most: int) -> dict[str, Any]:
-    """A number of each variation, at most so many, of a recipe on the first case that it trains on, with its interval."""
+    """A number of each variation, at most so many, of a recipe on the first case that it trains on.
+
+    What the recipe itself has is a line too.
+    """
     colour, shape = _colour(looks, "model"), _shape(looks, "model")
-    y = alt.Y("variation:N", sort=None, title=None, axis=alt.Axis(grid=True, labelLimit=150))
+    y = alt.Y("variation:N", sort=None, title=None, axis=alt.Axis(grid=True, labelLimit=LABEL))
     x = alt.X("value:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=5))
+    rows = _rows()
+    line = rows.transform_filter("datum.base").mark_rule(strokeDash=[4, 3], strokeWidth=1).encode(x=x, color=colour)
     # Models side by side, where there are several.
-    base = _rows().encode(yOffset=alt.YOffset("model:N", sort=list(looks))) if len(looks) > 1 else _rows()
+    base = rows.encode(yOffset=alt.YOffset("model:N", sort=list(looks))) if len(looks) > 1 else rows
+    tips = _tips("model", "variant", "case", numbers=("value", "low", "high"))
+    marks = base.encode(x=x, y=y, color=colour, shape=shape, tooltip=tips)
     return _spec(
         alt.layer(
+            line,
             base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, color=colour),
-            base.mark_point(filled=True, size=65, opacity=1).encode(
-                x=x,
-                y=y,
-                color=colour,
-                shape=shape,
-                tooltip=_tips("model", "variant", "case", numbers=("value", "low", "high")),
-            ),
+            marks.transform_filter("!datum.base").mark_point(filled=True, size=65, opacity=1),
+            marks.transform_filter("datum.base").mark_point(fill="var(--paper)", size=60, opacity=1, strokeWidth=2),
         ),
-        most * max(25, 10 * len(looks)),
+        most * max(26, 13 * len(looks)),
     )

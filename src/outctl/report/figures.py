@@ -10,10 +10,23 @@ from outctl.config import BASELINE, TEMPERATURE
 from outctl.report import charts, rows
 from outctl.report.charts import Look
 from outctl.report.rows import Results, Row
-from outctl.specs import Compared
+from outctl.specs import Compared, Drawn
 
 ALL = ""
 """In place of a model: a figure of all models."""
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What a figure's legend names.
+
+    Attributes:
+        looks: the look of each name.
+        key: the key of the rows that holds the names, of which those without a row are left out; empty where all stand there.
+    """
+
+    looks: Mapping[str, Look]
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ class Figure:
         chart: the Vega-Lite specification of a panel.
         panel: the key of the rows that tells panels apart; empty for a single chart.
         width: the least width of a panel in pixels.
-        legend: the key of the rows that the legend names, empty for none, and the look of each name.
+        legend: what its legend names.
         compared: whether it shows the baseline and one other variant, which the reader chooses.
         rows: the rows of each model, or those of `ALL`.
         alts: of the same, a description of each panel.
@@ -38,7 +51,7 @@ class Figure:
     chart: Mapping[str, Any]
     panel: str
     width: int
-    legend: tuple[str, Mapping[str, Look]]
+    legend: Legend
     compared: bool = False
     rows: dict[str, list[Row]] = field(default_factory=dict)
     alts: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -71,7 +84,7 @@ def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence
         charts.headline(looks, cases),
         "model",
         300,
-        ("variant", looks),
+        Legend(looks, "variant"),
     )
     found = [row for own in results.values() for row in rows.headline_rows(own, shown, cases)]
 
@@ -85,19 +98,23 @@ def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence
     return figure
 
 
+LIMITS = "Where a word is to stay below a limit, the limit is what is asked, and all below the diagonal keeps to it. "
+
+
 def calibration(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
     """Asked share against given share, a panel a case."""
+    limited = any(row["num_binding"] is not None for own in results.values() for row in own["summary"])
     looks = charts.variant_looks(settings.variants)
     figure = Figure(
         "calibration",
         "Asked share against given share",
         "A point a sample: the share asked for its first word, and that word's share of what the words were given. Control "
-        "lies on the diagonal, the dotted line is always 50/50, and the thick lines are the fitted slopes. Samples that give "
-        "the words nothing have no share and no point.",
+        "lies on the diagonal, the dotted line is an even split, and the thick lines are the fitted slopes. "
+        f"{LIMITS if limited else ''}Samples that give the words nothing have no share and no point.",
         charts.calibration(looks),
         "case",
         190,
-        ("variant", looks),
+        Legend(looks, "variant"),
         compared=True,
     )
     for model, own in results.items():
@@ -124,7 +141,7 @@ def distances(results: Mapping[str, Results], settings: Compared, cases: Sequenc
         charts.distances(),
         "panel",
         225,
-        ("part", charts.PARTS),
+        Legend(charts.PARTS),
         compared=True,
     )
     elsewhere, split = charts.PARTS
@@ -141,15 +158,16 @@ def distances(results: Mapping[str, Results], settings: Compared, cases: Sequenc
 
 def matrix(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
     """What carries over to what, a panel a metric."""
+    columns = min(len(settings.variants), len(cases))
     figure = Figure(
         "matrix",
         "Every variant on every case",
-        "Every variant on every case; bright is good. A frame marks what was trained on. A small distance with a slope near "
-        "0 is an even split, and no control.",
+        "Bright is good. A frame marks what was trained on. A small distance with a slope near 0 is an even split, and no "
+        "control.",
         charts.matrix(settings.variants, cases),
         "metric",
-        150 + (80 if len(settings.variants) < charts.UPRIGHT else 45) * len(settings.variants),
-        ("", {}),
+        150 + (80 if columns < charts.UPRIGHT else 45) * columns,
+        Legend({}),
     )
 
     def describe(own: Sequence[Row]) -> str:
@@ -171,7 +189,7 @@ def training(logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]], sett
         charts.training(looks),
         "metric",
         260,
-        ("variant", looks),
+        Legend(looks, "variant"),
     )
 
     def describe(own: Sequence[Row]) -> str:
@@ -199,15 +217,15 @@ def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
         "Left is what leaves the model as it was, down is what learns the task: the divergence KL(baseline ‖ adapter) "
         "on neutral prompts, against its distance on the first case that it trained on.",
         charts.retention(looks),
-        "",
-        300,
-        ("variant", looks),
+        "model",
+        330,
+        Legend(looks, "variant"),
     )
     found = [row for own in results.values() for row in rows.retention_rows(own, settings)]
 
     def describe(own: Sequence[Row]) -> str:
-        each = [f"{row['model']} {row['variant']} {number(row['kl'])} and {number(row['avg_tvd'])}" for row in own]
-        return f"Divergence on neutral prompts in nats and mean TVD: {'; '.join(each)}."
+        each = [f"{row['variant']} {number(row['kl'])} and {number(row['avg_tvd'])}" for row in own]
+        return f"{own[0]['model']}: divergence on neutral prompts in nats and mean TVD. {'; '.join(each)}."
 
     figure.add(ALL, found, describe)
     return figure
@@ -226,8 +244,8 @@ def deviation(results: Mapping[str, Results], settings: Compared) -> Figure:
         charts.deviation(looks, answers),
         "",
         300,
-        # Shapes tell there whether an answer passes.
-        ("variant", {variant: Look(look.colour) for variant, look in looks.items()}),
+        # Its axis names the variants, and shapes tell there whether an answer passes.
+        Legend({}),
     )
 
     def describe(own: Sequence[Row]) -> str:
@@ -244,17 +262,18 @@ def deviation(results: Mapping[str, Results], settings: Compared) -> Figure:
     return figure
 
 
-def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
+def sweeps(results: Mapping[str, Results], settings: Drawn) -> Figure:
     """Variations of recipes, a panel a sweep and metric."""
-    looks = charts.model_looks(list(results))
+    looks = charts.looks_of(list(results))
     figure = Figure(
         "sweeps",
         "Sweeps",
-        "Each variation of a recipe on the first case that it trains on, with its interval.",
-        charts.sweeps(looks, max(map(len, settings.sweeps.values()))),
+        "Each variation of a recipe on the first case that it trains on, with its interval. Hollow marks and dashed lines are "
+        "the recipe that is varied, the base.",
+        charts.sweeps(looks, max(len(settings.variations(sweep)) for sweep in settings.sweeps)),
         "panel",
-        280,
-        ("model", looks),
+        300,
+        Legend(looks, "model"),
     )
     found = sorted(
         (row for own in results.values() for row in rows.sweep_rows(own, settings)), key=itemgetter("sweep", "panel")
@@ -262,7 +281,7 @@ def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
 
     def describe(own: Sequence[Row]) -> str:
         each = [f"{row['model']} with {row['variation']} {number(row['value'])}" for row in own]
-        return f"Sweep {own[0]['panel']}. {'; '.join(each)}."
+        return f"Sweep {own[0]['sweep']}, {own[0]['metric']}. {'; '.join(each)}."
 
     figure.add(ALL, found, describe)
     return figure
@@ -271,7 +290,7 @@ def sweeps(results: Mapping[str, Results], settings: Compared) -> Figure:
 def all_figures(
     results: Mapping[str, Results],
     logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
-    settings: Compared,
+    settings: Drawn,
     cases: Sequence[str],
 ) -> dict[str, Figure]:
     """The figures that the run has something for, by their names.

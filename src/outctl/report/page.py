@@ -137,11 +137,14 @@ def _blocks(
 
 def _page(figures: Mapping[str, Figure], settings: ReportSettings) -> dict[str, Any]:
     """What the page's scripts know from the start."""
+    others = [variant for variant in settings.variants if variant != BASELINE]
     return {
         "models": settings.models,
         "cases": settings.cases,
         "baseline": BASELINE,
-        "others": [variant for variant in settings.variants if variant != BASELINE],
+        "others": others,
+        # What training did, rather than what a temperature does.
+        "shown": next(iter([*settings.adapters, *others]), None),
         "colours": {name: look.colour for name, look in variant_looks(settings.variants).items()},
         "figures": {
             name: {
@@ -150,8 +153,8 @@ def _page(figures: Mapping[str, Figure], settings: ReportSettings) -> dict[str, 
                 "panel": figure.panel,
                 "width": figure.width,
                 "legend": {
-                    "key": figure.legend[0],
-                    "entries": [[name, *look] for name, look in figure.legend[1].items()],
+                    "key": figure.legend.key,
+                    "entries": [{"name": name, **look._asdict()} for name, look in figure.legend.looks.items()],
                 },
                 "compared": figure.compared,
                 "all": ALL in figure.rows,

@@ -6,7 +6,7 @@ from typing import Any
 from outctl.config import BASELINE, REFERENCES
 from outctl.report.blocks import rounded
 from outctl.report.charts import PARTS
-from outctl.specs import Compared
+from outctl.specs import Compared, Drawn
 
 Row = dict[str, Any]
 Results = Mapping[str, Any]
@@ -49,6 +49,7 @@ def calibration_rows(results: Results, variants: Sequence[str], cases: Sequence[
                         "number": number,
                         "words": " / ".join(record["words"]),
                         "asked": record["target"][0],
+                        "even": rounded(1.0 / len(record["target"]), 6),
                         "given": rounded(record["probabilities"][0] / mass, 6),
                         "mass": rounded(mass, 6),
                         "tvd": rounded(record["tvd"], 6),
@@ -158,20 +159,21 @@ def deviation_rows(results: Results, variants: Sequence[str]) -> Iterator[Row]:
             }
 
 
-def sweep_rows(results: Results, settings: Compared) -> Iterator[Row]:
-    """A row a sweep, metric and variation, on the first case that the variation trains on."""
+def sweep_rows(results: Results, settings: Drawn) -> Iterator[Row]:
+    """A row a sweep, metric and variation, the base recipe among them, on the first case that it trains on."""
     rows = by_variant_and_case(results)
-    for sweep, adapters in settings.ordered_sweeps().items():
+    for sweep in settings.ordered_sweeps():
         for metric, column in METRICS.items():
-            for adapter, labels in adapters.items():
+            for adapter, variation in settings.variations(sweep).items():
                 case = settings.trained_on[adapter][0]
                 row = rows[adapter, case]
                 yield {
                     "model": row["model"],
                     "sweep": sweep,
-                    "panel": f"{sweep}: {metric}",
+                    "panel": f"{sweep} · {metric}",
                     "variant": adapter,
-                    "variation": ", ".join(f"{key} {label}" for key, label in labels.items()),
+                    "variation": variation,
+                    "base": adapter in settings.bases[sweep],
                     "case": case,
                     "metric": metric,
                     "value": row[column],

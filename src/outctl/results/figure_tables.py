@@ -220,10 +220,10 @@ def _sweeps(results: Results, settings: FiguresSettings) -> Rows:
             SweepRow,
             _summary(results, model)[adapter, settings.trained_on[adapter][0]],
             sweep=sweep,
-            setting=", ".join(f"{key} {label}" for key, label in own.items()),
+            setting=variation,
         )
-        for sweep, adapters in settings.ordered_sweeps().items()
-        for adapter, own in adapters.items()
+        for sweep in settings.ordered_sweeps()
+        for adapter, variation in settings.variations(sweep).items()
         for model in settings.models
     ]
 

@@ -68,14 +68,32 @@ outctl.download = (name, rows) => {
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 };
 
-/** A table of rows, of which only so many are shown. */
-outctl.table = (rows, limit = 500) => {
+outctl.ROWS = 500;
+/** A table of rows, so many at a time; `links` makes elements of the cells of some columns, by the columns' names. */
+outctl.table = (rows, links = {}) => {
+  const { element } = outctl;
   const columns = outctl.columns(rows);
+  const numeric = new Set(columns.filter((name) => rows.some((row) => typeof row[name] === "number")));
+  const classOf = (name) => (numeric.has(name) ? { class: "n" } : {});
   const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value ?? ""));
-  const cell = (value) => outctl.element("td", typeof value === "number" ? { class: "n" } : {}, shown(value));
-  const head = outctl.element("tr", {}, ...columns.map((name) => outctl.element("th", { scope: "col" }, name)));
-  const body = rows.slice(0, limit).map((row) => outctl.element("tr", {}, ...columns.map((name) => cell(row[name]))));
-  const table = outctl.element("table", {}, outctl.element("thead", {}, head), outctl.element("tbody", {}, ...body));
-  const rest = `The first ${limit} of ${rows.length} rows; the CSV file has all.`;
-  return rows.length > limit ? [table, outctl.element("p", { class: "note" }, rest)] : [table];
+  const cell = (row, name) => element("td", classOf(name), links[name]?.(row) ?? shown(row[name]));
+  const head = element("tr", {}, ...columns.map((name) => element("th", { scope: "col", ...classOf(name) }, name)));
+  const body = element("tbody");
+  const more = element("button", { type: "button", class: "rows" });
+  const fill = () => {
+    const done = body.childElementCount;
+    const next = rows.slice(done, done + outctl.ROWS);
+    body.append(...next.map((row) => element("tr", {}, ...columns.map((name) => cell(row, name)))));
+    const left = rows.length - body.childElementCount;
+    more.hidden = left === 0;
+    more.textContent = `Show ${Math.min(outctl.ROWS, left)} more of ${left} rows`;
+  };
+  more.addEventListener("click", () => {
+    const first = body.childElementCount;
+    fill();
+    // Who reads on with the keyboard goes on where the new rows begin.
+    body.children[first].querySelector("a")?.focus();
+  });
+  fill();
+  return [element("table", {}, element("thead", {}, head), body), more];
 };

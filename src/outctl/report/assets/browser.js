@@ -18,9 +18,9 @@ outctl.RESULTS = {
   lost: ["lost: only {baseline}", (row) => row.before.ok && !row.after.ok],
 };
 outctl.SORTS = {
-  changed: ["what changed most", (row) => -Math.abs(row.after.tvd - row.before.tvd)],
-  improved: ["what became better most", (row) => row.after.tvd - row.before.tvd],
-  worsened: ["what became worse most", (row) => row.before.tvd - row.after.tvd],
+  changed: ["changed most", (row) => -Math.abs(row.after.tvd - row.before.tvd)],
+  improved: ["improved most", (row) => row.after.tvd - row.before.tvd],
+  worsened: ["worsened most", (row) => row.before.tvd - row.after.tvd],
   worst: ["largest TVD of {other}", (row) => -row.after.tvd],
   best: ["smallest TVD of {other}", (row) => row.after.tvd],
   baseline: ["largest TVD of {baseline}", (row) => -row.before.tvd],
@@ -93,7 +93,7 @@ outctl.sample = (row) => {
   const asked = element("div", { class: "asked" }, where, element("p", { class: "question" }, row.asked));
   const more = element("details", { class: "more" }, element("summary", {}, "Conversation and likeliest first tokens"));
   more.addEventListener("toggle", () => more.open && more.childElementCount === 1 && more.append(...outctl.details(row)));
-  return element("li", { class: "sample", "data-sample": row.question.id }, asked, outctl.bars(row), more);
+  return element("li", { class: "sample", "data-sample": row.question.id, tabindex: "-1" }, asked, outctl.bars(row), more);
 };
 
 outctl.bar = (value, colour, mark) => {
@@ -182,13 +182,22 @@ outctl.sampleRows = () =>
     })),
   );
 
-/** Show one sample, which a point of a figure stands for. */
+/** Open the sample that a point of a figure stands for, and go there: back leads to the figure again. */
 outctl.find = async (name, sample) => {
+  location.hash = "samples";
   document.getElementById("case").value = name;
   document.getElementById("result").value = "any";
   document.getElementById("search").value = sample;
   await outctl.browse();
-  document.getElementById("samples").scrollIntoView();
+  const found = document.querySelector(`.sample[data-sample="${CSS.escape(sample)}"]`);
+  found.querySelector(".more").open = true;
+  outctl.goTo(found);
+};
+
+/** Give a sample the focus, from where the keyboard goes on. */
+outctl.goTo = (sample) => {
+  sample.focus({ preventScroll: true });
+  sample.scrollIntoView({ block: "start" });
 };
 
 outctl.startBrowser = () => {
@@ -203,7 +212,12 @@ outctl.startBrowser = () => {
     document.getElementById(name).addEventListener("change", outctl.browse);
   }
   document.getElementById("search").addEventListener("input", outctl.browse);
-  document.getElementById("more").addEventListener("click", outctl.showMore);
+  document.getElementById("more").addEventListener("click", () => {
+    const list = document.getElementById("list");
+    const first = list.childElementCount;
+    outctl.showMore();
+    outctl.goTo(list.children[first]);
+  });
   document.getElementById("samples-csv").addEventListener("click", () => outctl.download("samples.csv", outctl.sampleRows()));
   let started = false;
   const near = new IntersectionObserver(

@@ -103,7 +103,17 @@ outctl.drawn = async (element) => {
   }
   outctl.views.set(name, views);
   element.dataset.drawn = "";
-  outctl.fillNumbers(element, rows);
+  outctl.fillNumbers(element, rows, figure.compared ? { sample: outctl.linkToSample } : {});
+};
+
+/** A link from a row of a figure to its sample, where the keyboard reaches what a click on the mark does. */
+outctl.linkToSample = (row) => {
+  const link = outctl.element("a", { href: "#samples" }, row.sample);
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    outctl.find(row.case, row.sample);
+  });
+  return link;
 };
 
 /** The title of a panel: what stands behind a middle dot is a line of its own. */
@@ -113,11 +123,11 @@ outctl.panelTitle = (title) => {
   return title ? outctl.element("p", { class: "panel-title" }, first, below) : null;
 };
 
-outctl.fillNumbers = (element, rows) => {
+outctl.fillNumbers = (element, rows, links) => {
   const details = element.querySelector(".numbers");
   const fill = () => {
     if (details.open) {
-      details.querySelector(".scroll").replaceChildren(...outctl.table(rows));
+      details.querySelector(".scroll").replaceChildren(...outctl.table(rows, links));
     }
   };
   details.ontoggle = fill;
@@ -137,7 +147,7 @@ outctl.SYMBOLS = {
 /** The legend of a figure: its variants with colour and shape, its parts, or its models. */
 outctl.legend = (figure, rows) => {
   const { key, entries } = figure.legend;
-  const entry = (name, colour, shape) => {
+  const entry = ({ name, colour, shape }) => {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
     svg.setAttribute("viewBox", "0 0 12 12");
@@ -147,9 +157,8 @@ outctl.legend = (figure, rows) => {
     svg.append(path);
     return outctl.element("span", {}, svg, name);
   };
-  // Parts are in every row.
   const present = new Set(rows.map((row) => row[key]));
-  return entries.filter(([name]) => key === "part" || present.has(name)).map((found) => entry(...found));
+  return entries.filter(({ name }) => !key || present.has(name)).map(entry);
 };
 
 outctl.startFigures = () => {

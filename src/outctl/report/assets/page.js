@@ -3,7 +3,7 @@
 {
   const { page, state } = outctl;
   state.model = page.models[0];
-  state.other = page.others[0];
+  state.other = page.shown ?? undefined;
 
   // The same choice stands above the figures and in the sample browser.
   const twins = { model: ["model", "browse-model"], other: ["other", "browse-other"] };
