@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Modules are compiled when they are first imported; most never are.
 export PIP_NO_COMPILE := 1
 
-.PHONY: run test staleness faults check docs format schema clean
+.PHONY: run test staleness faults check docs format schema reference clean
 
 run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
@@ -41,6 +41,10 @@ format: $(READY_DEV)
 # The JSON schemas of the configuration, from the classes that check it.
 schema: $(READY)
 	$(BIN)/python -m outctl.schemas workflow/schemas
+
+# The pages of the reference, from what they describe. They are kept in the repository, where they can be read without a build.
+reference: $(READY)
+	$(BIN)/python docs/generate/reference_pages.py docs/reference
 
 # What reruns after which change, printed and written into the documentation; fails where a step is missed or needless.
 staleness: $(READY_DEV)

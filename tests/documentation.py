@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-"""The pages that are written by hand; the reference's others are made when the site is built."""
+"""The pages of the site."""
+MARKDOWN = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")), *PAGES]
+"""All that is read in the repository."""
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)(?P<rest>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
@@ -35,11 +37,30 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path, *languages: str) -> list[Block]:
-    """The fenced blocks of a page that are in one of these languages."""
+    """The fenced blocks of a page that are in one of these languages; all without any."""
     text = page.read_text()
     found = []
     for match in FENCE.finditer(text):
         title = re.search(r'title="([^"]+)"', match["rest"])
         line = text.count("\n", 0, match.start("text")) + 1
         found.append(Block(page, line, match["language"], title[1] if title else "", dedent(match["text"])))
-    return [block for block in found if block.language in languages]
+    return [block for block in found if not languages or block.language in languages]
+
+
+def prose(page: Path) -> str:
+    """A page without its code."""
+    return re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", FENCE.sub("", page.read_text()))
+
+
+def links(page: Path) -> list[str]:
+    """Where links and images of a page lead."""
+    found = re.findall(r'\]\(([^)\s]+)\)|<img src="([^"]+)"', prose(page))
+    return [markdown or html for markdown, html in found]
+
+
+def anchors(page: Path) -> set[str]:
+    """Where links into a page can end: its headings, as forges call them, and what has a name of its own."""
+    text = FENCE.sub("", page.read_text())
+    headings = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", line) for line in re.findall(r"^#+ +(.+)$", text, re.MULTILINE))
+    named = re.findall(r'id="([^"]+)"', text)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings} | set(named)

@@ -1,5 +1,6 @@
 """The documentation: it builds, and what it shows is so."""
 
+import argparse
 import doctest
 import json
 import math
@@ -8,24 +9,33 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from importlib import import_module
+from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import reference_pages
 import yaml
 from pydantic import BaseModel
+from result_pages import TRAINING_KEYS
 from snakemake.cli import get_argument_parser
 from snakemake.utils import update_config
 from typer.main import get_command
 
-from documentation import PAGES, ROOT, Block, blocks
+from documentation import MARKDOWN, PAGES, ROOT, Block, anchors, blocks, links
 from outctl.cli.main import app, spread
 from outctl.config import GivenWords
 from outctl.config_files import load_registry
 from outctl.evaluation.agreement import AgreementRow
-from outctl.evaluation.records import Record
+from outctl.evaluation.records import Record, TopToken
+from outctl.evaluation.retention import PromptRetention, RetentionResult
+from outctl.evaluation.temperature import TemperatureFit
+from outctl.finetune.train import LOGGED
 from outctl.inference.prompts import build_prompts
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.layout import Layout
@@ -33,16 +43,18 @@ from outctl.models.loading import LoadedModel
 from outctl.plan import load_plan
 from outctl.results.aggregation import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
+from outctl.results.figure_tables import TABLES as FIGURE_TABLES
 from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.overall import VariantRow
 from outctl.results.summary import SummaryRow
 from outctl.schemas import SCHEMAS
 from outctl.tasks.cases import draw_samples
+from outctl.tasks.deviation import DeviationSample
+from outctl.tasks.samples import Sample
 from outctl.tasks.templates import load_template
 
-README = ROOT / "README.md"
-SHOWN = [*PAGES, README]
-OTHER_PROGRAMS = ("tensorboard", "vllm", "ls", "cat", "cut", "tar", "pip", "python", "python3", "sudo", ".")
+REFERENCE = ROOT / "docs" / "reference"
+OTHER_PROGRAMS = ("tensorboard", "vllm", "ls", "cat", "cut", "tar", "sudo", ".")
 """Programs of shell blocks that are not this project's."""
 OWN_FILES = ("first.yaml", "more-cases.yaml", "my-experiment.yaml", "my-sweep.yaml")
 """Configurations that pages take a reader to have written."""
@@ -73,8 +85,7 @@ def test_a_link_to_nowhere_and_a_page_that_nothing_leads_to_fail_the_build(tmp_p
     project = tmp_path / "project"
     shutil.copytree(ROOT / "docs", project / "docs")
     shutil.copy(ROOT / "mkdocs.yml", project)
-    for name in ("src", "workflow", "config"):
-        (project / name).symlink_to(ROOT / name)
+    (project / "src").symlink_to(ROOT / "src")
     with (project / "docs" / "index.md").open("a") as page:
         page.write("\n[Nowhere](nowhere.md)\n")
     (project / "docs" / "lonely.md").write_text("# Lonely\n")
@@ -137,6 +148,15 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", reference_pages.PAGES)
+def test_pages_of_the_reference_are_those_that_the_code_makes(name: str) -> None:
+    assert (REFERENCE / f"{name}.md").read_text() == reference_pages.page_text(name), "run `make reference`"
+
+
+def test_there_is_no_other_page_of_the_reference() -> None:
+    assert {path.stem for path in REFERENCE.iterdir()} == {*reference_pages.PAGES, "python"}
+
+
 @pytest.mark.parametrize(
     ("name", "schema"), [("configuration", "experiment"), ("registry", "models"), ("template", "template")]
 )
@@ -161,8 +181,9 @@ def test_every_command_and_option_is_in_the_reference(site: Path) -> None:
 def test_every_table_that_an_experiment_may_write_is_in_the_reference(site: Path) -> None:
     layout = Layout(Path("results"), Path("models"))
     tables = {method(layout).name for name, method in vars(Layout).items() if name.endswith("_table")}
-    anchors = page(site, "reference/columns").terms
-    assert {anchor.partition(".csv.")[0] + ".csv" for anchor in anchors if ".csv." in anchor} == tables
+    terms = page(site, "reference/columns").terms
+    figures = {f"figures/{name}.csv" for name in FIGURE_TABLES}
+    assert {anchor.partition(".csv.")[0] + ".csv" for anchor in terms if ".csv." in anchor} == tables | figures
     assert {f"results/{table}" for table in tables} <= set(page(site, "reference/files").terms.values())
 
 
@@ -179,7 +200,14 @@ def test_every_table_that_an_experiment_may_write_is_in_the_reference(site: Path
         ("retention_results.csv", RetentionRow),
         ("retention_by_position.csv", RetentionPositionRow),
         ("sampling_agreement_results.csv", AgreementRow),
+        ("samples/{case}/{split}.jsonl", Sample),
+        ("samples/base_model_deviation/eval.jsonl", DeviationSample),
         ("evaluations/{model}/{variant}/{case}.jsonl", Record),
+        ("TopToken", TopToken),
+        ("temperatures/{model}.json", TemperatureFit),
+        ("retention/{model}/{variant}.json", RetentionResult),
+        ("PromptRetention", PromptRetention),
+        *((f"figures/{name}.csv", row) for name, (row, _) in FIGURE_TABLES.items()),
     ],
 )
 def test_every_column_is_in_the_reference(site: Path, file: str, row: type[BaseModel]) -> None:
@@ -188,10 +216,14 @@ def test_every_column_is_in_the_reference(site: Path, file: str, row: type[BaseM
     assert shown == list(row.model_fields)
 
 
+def test_every_key_of_a_training_s_log_is_in_the_reference() -> None:
+    assert list(TRAINING_KEYS) == ["step", "samples", *LOGGED]
+
+
 # What pages show
 
 
-PYCON = {path: blocks(path, "pycon") for path in SHOWN}
+PYCON = {path: blocks(path, "pycon") for path in MARKDOWN}
 
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path, found in PYCON.items() if found])
@@ -231,7 +263,7 @@ def whole_experiment(part: dict[str, Any]) -> dict[str, Any]:
     return whole
 
 
-YAML = [block for path in SHOWN for block in blocks(path, "yaml")]
+YAML = [block for path in MARKDOWN for block in blocks(path, "yaml")]
 
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=str(block)) for block in YAML])
@@ -274,17 +306,59 @@ def commands_of(text: str) -> Iterator[list[str]]:
 
 COMMAND_LINES = [
     (f"{block}: {shlex.join(words)}", words)
-    for path in SHOWN
+    for path in MARKDOWN
     for block in blocks(path, "sh")
     for words in commands_of(block.text)
 ]
 
 
-def snakemake_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
+def parsed(parser: argparse.ArgumentParser, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
+    """What a program makes of its arguments; fails with what it says where it refuses them."""
     try:
-        return get_argument_parser().parse_args(arguments)
+        return parser.parse_args(arguments)
     except SystemExit:
         pytest.fail(capsys.readouterr().err)
+
+
+def check_make(targets: list[str]) -> None:
+    known = re.findall(r"^([\w.$()/-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    made = {"$(READY)": ".venv/.ready", "$(READY_DEV)": ".venv/.ready-dev"}
+    assert set(targets) <= {made.get(target, target) for target in known}
+
+
+def check_pip(arguments: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for argument in arguments:
+        if extra := re.fullmatch(r"\.\[(\w+)\]", argument):
+            assert extra[1] in project["optional-dependencies"]
+    for option, value in pairwise(arguments):
+        assert option not in ("-c", "--constraint") or (ROOT / value).is_file()
+
+
+def check_script(arguments: list[str]) -> None:
+    """A script of the repository, and its options by their names alone: reading them takes what the script compares with."""
+    script, *rest = arguments
+    if script.endswith(".py"):
+        assert (ROOT / script).is_file()
+        source = "".join(file.read_text() for file in (ROOT / script).parent.glob("*.py"))
+        assert [word for word in rest if word.startswith("--") and f'"{word}"' not in source] == []
+
+
+def check_inspect(arguments: list[str]) -> None:
+    inspect = pytest.importorskip("inspect_ai._cli.main").inspect
+    name, *options = arguments
+    context = inspect.commands[name].make_context(name, options)
+    if name == "eval":
+        assert context.params["tasks"] == ("outctl/output_control",)
+        given = {option.partition("=")[0] for option in context.params["t"]}
+        assert given <= signature(import_module("outctl.exchange.inspect_task").output_control).parameters.keys()
+
+
+def check_harness(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    # The program puts `run` in front where no subcommand is named.
+    found = parsed(pytest.importorskip("lm_eval._cli").HarnessCLI()._parser, ["run", *arguments], capsys)
+    cases = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["cases"]
+    assert set(found.tasks) <= {"outctl", *(f"outctl_{case}" for case in cases)}
 
 
 @pytest.mark.parametrize("words", [pytest.param(words, id=name) for name, words in COMMAND_LINES])
@@ -297,40 +371,68 @@ def test_every_command_line_can_be_typed(words: list[str], capsys: pytest.Captur
                 # Reads the options as a start would, and stops there.
                 COMMANDS[name].make_context(name, options)
         case "snakemake":
-            found = snakemake_arguments(arguments, capsys)
+            found = parsed(get_argument_parser(), arguments, capsys)
             for file in found.configfile or []:
                 assert str(file) in OWN_FILES or (ROOT / file).is_file(), file
             assert set(found.profile or []) <= {"slurm"}
         case "make":
-            targets = re.findall(r"^([\w.$()/-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-            made = {"$(READY)": ".venv/.ready", "$(READY_DEV)": ".venv/.ready-dev"}
-            assert set(arguments) <= {made.get(target, target) for target in targets}
+            check_make(arguments)
+        case "pip":
+            check_pip(arguments)
+        case "python" | "python3":
+            check_script(arguments)
+        case "inspect":
+            check_inspect(arguments)
+        case "lm_eval":
+            check_harness(arguments, capsys)
         case _:
             assert program in OTHER_PROGRAMS
 
 
 INLINE = [
     (f"{path.relative_to(ROOT)}: {command}", command)
-    for path in SHOWN
-    for command in dict.fromkeys(re.findall(r"`((?:outctl|snakemake) [^`\n]+)`", path.read_text()))
+    for path in MARKDOWN
+    for command in dict.fromkeys(re.findall(r"`((?:outctl|snakemake|make|pip|python3?) [^`\n]+)`", path.read_text()))
 ]
 
 
 @pytest.mark.parametrize("command", [pytest.param(command, id=name) for name, command in INLINE])
 def test_every_command_that_is_mentioned_exists(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    program, *words = shlex.split(command)
-    if program == "snakemake":
-        snakemake_arguments(words, capsys)
-        return
-    name, *arguments = words
-    if name in ("--help", "COMMAND"):
-        return
-    options = {option for param in COMMANDS[name].params for option in param.opts}
-    assert {word for word in arguments if word.startswith("-")} <= options | {"--help"}
+    # Behind `&&` stands what is done with another program.
+    program, *words = shlex.split(command.partition(" && ")[0])
+    match program:
+        case "snakemake":
+            parsed(get_argument_parser(), words, capsys)
+        case "make":
+            check_make(words)
+        case "pip":
+            check_pip(words)
+        case "python" | "python3":
+            check_script(words)
+        case "outctl" if words[0] not in ("--help", "COMMAND"):
+            options = {option for param in COMMANDS[words[0]].params for option in param.opts}
+            assert {word for word in words[1:] if word.startswith("-")} <= options | {"--help"}
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
-    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", README.read_text())
-    missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]
-    assert len(targets) > 5
-    assert missing == []
+def test_every_block_says_what_it_holds() -> None:
+    assert [str(block) for path in MARKDOWN for block in blocks(path) if not block.language] == []
+
+
+LINKS = [(path, target) for path in MARKDOWN for target in dict.fromkeys(links(path)) if "://" not in target]
+
+
+@pytest.mark.parametrize(
+    ("path", "target"), [pytest.param(*link, id=f"{link[0].relative_to(ROOT)}: {link[1]}") for link in LINKS]
+)
+def test_every_link_leads_somewhere_in_the_repository_too(path: Path, target: str) -> None:
+    name, _, anchor = target.partition("#")
+    file = path.parent / name if name else path
+    assert file.exists()
+    assert not anchor or anchor in anchors(file)
+
+
+def test_links_were_found() -> None:
+    """A check of links that finds none would pass."""
+    by_page = {path.relative_to(ROOT).as_posix(): target for path, target in LINKS}
+    assert {"README.md", "docs/index.md", "docs/tutorial.md", "benchmarks/README.md"} <= by_page.keys()
+    assert any("#" in target for _, target in LINKS)

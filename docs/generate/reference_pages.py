@@ -1,13 +1,14 @@
-"""A hook of MkDocs: the pages of the reference, made from the code at each build, so that they cannot lag behind it."""
+"""Write the pages of the reference, which are made from the code: `python docs/generate/reference_pages.py DIRECTORY`."""
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 from command_line_pages import command_line_page
 from configuration_pages import configuration_page, registry_page, template_page
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
 from result_pages import columns_page, files_page
+
+from outctl.files import write_text
 
 PAGES: dict[str, Callable[[], str]] = {
     "configuration": configuration_page,
@@ -17,11 +18,19 @@ PAGES: dict[str, Callable[[], str]] = {
     "files": files_page,
     "columns": columns_page,
 }
-"""Name of each page below `reference/`, and what writes it."""
+"""Name of each page, and what makes it."""
 
 
-def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
-    """Add the pages to those that lie in `docs/`."""
-    for name, page in PAGES.items():
-        files.append(File.generated(config, f"reference/{name}.md", content=page()))
-    return files
+def page_text(name: str) -> str:
+    """One page, as its file holds it."""
+    return f"<!-- Made from the code by `make reference`. -->\n\n{PAGES[name]().rstrip()}\n"
+
+
+def write_pages(directory: Path) -> None:
+    """Write all pages into a directory."""
+    for name in PAGES:
+        write_text(directory / f"{name}.md", page_text(name))
+
+
+if __name__ == "__main__":
+    write_pages(Path(sys.argv[1]))

@@ -3,20 +3,27 @@
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 from entries import entry
 from pydantic import BaseModel
 
+from outctl.config import DEVIATION
 from outctl.evaluation.agreement import AgreementRecord, AgreementRow
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.evaluation.records import Record
+from outctl.evaluation.retention import RetentionResult
+from outctl.evaluation.temperature import TemperatureFit
 from outctl.layout import Layout
+from outctl.results import figure_tables
 from outctl.results.aggregation import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
 from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.overall import VariantRow
 from outctl.results.plots import PLOTS
 from outctl.results.summary import SummaryRow
+from outctl.tasks.deviation import DeviationSample
+from outctl.tasks.samples import Sample
 
 LAYOUT = Layout(Path("results"), Path("resources/models"))
 TABLES: dict[Path, type[BaseModel]] = {
@@ -33,11 +40,35 @@ TABLES: dict[Path, type[BaseModel]] = {
 }
 """Every table, and what a row of it is."""
 RECORDS: dict[Path, type[BaseModel]] = {
+    LAYOUT.samples("{case}", "{split}"): Sample,
+    LAYOUT.samples(DEVIATION, "eval"): DeviationSample,
     LAYOUT.records("{model}", "{variant}", "{case}"): Record,
     LAYOUT.deviation("{model}", "{variant}"): DeviationRecord,
     LAYOUT.agreement("{model}", "{variant}", "{case}"): AgreementRecord,
 }
 """Files with a line of JSON a sample, and what a line is."""
+TRAINING = LAYOUT.adapter("{model}", "{adapter}") / "training.jsonl"
+TRAINING_KEYS = {
+    "step": "Optimiser steps done.",
+    "samples": "Training samples seen so far.",
+    "loss": "Mean loss since the line before, the retention term included.",
+    "learning_rate": "Learning rate.",
+    "grad_norm": "Norm of the gradients, before they are clipped.",
+    "held_out_tvd": "Mean total variation distance on the samples kept back.",
+    "held_out_tvd_low": "Lower end of its interval.",
+    "held_out_tvd_high": "Upper end of its interval.",
+    "held_out_slope": "Slope of control on them.",
+    "held_out_slope_low": "Lower end of its interval.",
+    "held_out_slope_high": "Upper end of its interval.",
+    "held_out_mass": "Their mean mass.",
+    "retention_kl": "Mean of the retention term since the line before, without its weight, in nats.",
+}
+"""What a line of a training's log may hold; its writer knows the keys by name alone."""
+RESULTS: dict[Path, type[BaseModel]] = {
+    LAYOUT.temperature("{model}"): TemperatureFit,
+    LAYOUT.retention("{model}", "{variant}"): RetentionResult,
+}
+"""Files of one JSON value, and what it holds beside the names of model and variant."""
 
 
 def columns_page() -> str:
@@ -47,16 +78,59 @@ def columns_page() -> str:
         "its interval in the two columns behind it, `…_low` and `…_high`, at the level `statistics.confidence` of the "
         "configuration. [Metrics](../metrics.md) works every measure out.\n"
     ]
-    parts += [_rows(path.name, row) for path, row in TABLES.items()]
-    parts.append("## Records\n\nA line of JSON a sample; undefined numbers are `null`.\n")
-    parts += [_rows(path.relative_to(LAYOUT.results).as_posix(), row) for path, row in RECORDS.items()]
+    parts += [_rows(_name(path), row) for path, row in TABLES.items()]
+    parts.append(
+        "## Numbers of the figures\n\nBeside each figure lies a table of what it shows, in the form of the tables above. "
+        "`outctl figures --from-csv results/figures` draws from these alone.\n"
+    )
+    parts += [_rows(_name(LAYOUT.figure_numbers(name)), row) for name, (row, _) in figure_tables.TABLES.items()]
+    parts.append("## Samples and records\n\nA line of JSON a sample; undefined numbers are `null`.\n")
+    parts += [_rows(_name(path), row) for path, row in RECORDS.items()]
+    parts.append("## Trainings\n\nA line of JSON every `log_every` steps, with what was measured there.\n")
+    parts += [f"### {_name(TRAINING)}\n", "One logged step.\n"]
+    parts += [entry(f"{_name(TRAINING)}.{key}", key, [], text) for key, text in TRAINING_KEYS.items()]
+    parts.append(
+        "## Other measurements\n\nOne JSON value a file, with the names of model and variant; undefined numbers are `null`.\n"
+    )
+    parts += [_rows(_name(path), row) for path, row in RESULTS.items()]
     return "\n".join(parts)
 
 
+def _name(path: Path) -> str:
+    return path.relative_to(LAYOUT.results).as_posix()
+
+
 def _rows(name: str, row: type[BaseModel]) -> str:
-    fields = row.model_fields.items()
-    entries = [entry(f"{name}.{key}", key, [], str(field.description)) for key, field in fields]
+    """What a row holds, and behind it what its values hold that are more than numbers and texts."""
+    sections = {name: row} | {model.__name__: model for model in _inside(row)}
+    return "\n".join(_section(own_name, own) for own_name, own in sections.items())
+
+
+def _section(name: str, row: type[BaseModel]) -> str:
+    entries = [
+        entry(
+            f"{name}.{key}",
+            key,
+            [f"[{model.__name__}](#{model.__name__.lower()})" for model in _models(field.annotation)],
+            str(field.description),
+        )
+        for key, field in row.model_fields.items()
+    ]
     return "\n".join([f"### {name}\n", f"{inspect.getdoc(row)}\n", *entries])
+
+
+def _inside(row: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for field in row.model_fields.values():
+        for model in _models(field.annotation):
+            yield model
+            yield from _inside(model)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
 
 
 def files_page() -> str:

@@ -1,12 +1,16 @@
 """Adapters as other tools read them: plain PEFT by path, without this program's own layers."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from command_line import ByHand
+from documentation import ROOT, blocks
 from outctl.models.loading import load_model
 
 IDS = torch.tensor([[5, 9, 3, 7, 7, 2, 41]])
@@ -24,3 +28,13 @@ def test_plain_peft_loads_a_trained_adapter_by_path_to_the_same_logits(by_hand: 
         own = load_model(model, "float32", True, adapter).model(input_ids=IDS).logits
     torch.testing.assert_close(own, plain, atol=1e-5, rtol=1e-5)
     assert (plain - untrained).abs().max() > 1e-2
+
+    # The same as the page shows it, at the paths that it names.
+    (shown,) = blocks(ROOT / "docs" / "other-tools.md", "python")
+    for named, made in zip(re.findall(r'"((?:resources|results)/[^"]+)"', shown.text), (model, adapter), strict=True):
+        Path(named).parent.mkdir(parents=True, exist_ok=True)
+        Path(named).symlink_to(made.resolve())
+    scope: dict[str, Any] = {}
+    exec(shown.text, scope)
+    with torch.no_grad():
+        torch.testing.assert_close(scope["model"].float()(input_ids=IDS).logits, own, atol=1e-5, rtol=1e-5)

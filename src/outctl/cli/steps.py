@@ -383,7 +383,7 @@ def aggregate_model(
 
 @app.command(rich_help_panel=STEPS)
 def aggregate(spec: SpecFile = None, results_dir: ResultsDir = None, config: Config = DEFAULT_CONFIG) -> None:
-    """Combine the results of all models: one JSON file and two tables."""
+    """Combine the results of all models: one JSON file and the tables."""
     from outctl.results.aggregation import aggregate as combine
 
     combine(spec_of(spec, config, "aggregate"), layout_of(results_dir, config))

@@ -19,7 +19,9 @@ class TopToken(StrictRow):
     """One of the likeliest first tokens of an answer."""
 
     text: str
+    """The token as text."""
     probability: Share
+    """Its probability."""
 
 
 class Record(StrictRow):
