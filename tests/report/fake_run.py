@@ -9,7 +9,14 @@ from fake_answers import evaluate_with_fakes, gather, plan_in
 from outctl.evaluation.agreement import AgreementRecord, write_agreement
 from outctl.evaluation.deviation_records import DeviationRecord, falls_inside, write_deviation_records
 from outctl.evaluation.records import read_records
-from outctl.evaluation.retention import Estimate, PromptRetention, RetentionResult, TextRetention
+from outctl.evaluation.retention import (
+    AnswerPosition,
+    Estimate,
+    PromptRetention,
+    RetentionResult,
+    TextPositions,
+    TextRetention,
+)
 from outctl.evaluation.sampling import compare
 from outctl.evaluation.temperature import TemperatureFit
 from outctl.files import read_json, read_jsonl, write_json, write_text
@@ -182,13 +189,16 @@ def _retention(model: str, variant: str) -> dict[str, Any]:
     return RetentionResult(
         prompts=[PromptRetention(prompt=prompt, answer="yes", kl=[kl]) for prompt in ("Is it?", "Was it?")],
         kl=own,
-        kl_by_position=[],
+        kl_by_position=[AnswerPosition(position=place, prompts=2, kl=own) for place in (1, 2, 3)],
         texts=[text],
-        perplexity_baseline=20.0,
-        perplexity_adapter=None,
+        perplexity_baseline=Estimate(value=20.0, low=15.0, high=25.0),
+        perplexity_adapter=Estimate(value=None, low=None, high=None),
         log_likelihood_change=alike,
         text_kl=alike,
-        text_by_position=[],
+        text_by_position=[
+            TextPositions(first=first, last=last, texts=1, kl=alike, log_likelihood_change=alike)
+            for first, last in ((1, 1), (2, 2), (17, 32))
+        ],
     ).model_dump(mode="json")
 
 

@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from outctl.plan import Plan
 
 FIGURES = ("baseline-against-adapter", "calibration", "distances", "matrix")
-FURTHER = ("training", "sweeps", "retention", "base-model-deviation")
+FURTHER = ("training", "sweeps", "retention", "retention-positions", "base-model-deviation")
 TABLES = {
     "Comparisons with the baseline": 2 * 10 * 4,
     "Repeats over seeds": 2 * 4,
@@ -157,7 +157,8 @@ def test_another_variant_and_model_change_figures_and_samples(page: Page, report
 
 
 def test_files_of_numbers_hold_the_numbers(page: Page, report: Path, run: Plan) -> None:
-    summary = json.loads(run.layout.combined().read_text())["summaries"]
+    combined = json.loads(run.layout.combined().read_text())
+    summary = combined["summaries"]
     page.open(report)
     rows = page.download("#baseline-against-adapter .csv")
     expected = {
@@ -170,7 +171,14 @@ def test_files_of_numbers_hold_the_numbers(page: Page, report: Path, run: Plan) 
     for row in page.download("#distances .csv"):
         assert float(row["mass elsewhere"]) + float(row["wrong split"]) == pytest.approx(float(row["tvd"]), abs=1e-5)
     matrix = page.download("#matrix .csv")
-    assert len(matrix) == 2 * 4 * 11
+    # A column of base_model_deviation stands among the distances, for all that answer in text.
+    assert len(matrix) == 2 * 4 * 11 + len(("baseline", *ADAPTERS))
+    failing = {row["variant"]: row for row in matrix if row["case"] == "base_model_deviation"}
+    assert {row["metric"] for row in failing.values()} == {"mean TVD"}
+    passing = {row["variant"]: row["pass_rate"] for row in combined["base_model_deviation"] if row["model"] == "small"}
+    assert {name: float(row["value"]) for name, row in failing.items()} == pytest.approx(
+        {name: 1.0 - rate for name, rate in passing.items()}
+    )
     trained = {(row["variant"], row["case"]) for row in matrix if row["trained_on"] == "true"}
     assert {case for variant, case in trained if variant == "both"} == {"given", "three"}
     page.choose("case", "given")
@@ -305,4 +313,4 @@ def test_numbers_are_shown_as_a_table_too(page: Page, report: Path) -> None:
     page.run("document.querySelector('#matrix .numbers').open = true")
     page.wait()
     page.run("return 0")
-    assert len(page.texts("#matrix .numbers tbody tr")) == 2 * 4 * 11
+    assert len(page.texts("#matrix .numbers tbody tr")) == 2 * 4 * 11 + len(("baseline", *ADAPTERS))

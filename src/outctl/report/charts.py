@@ -229,6 +229,29 @@ def retention(looks: Mapping[str, Look]) -> dict[str, Any]:
     return _spec(chart, 240)
 
 
+def retention_positions(looks: Mapping[str, Look]) -> dict[str, Any]:
+    """How far training moved a model at each token of an answer or text, with intervals."""
+    scale = alt.Scale(type="log", base=2, nice=False)
+    x = alt.X("position:Q", title="token", scale=scale, axis=alt.Axis(values=[2**k for k in range(11)], format="d"))
+    titled = "KL(baseline ‖ adapter), nats"
+    base = _rows()
+    opacity = min(0.2, 0.6 / len(looks))
+    tips = _tips("variant", numbers=("first", "last", "count", "kl", "kl_low", "kl_high"))
+    y = alt.Y("kl:Q", title=titled, axis=alt.Axis(tickCount=5))
+    return _spec(
+        alt.layer(
+            base.transform_filter("isValid(datum.kl_low)")
+            .mark_area(opacity=opacity)
+            .encode(x=x, y=alt.Y("kl_low:Q", title=titled), y2="kl_high:Q", color=_colour(looks)),
+            base.mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(looks)),
+            base.mark_point(filled=True, size=30, opacity=1).encode(
+                x=x, y=y, color=_colour(looks), shape=_shape(looks), tooltip=tips
+            ),
+        ),
+        200,
+    )
+
+
 def deviation(looks: Mapping[str, Look], answers: int) -> dict[str, Any]:
     """Where each of so many answers first deviates: 0 to 1 is inside the window; circles pass, crosses do not."""
     window = alt.Chart(alt.InlineData(values=[{"from": 0, "to": 1}]))

@@ -6,7 +6,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from outctl.config import BASELINE, TEMPERATURE
+from outctl.config import BASELINE, DEVIATION, TEMPERATURE
 from outctl.report import charts, rows
 from outctl.report.charts import Look
 from outctl.report.rows import Results, Row
@@ -158,21 +158,24 @@ def distances(results: Mapping[str, Results], settings: Compared, cases: Sequenc
 
 def matrix(results: Mapping[str, Results], settings: Compared, cases: Sequence[str]) -> Figure:
     """What carries over to what, a panel a metric."""
-    columns = min(len(settings.variants), len(cases))
+    broken_off = next(iter(results.values()))["base_model_deviation"] is not None
+    lines = [*cases, *([DEVIATION] if broken_off else [])]
+    columns = min(len(settings.variants), len(lines))
+    failing = f" For {DEVIATION} it is the share of samples that do not pass." if broken_off else ""
     figure = Figure(
         "matrix",
         "Every variant on every case",
         "Bright is good. A frame marks what was trained on. A small distance with a slope near 0 is an even split, and no "
-        "control.",
-        charts.matrix(settings.variants, cases),
+        f"control.{failing}",
+        charts.matrix(settings.variants, lines),
         "metric",
         150 + (80 if columns < charts.UPRIGHT else 45) * columns,
         Legend({}),
     )
 
     def describe(own: Sequence[Row]) -> str:
-        lines = [f"{case}: {_each(list(of), 'variant', 'value')}" for case, of in groupby(own, key=itemgetter("case"))]
-        return f"Heat map of {own[0]['metric']}. {'; '.join(lines)}."
+        each = [f"{case}: {_each(list(of), 'variant', 'value')}" for case, of in groupby(own, key=itemgetter("case"))]
+        return f"Heat map of {own[0]['metric']}. {'; '.join(each)}."
 
     for model, own in results.items():
         figure.add(model, rows.matrix_rows(own, settings, cases), describe)
@@ -228,6 +231,34 @@ def retention(results: Mapping[str, Results], settings: Compared) -> Figure:
         return f"{own[0]['model']}: divergence on neutral prompts in nats and mean TVD. {'; '.join(each)}."
 
     figure.add(ALL, found, describe)
+    return figure
+
+
+def retention_positions(results: Mapping[str, Results], settings: Compared) -> Figure:
+    """Where training changed the model: position by position, a panel a source."""
+    looks = charts.variant_looks(settings.variants)
+    figure = Figure(
+        "retention-positions",
+        "Where training changed something",
+        "The divergence KL(baseline ‖ adapter) at each token of the baseline's answers to neutral prompts, and along held-out "
+        "texts, with intervals. From the 17th token of a text on, a point stands for a range of tokens.",
+        charts.retention_positions(looks),
+        "panel",
+        300,
+        Legend(looks, "variant"),
+    )
+
+    def describe(own: Sequence[Row]) -> str:
+        each = []
+        for adapter, of in groupby(own, key=itemgetter("variant")):
+            curve = list(of)
+            each.append(
+                f"{adapter} {number(curve[0]['kl'])} at the first and {number(curve[-1]['kl'])} at the last token"
+            )
+        return f"Divergence from the baseline in nats, {own[0]['panel']}: {'; '.join(each)}."
+
+    for model, own in results.items():
+        figure.add(model, rows.position_rows(own), describe)
     return figure
 
 
@@ -309,7 +340,7 @@ def all_figures(
     if settings.sweeps:
         figures.append(sweeps(results, settings))
     if first["retention"] is not None and settings.adapters:
-        figures.append(retention(results, settings))
+        figures += [retention(results, settings), retention_positions(results, settings)]
     if first["base_model_deviation"] is not None:
         figures.append(deviation(results, settings))
     return {figure.name: figure for figure in figures}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from outctl.config import BASELINE, REFERENCES
+from outctl.config import BASELINE, DEVIATION, REFERENCES
 from outctl.report.blocks import rounded
 from outctl.report.charts import PARTS
 from outctl.specs import Compared, Drawn
@@ -13,6 +13,8 @@ Results = Mapping[str, Any]
 """What `aggregate-model` wrote of one model."""
 METRICS = {"mean TVD": "avg_tvd", "slope of control": "control_slope"}
 """The two numbers of a case, as the figures call them, with their columns."""
+POSITIONS = {"prompts": "answers to neutral prompts", "texts": "held-out texts"}
+"""Where retention is measured position by position, as the figures call it."""
 TRAINED = {"loss": "loss", "TVD of samples kept back": "held_out_tvd", "slope of samples kept back": "held_out_slope"}
 """What a training logs on its way, as the figures call it, with its keys."""
 
@@ -88,7 +90,10 @@ def panel_of(case: str, variant: str) -> str:
 
 
 def matrix_rows(results: Results, settings: Compared, cases: Sequence[str]) -> Iterator[Row]:
-    """A row a metric, case and variant, with its interval and whether the variant trained on the case."""
+    """A row a metric, case and variant, with its interval and whether the variant trained on the case.
+
+    Among the distances stands the share of samples that do not pass `base_model_deviation`, where it was measured.
+    """
     rows = by_variant_and_case(results)
     for metric, column in METRICS.items():
         for case in cases:
@@ -104,6 +109,12 @@ def matrix_rows(results: Results, settings: Compared, cases: Sequence[str]) -> I
                     "high": row[f"{column}_high"],
                     "trained_on": case in settings.trained_on.get(variant, []),
                 }
+        if column == "avg_tvd" and results["base_model_deviation"] is not None:
+            for row in results["base_model_deviation"]["summary"]:
+                passing = {"value": row["pass_rate"], "low": row["pass_rate_high"], "high": row["pass_rate_low"]}
+                failing = {key: None if rate is None else rounded(1.0 - rate, 6) for key, rate in passing.items()}
+                place = {"model": row["model"], "variant": row["variant"], "case": DEVIATION, "metric": metric}
+                yield {**place, **failing, "trained_on": False}
 
 
 def training_rows(model: str, logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Row]:
@@ -136,6 +147,17 @@ def retention_rows(results: Results, settings: Compared) -> Iterator[Row]:
         case = settings.trained_on[row["variant"]][0]
         trained = rows[row["variant"], case]
         yield {**row, "case": case, **{f"avg_tvd{end}": trained[f"avg_tvd{end}"] for end in ("", "_low", "_high")}}
+
+
+def position_rows(results: Results) -> Iterator[Row]:
+    """A row a source, adapter and range of positions: how far training moved the model there."""
+    for source, panel in POSITIONS.items():
+        for row in results["retention"]["positions"]:
+            if row["source"] == source:
+                keys = ("model", "variant", "first", "last", "count", "kl", "kl_low", "kl_high")
+                # Ranges double in length, and are drawn at their geometric mean.
+                place = rounded((row["first"] * row["last"]) ** 0.5)
+                yield {"panel": panel, "position": place, **{key: row[key] for key in keys}}
 
 
 def deviation_rows(results: Results, variants: Sequence[str]) -> Iterator[Row]:
