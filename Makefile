@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Modules are compiled when they are first imported; most never are.
 export PIP_NO_COMPILE := 1
 
-.PHONY: run test staleness faults check docs format schema reference clean
+.PHONY: run test staleness faults newcomer check docs format schema reference clean
 
 run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
@@ -45,6 +45,10 @@ schema: $(READY)
 # The pages of the reference, from what they describe. They are kept in the repository, where they can be read without a build.
 reference: $(READY)
 	$(BIN)/python docs/generate/reference_pages.py docs/reference
+
+# The tutorial from `git clone` on, with nothing installed or fetched before; how long it takes is written into its page.
+newcomer: $(READY_DEV)
+	PATH="$(CURDIR)/$(BIN):$$PATH" OUTCTL_NEWCOMER_TABLE=docs/tutorial.md python -m pytest -s -m newcomer tests/test_tutorial.py
 
 # What reruns after which change, printed and written into the documentation; fails where a step is missed or needless.
 staleness: $(READY_DEV)

@@ -69,6 +69,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not any(item.path.is_relative_to(path) for path in first))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured is said at the end, whether they passed or not."""
+    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
+        # A report of collecting has none.
+        for name, value in getattr(report, "user_properties", ()):
+            terminalreporter.write_line(f"{name}: {value}")
+
+
 class FilesTogether(LoadFileScheduling):  # type: ignore[misc]
     """Keeps a file's tests in one process, and all that share a cluster: what one of them sets up is there for the others."""
 

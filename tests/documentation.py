@@ -64,3 +64,37 @@ def anchors(page: Path) -> set[str]:
     headings = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", line) for line in re.findall(r"^#+ +(.+)$", text, re.MULTILINE))
     named = re.findall(r'id="([^"]+)"', text)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings} | set(named)
+
+
+def section(block: Block) -> str:
+    """The heading that a block stands under."""
+    lines = block.page.read_text().splitlines()[: block.line]
+    return next(line.removeprefix("## ") for line in reversed(lines) if line.startswith("## "))
+
+
+def between(page: Path, name: str) -> str:
+    """What stands between the marks of this name.
+
+    Raises:
+        ValueError: the page lacks them.
+    """
+    return _parted(page, name)[1]
+
+
+def write_between(page: Path, name: str, text: str) -> None:
+    """Put a text between the marks of this name.
+
+    Raises:
+        ValueError: the page lacks them.
+    """
+    before, _, after = _parted(page, name)
+    page.write_text(f"{before}\n\n{text}\n\n{after}", encoding="utf-8")
+
+
+def _parted(page: Path, name: str) -> tuple[str, str, str]:
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, mark, rest = page.read_text(encoding="utf-8").partition(begin)
+    text, last, after = rest.partition(end)
+    if not mark or not last:
+        raise ValueError(f"{page} lacks the marks {begin} and {end}")
+    return before + begin, text.strip(), end + after

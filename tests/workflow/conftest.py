@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 from scene import Reference
-from staleness_report import CHECKED, markdown, write_between
+from staleness_report import CHECKED, markdown
 from workspace import Run, Workspace
+
+from documentation import write_between
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,7 +25,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     # Unknown where these tests are collected by way of a directory above.
     if rows and (file := config.getoption("--staleness-table", default=None)):
         terminalreporter.write_line(markdown(rows))
-        write_between(file, markdown(rows))
+        write_between(file, "staleness", markdown(rows))
 
 
 @pytest.fixture(scope="session")

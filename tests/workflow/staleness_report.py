@@ -2,12 +2,8 @@
 
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import pytest
-
-BEGIN, END = "<!-- staleness: begin -->", "<!-- staleness: end -->"
-"""What the table stands between in a document."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +39,3 @@ def markdown(rows: list[Checked]) -> str:
             lines.append(f"| {row.change} | {jobs} | {row.verdict} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
-
-
-def write_between(file: Path, text: str) -> None:
-    """Put a text between the marks of a document."""
-    before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise ValueError(f"{file} lacks the marks {BEGIN} and {END}")
-    file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
