@@ -181,12 +181,18 @@ def main() -> None:
     """Run, divide and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--configfile", type=Path, help="an experiment in place of the default one")
+    parser.add_argument(
+        "--checkout", type=Path, help="a fresh clone to run in and to keep, in place of a copy of this one"
+    )
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--publish", action="store_true", help="write results/make_run.json and README.md")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        checkout, stamps = Path(name) / "checkout", Path(name) / "stamps"
-        copy_checkout(checkout)
+        checkout, stamps = (arguments.checkout or Path(name) / "checkout").absolute(), Path(name) / "stamps"
+        if arguments.checkout is None:
+            copy_checkout(checkout)
+        elif (checkout / "results").exists():
+            sys.exit(f"{checkout}: has results already, and a run there would do less; clone anew")
         chosen = ["--configfile", str(arguments.configfile.absolute())] if arguments.configfile else []
         begin, end = run_workflow(checkout, stamps, chosen)
         result = summarise(stamps, begin, end)

@@ -14,13 +14,14 @@ from outctl.plan import Plan
 FIGURES = ("baseline-against-adapter", "calibration", "distances", "matrix")
 FURTHER = ("training", "sweeps", "retention", "retention-positions", "base-model-deviation")
 TABLES = {
-    "Comparisons with the baseline": 2 * 10 * 4,
+    "Comparisons by sample": 2 * 10 * 4,
     "Repeats over seeds": 2 * 4,
     "Retention": 2 * 9,
     "base_model_deviation": 2 * 10,
     "Agreement of samples with exact probabilities": 2 * 10,
     "Models": 2,
-    "What each step took": 11,
+    "Machines": 1,
+    "What each step took": 12,
 }
 """The tables of the page, each with its number of rows."""
 CROWDED = """
@@ -172,7 +173,7 @@ def test_files_of_numbers_hold_the_numbers(page: Page, report: Path, run: Plan) 
         assert float(row["mass elsewhere"]) + float(row["wrong split"]) == pytest.approx(float(row["tvd"]), abs=1e-5)
     matrix = page.download("#matrix .csv")
     # A column of base_model_deviation stands among the distances, for all that answer in text.
-    assert len(matrix) == 2 * 4 * 11 + len(("baseline", *ADAPTERS))
+    assert len(matrix) == 2 * 4 * 11 + 10
     failing = {row["variant"]: row for row in matrix if row["case"] == "base_model_deviation"}
     assert {row["metric"] for row in failing.values()} == {"mean TVD"}
     passing = {row["variant"]: row["pass_rate"] for row in combined["base_model_deviation"] if row["model"] == "small"}
@@ -313,4 +314,4 @@ def test_numbers_are_shown_as_a_table_too(page: Page, report: Path) -> None:
     page.run("document.querySelector('#matrix .numbers').open = true")
     page.wait()
     page.run("return 0")
-    assert len(page.texts("#matrix .numbers tbody tr")) == 2 * 4 * 11 + len(("baseline", *ADAPTERS))
+    assert len(page.texts("#matrix .numbers tbody tr")) == 2 * 4 * 11 + 10
