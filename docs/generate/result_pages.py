@@ -61,6 +61,8 @@ TRAINING_KEYS = {
     "held_out_slope_low": "Lower end of its interval.",
     "held_out_slope_high": "Upper end of its interval.",
     "held_out_mass": "Their mean mass.",
+    "held_out_mass_low": "Lower end of its interval.",
+    "held_out_mass_high": "Upper end of its interval.",
     "retention_kl": "Mean of the retention term since the line before, without its weight, in nats.",
 }
 """What a line of a training's log may hold; its writer knows the keys by name alone."""
