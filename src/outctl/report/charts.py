@@ -192,18 +192,32 @@ def training(looks: Mapping[str, Look]) -> dict[str, Any]:
     """What a training measured on its way, against the samples seen, with intervals where there are some."""
     x = alt.X("samples:Q", title="training samples seen", axis=alt.Axis(tickCount=4))
     y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=5))
+    tips = _tips("variant", numbers=("samples", "value"))
+    return _curves(looks, x, y, ("low", "high"), None, tips)
+
+
+def _curves(
+    looks: Mapping[str, Look],
+    x: alt.X,
+    y: alt.Y,
+    ends: tuple[str, str],
+    title: str | None,
+    tips: list[alt.Tooltip],
+) -> dict[str, Any]:
+    """A line with points for each adapter, and the band between the columns of its ends where these are defined."""
+    low, high = ends
     base = _rows()
     # Bands of many adapters lie upon each other.
-    opacity = min(0.2, 0.6 / len(looks))
-    band = base.transform_filter("isValid(datum.low)").mark_area(opacity=opacity)
-    lines = base.mark_line(strokeWidth=2)
-    points = base.mark_point(filled=True, size=30, opacity=1)
-    tips = _tips("variant", numbers=("samples", "value"))
+    band = base.transform_filter(f"isValid(datum.{low})")
     return _spec(
         alt.layer(
-            band.encode(x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=_colour(looks)),
-            lines.encode(x=x, y=y, color=_colour(looks)),
-            points.encode(x=x, y=y, color=_colour(looks), shape=_shape(looks), tooltip=tips),
+            band.mark_area(opacity=min(0.2, 0.6 / len(looks))).encode(
+                x=x, y=alt.Y(f"{low}:Q", title=title), y2=f"{high}:Q", color=_colour(looks)
+            ),
+            base.mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(looks)),
+            base.mark_point(filled=True, size=30, opacity=1).encode(
+                x=x, y=y, color=_colour(looks), shape=_shape(looks), tooltip=tips
+            ),
         ),
         200,
     )
@@ -234,22 +248,9 @@ def retention_positions(looks: Mapping[str, Look]) -> dict[str, Any]:
     scale = alt.Scale(type="log", base=2, nice=False)
     x = alt.X("position:Q", title="token", scale=scale, axis=alt.Axis(values=[2**k for k in range(11)], format="d"))
     titled = "KL(baseline ‖ adapter), nats"
-    base = _rows()
-    opacity = min(0.2, 0.6 / len(looks))
     tips = _tips("variant", numbers=("first", "last", "count", "kl", "kl_low", "kl_high"))
     y = alt.Y("kl:Q", title=titled, axis=alt.Axis(tickCount=5))
-    return _spec(
-        alt.layer(
-            base.transform_filter("isValid(datum.kl_low)")
-            .mark_area(opacity=opacity)
-            .encode(x=x, y=alt.Y("kl_low:Q", title=titled), y2="kl_high:Q", color=_colour(looks)),
-            base.mark_line(strokeWidth=2).encode(x=x, y=y, color=_colour(looks)),
-            base.mark_point(filled=True, size=30, opacity=1).encode(
-                x=x, y=y, color=_colour(looks), shape=_shape(looks), tooltip=tips
-            ),
-        ),
-        200,
-    )
+    return _curves(looks, x, y, ("kl_low", "kl_high"), titled, tips)
 
 
 def deviation(looks: Mapping[str, Look], answers: int) -> dict[str, Any]:

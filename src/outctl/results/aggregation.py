@@ -53,19 +53,7 @@ def aggregate(spec: Spec, layout: Layout) -> None:
         file = layout.model_results(model)
         check_outputs(beside(file), spec.upstream[f"aggregate-model/{model}"])
         results[model] = read_json(file)
-    # Reference rows depend on the samples alone, which all models share.
-    summaries = [
-        row
-        for position, own in enumerate(results.values())
-        for row in own["summary"]
-        if position == 0 or row["model"] != REFERENCE_MODEL
-    ]
-    overall_rows = [
-        row
-        for position, own in enumerate(results.values())
-        for row in own["overall"]
-        if position == 0 or row["model"] != REFERENCE_MODEL
-    ]
+    summaries, overall_rows = (_references_once(results, table) for table in ("summary", "overall"))
     comparisons = _corrected_together(
         ComparisonRow, [row for own in results.values() for row in own["comparisons"]], "tvd_p", "within_tolerance_p"
     )
@@ -124,6 +112,16 @@ def aggregate(spec: Spec, layout: Layout) -> None:
     for file, table in written.items():
         write_text(file, to_csv(table))
     write_provenance(beside(layout.combined()), spec, [layout.combined(), *written])
+
+
+def _references_once(results: dict[str, dict[str, Any]], table: str) -> list[dict[str, Any]]:
+    """The rows of all models; those of references depend on the samples alone, which all models share."""
+    return [
+        row
+        for position, own in enumerate(results.values())
+        for row in own[table]
+        if position == 0 or row["model"] != REFERENCE_MODEL
+    ]
 
 
 def _table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame | None:

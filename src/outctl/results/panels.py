@@ -79,6 +79,15 @@ def panels_in(
     return figure, panels[:count], columns
 
 
+def draw_curve(axis: Axes, places: Sequence[float], rows: Sequence[Any], column: str, colour: str, marker: str) -> None:
+    """A column of rows at places along the axis, with the band of its interval."""
+    axis.plot(
+        places, [getattr(row, column) for row in rows], color=colour, marker=marker, markersize=2.5, linewidth=1.2
+    )
+    low, high = ([getattr(row, f"{column}{end}") for row in rows] for end in ("_low", "_high"))
+    axis.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
 def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     """One legend for all panels, in as many columns as fit below them."""
     longest = max(len(str(handle.get_label())) for handle in handles)

@@ -24,7 +24,7 @@ from outctl.results.figure_tables import (
     PositionRow,
     SweepRow,
 )
-from outctl.results.panels import dots, drawn_as, legend, names_in, panels_in, size
+from outctl.results.panels import dots, draw_curve, drawn_as, legend, names_in, panels_in, size
 
 
 def calibration(rows: Sequence[CalibrationRow], width: float) -> Figure:
@@ -159,11 +159,7 @@ def learning_curves(rows: Sequence[LearningRow], width: float) -> Figure:
     for axis, (model, (metric, label)) in zip(panels, itertools.product(models, kinds), strict=True):
         for adapter, (colour, marker) in drawn.items():
             curve = [row for row in rows if (row.model, row.variant) == (model, adapter)]
-            seen = [row.samples for row in curve]
-            values = [getattr(row, metric) for row in curve]
-            axis.plot(seen, values, color=colour, marker=marker, markersize=2.5, linewidth=1.2)
-            low, high = ([getattr(row, f"{metric}{end}") for row in curve] for end in ("_low", "_high"))
-            axis.fill_between(seen, low, high, color=colour, alpha=0.15, linewidth=0)
+            draw_curve(axis, [row.samples for row in curve], curve, metric, colour, marker)
         axis.set(title=model, xlabel="training samples seen", ylabel=f"{label} (kept back)")
         axis.set_xlim(left=0)
         if metric == "held_out_tvd":
@@ -233,9 +229,7 @@ def retention_positions(rows: Sequence[PositionRow], width: float) -> Figure:
         for adapter, (colour, marker) in drawn.items():
             curve = [row for row in rows if (row.model, row.variant, row.source) == (model, adapter, source)]
             places = [math.sqrt(row.first * row.last) for row in curve]
-            axis.plot(places, [row.kl for row in curve], color=colour, marker=marker, markersize=2.5, linewidth=1.2)
-            low, high = ([getattr(row, f"kl{end}") for row in curve] for end in ("_low", "_high"))
-            axis.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+            draw_curve(axis, places, curve, "kl", colour, marker)
         axis.set(title=model, xlabel=label, ylabel="KL from baseline (nats)")
         axis.set_ylim(bottom=0.0)
         if source == "texts":
