@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LONGEST = 1500
@@ -67,13 +67,18 @@ def of_the_machine(error: BaseException) -> str | None:
 
 
 @contextmanager
-def ending_in_one_line() -> Iterator[None]:
-    """End the program with one line where what goes wrong in this block is no fault of the program's."""
+def ending_in_one_line(last_words: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """End the program with one line where what goes wrong in this block is no fault of the program's.
+
+    Args:
+        last_words: called before that line, to have whatever else is being said come before it.
+    """
     try:
         yield
     except Exception as error:
         line = str(error) if isinstance(error, OutctlError) else of_the_machine(error)
         if line is None:
             raise
+        last_words()
         print(f"outctl: {line}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -31,15 +31,23 @@ from outctl.runs import (
 )
 from outctl.slices import PLAIN
 
+
+def finish_messages():
+    """Wait until Snakemake has said all that it was about to say: a thread of its own says it."""
+    listener = workflow.logger_manager.queue_listener
+    if listener is not None:
+        listener.queue.join()
+
+
 if not workflow.configfiles:
-    with ending_in_one_line():
+    with ending_in_one_line(finish_messages):
         # Read here first, since Snakemake's own words for a broken file do not name it.
         read_config(Path("config/config.yaml"))
 
     configfile: "config/config.yaml"
 
 
-with ending_in_one_line():
+with ending_in_one_line(finish_messages):
     if workflow.is_main_process:
         # With conda, jobs run with the versions that the environments pin, not with those beside Snakemake.
         pinned = (
@@ -82,7 +90,7 @@ wildcard_constraints:
 
 def start():
     """What a run does once Snakemake holds its lock."""
-    with ending_in_one_line():
+    with ending_in_one_line(finish_messages):
         # Jobs of a model that is loaded go on with what others of the same model are about to do.
         evaluations = [
             (job.wildcards.model, job.wildcards.variant, job.wildcards.case)
