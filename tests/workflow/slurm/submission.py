@@ -93,7 +93,7 @@ class Submission:
             pytest.fail(f"Snakemake ended with {code}\n{self.report()}", pytrace=False)
         return Run(code, self.output.read_text(errors="replace"))
 
-    def wait_for(self, what: str, look: Callable[[], Result], limit: float = 120) -> Result:
+    def wait_for(self, what: str, look: Callable[[], Result], limit: float = LIMIT) -> Result:
         """What `look` returns, as soon as that is true. If the run ends before, or the time is over, the test fails."""
         deadline = time.monotonic() + limit
         while not (seen := look()):
@@ -106,7 +106,7 @@ class Submission:
         """The run's jobs of a rule, or all, in the order of their submission."""
         return [job for job in self.cluster.jobs(f"rule_{rule}") if job.fields["WorkDir"] == str(self.workspace.folder)]
 
-    def wait_for_job(self, rule: str, state: str, number: int = 1, reason: str = "", limit: float = 120) -> Job:
+    def wait_for_job(self, rule: str, state: str, number: int = 1, reason: str = "", limit: float = LIMIT) -> Job:
         """The newest job of a rule, as soon as it is in a state.
 
         Args:
