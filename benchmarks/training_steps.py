@@ -40,7 +40,7 @@ def training_items(prompts: Sequence[Prompt], questions: Sequence[WordQuestion])
     """One item a question, with shares between 5 and 95 %."""
     shares = [0.05 + 0.9 * number / max(1, len(prompts) - 1) for number in range(len(prompts))]
     return [
-        TrainingItem(prompt, question, (share, 1.0 - share))
+        TrainingItem(prompt, question, (share, 1.0 - share), False)
         for prompt, question, share in zip(prompts, questions, shares, strict=True)
     ]
 

@@ -9,6 +9,7 @@ from outctl.evaluation.statistics import (
     mcnemar_pvalue,
     mean_interval,
     mean_of_means_interval,
+    mean_of_rates_interval,
     rate_interval,
     sign_flip_pvalue,
     slope_difference,
@@ -26,6 +27,21 @@ def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
         interval = mean_interval(list(random.normal(3.0, 1.0, size=60)), 0.9, 300, seed=trial)
         covered += interval.low <= 3.0 <= interval.high
     assert 165 <= covered <= 192
+
+
+def test_a_mean_of_rates_has_an_interval_where_nothing_succeeds_and_covers_as_often_as_it_says() -> None:
+    assert mean_of_rates_interval([(3, 20)], 0.95) == pytest.approx(rate_interval(3, 20, 0.95))
+    nothing = mean_of_rates_interval([(0, 50), (0, 50)], 0.95)
+    assert nothing.low == 0.0
+    assert 0.0 < nothing.high < rate_interval(0, 50, 0.95).high
+    assert all(
+        math.isnan(value)
+        for value in (*mean_of_rates_interval([], 0.95), *mean_of_rates_interval([(1, 2), (0, 0)], 0.95))
+    )
+    random = np.random.default_rng(0)
+    drawn = zip(random.binomial(40, 0.02, 1000).tolist(), random.binomial(80, 0.3, 1000).tolist(), strict=True)
+    intervals = [mean_of_rates_interval([(few, 40), (many, 80)], 0.9) for few, many in drawn]
+    assert 880 <= sum(interval.low <= 0.16 <= interval.high for interval in intervals) <= 950
 
 
 def test_a_mean_of_means_counts_groups_alike_and_draws_within_each() -> None:

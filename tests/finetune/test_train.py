@@ -476,8 +476,8 @@ def test_the_term_counts_once_a_step_with_its_weight_beside_the_mean_of_the_batc
     trainer.state.global_step = 2
     retention.divergences(trainer.model, [8]).mean().backward()
     of_term = gradients_of(trainer)
-    log_p, target, _ = trainer.word_log_p(trainer.model, items)
-    divergence = kl(log_p, target).mean()
+    log_p, batch = trainer.word_log_p(trainer.model, items)
+    divergence = kl(log_p, batch.target).mean()
     divergence.backward()
     of_batch = gradients_of(trainer)
     for last in (False, True):

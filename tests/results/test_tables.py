@@ -1,9 +1,11 @@
 """Tables and combined files, made from records of fake answers through the real stages."""
 
 import json
+import math
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -241,6 +243,24 @@ def test_repeats_over_seeds_tell_seeds_from_samples(tmp_path: Path) -> None:
     drawn = layout.figure("sweeps").read_text()
     assert "seed 2" in drawn
     assert "seed 0 (base)" in drawn
+
+
+def test_chance_in_single_answers_adds_nothing_to_the_spread_between_seeds_or_samples(plan: Plan) -> None:
+    record = read_records(plan.layout.records("small", "baseline", "given"))[0]
+    draw = np.random.default_rng(0)
+    of_seed, of_sample = draw.normal(0.0, 0.02, 60), draw.normal(0.0, 0.1, 60)
+    left = draw.normal(0.0, 0.3, (60, 60))
+    values = 0.5 + of_seed[:, None] + of_sample[None, :] + left
+    row = between_seeds(
+        [[record.model_copy(update={"tvd": float(value)}) for value in repeat] for repeat in values], 0.95
+    )
+    # Means over 60 answers still differ by 0.3 / sqrt(60) = 0.039 by chance, twice what seeds do.
+    assert row.std_between_seeds == pytest.approx(0.02, abs=0.01)
+    assert row.std_between_samples == pytest.approx(0.1, abs=0.02)
+    assert row.std_left == pytest.approx(0.3, rel=0.05)
+    alone = between_seeds([[record], [record]], 0.95)
+    assert math.isnan(alone.std_between_seeds)
+    assert math.isnan(alone.std_between_samples)
 
 
 def test_the_spread_between_seeds_is_not_that_between_samples(plan: Plan) -> None:

@@ -5,7 +5,7 @@ import pytest
 from outctl.config import CLOSED, VOCABULARIES
 from outctl.errors import OutctlError
 from outctl.tasks.vocabularies import listed_words
-from outctl.tasks.words import starts_another
+from outctl.tasks.words import common_words, starts_another
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)
@@ -41,3 +41,9 @@ def test_a_broken_file_gives_one_line_with_its_name(tmp_path: Path, content: byt
 def test_an_unknown_vocabulary_gets_the_nearest_name() -> None:
     with pytest.raises(OutctlError, match=r"no vocabulary 'leters'; did you mean 'letters'\?, or give a \.txt file"):
         listed_words("leters")
+
+
+def test_what_is_in_a_closed_vocabulary_is_nowhere_trained_on_as_a_common_word() -> None:
+    # Capitalised forms of common words count as those words, so *Frank* would be seen where *frank* is.
+    common = set(common_words(35_000))
+    assert {entry for name in CLOSED for entry in listed_words(name) or () if entry.casefold() in common} == set()

@@ -483,7 +483,7 @@ CODE = {
     "outctl.fingerprint": {"fingerprint": NONE},
     "outctl.finetune": {None: AFTER["finetune"]},
     "outctl.finetune.collation": {"build_batch": AFTER["finetune"]},
-    "outctl.finetune.losses": {"match_ranked": AFTER["finetune"]},
+    "outctl.finetune.losses": {"compared": AFTER["finetune"]},
     "outctl.finetune.retention": {"Retention": AFTER["finetune"]},
     "outctl.finetune.tracking": {"Tracking": AFTER["finetune"]},
     "outctl.finetune.train": {"training_log": AFTER["finetune"]},

@@ -86,6 +86,27 @@ def rate_interval(successes: int, trials: int, confidence: float) -> Interval:
     return Interval(successes / trials, float(interval.low), float(interval.high))
 
 
+def mean_of_rates_interval(counts: Sequence[tuple[int, int]], confidence: float) -> Interval:
+    """Mean of independent rates, each counting alike, with an interval made of their Wilson intervals.
+
+    The distances of the rates to the ends of their intervals are combined as standard errors would be (MOVER): unlike a
+    bootstrap's, the interval has a width where no sample succeeds. Source: Zou and Donner 2008, doi 10.1002/sim.3095.
+
+    Args:
+        counts: successes and trials of each.
+        confidence: level of the interval.
+
+    Returns:
+        NaN without rates, or where one has no trials.
+    """
+    rates = np.array([rate_interval(successes, trials, confidence) for successes, trials in counts]).reshape(-1, 3)
+    if not len(rates):
+        return Interval(NAN, NAN, NAN)
+    mean = float(rates[:, 0].mean())
+    below, above = (float(np.sqrt(((rates[:, end] - rates[:, 0]) ** 2).sum())) / len(rates) for end in (1, 2))
+    return Interval(mean, mean - below, mean + above)
+
+
 def control_slope(targets: Sequence[float], shares: Sequence[float]) -> float:
     """Least-squares slope of the given share on the asked share: 1 is control, 0 is ignoring the number.
 

@@ -32,11 +32,13 @@ class TrainingItem:
         prompt: what the model is shown.
         question: prompt and forms of the given words; None where the model picks them.
         target: share of each word.
+        at_most: whether the first share is a limit.
     """
 
     prompt: Prompt
     question: WordQuestion | None
     target: tuple[float, ...]
+    at_most: bool
 
 
 def encode_samples(
@@ -53,7 +55,7 @@ def encode_samples(
     prompts = build_prompts(tokenizer, [sample.messages for sample in samples], chat)
     questions = outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples], capitalised)
     return [
-        TrainingItem(prompt, question if sample.words else None, tuple(sample.target))
+        TrainingItem(prompt, question if sample.words else None, tuple(sample.target), sample.at_most)
         for sample, prompt, question in zip(samples, prompts, questions, strict=True)
     ]
 
@@ -87,12 +89,14 @@ class TrainingBatch:
         words: where the words' probabilities stand in its logits.
         target: (B, K) shares, padded with 0.
         by_rank: (B,) booleans: samples whose words the model picked.
+        at_most: (B,) booleans: samples whose first share is a limit.
     """
 
     inputs: dict[str, Any]
     words: WordLayout
     target: Tensor
     by_rank: Tensor
+    at_most: Tensor
 
 
 def build_batch(model: Any, tokenizer: PreTrainedTokenizerBase, items: Sequence[TrainingItem]) -> TrainingBatch:
@@ -130,4 +134,5 @@ def build_batch(model: Any, tokenizer: PreTrainedTokenizerBase, items: Sequence[
         words.to(model.device),
         target.to(model.device),
         by_rank.to(model.device),
+        torch.tensor([item.at_most for item in items], device=model.device),
     )

@@ -36,14 +36,35 @@ def rank_match(log_p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return log_p.sort(-1, descending=True).values, target.sort(-1, descending=True).values
 
 
-def match_ranked(log_p: Tensor, target: Tensor, by_rank: Tensor) -> tuple[Tensor, Tensor]:
-    """`rank_match` in the rows of `by_rank` (B,) alone; the other rows as they are."""
+def within_limit(log_p: Tensor, target: Tensor) -> Tensor:
+    """The nearest shares that keep to a limit, for questions that ask for a word *at most* so often.
+
+    A word that stays below its limit is right as it is: only what is given to neither outcome is then wrong. `tvd` to these
+    shares is `outctl.divergences.excess`. No gradient goes through them.
+
+    Args:
+        log_p: (B, K) log-probabilities; the first outcome has the limit, the second is all other answers, the rest is padding.
+        target: (B, K) the limit and what it leaves.
+
+    Returns:
+        (B, K) shares.
+    """
+    share = torch.minimum(log_p[:, 0].detach().exp(), target[:, 0])
+    nearest = torch.zeros_like(target)
+    nearest[:, 0], nearest[:, 1] = share, 1.0 - share
+    return nearest
+
+
+def compared(log_p: Tensor, target: Tensor, by_rank: Tensor, at_most: Tensor) -> tuple[Tensor, Tensor]:
+    """What each row is compared with: `rank_match` in the rows of `by_rank`, `within_limit` in those of `at_most`, (B,) each."""
     ranked_p, ranked_target = rank_match(log_p, target)
-    chosen = by_rank[:, None]
+    chosen, limited = by_rank[:, None], at_most[:, None]
+    if at_most.any():
+        target = torch.where(limited, within_limit(log_p, target), target)
     return torch.where(chosen, ranked_p, log_p), torch.where(chosen, ranked_target, target)
 
 
-def distribution_loss(loss: Loss, log_p: Tensor, target: Tensor, by_rank: Tensor) -> Tensor:
+def distribution_loss(loss: Loss, log_p: Tensor, target: Tensor, by_rank: Tensor, at_most: Tensor) -> Tensor:
     """Mean loss of a batch.
 
     Args:
@@ -51,8 +72,9 @@ def distribution_loss(loss: Loss, log_p: Tensor, target: Tensor, by_rank: Tensor
         log_p: (B, K) log-probabilities of the words, padded with -inf.
         target: (B, K) shares, padded with 0.
         by_rank: (B,) booleans: samples whose words the model picked.
+        at_most: (B,) booleans: samples whose first share is a limit.
 
     Returns:
         A scalar.
     """
-    return loss(*match_ranked(log_p, target, by_rank)).mean()
+    return loss(*compared(log_p, target, by_rank, at_most)).mean()

@@ -27,8 +27,8 @@ from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress
 from outctl.evaluation.statistics import mean_interval, slope_interval
 from outctl.files import copy_directory, whole_directory, write_jsonl
-from outctl.finetune.collation import TrainingItem, build_batch, encode_samples, split_held_out
-from outctl.finetune.losses import LOSSES, distribution_loss, match_ranked
+from outctl.finetune.collation import TrainingBatch, TrainingItem, build_batch, encode_samples, split_held_out
+from outctl.finetune.losses import LOSSES, compared, distribution_loss
 from outctl.finetune.retention import Retention
 from outctl.finetune.tracking import Tracking
 from outctl.inference.passes import halving
@@ -292,20 +292,21 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         self.retention = retention
         self.retention_kl: list[float] = []
 
-    def word_log_p(self, model: Any, items: Sequence[TrainingItem]) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities (B, K) of the words, their targets (B, K), and which rows are compared by rank (B,)."""
+    def word_log_p(self, model: Any, items: Sequence[TrainingItem]) -> tuple[Tensor, TrainingBatch]:
+        """Log-probabilities (B, K) of the words, and the batch with what they are compared with."""
         batch = build_batch(model, self.tokenizer, items)
         logits = logits_at(model, batch.inputs, batch.words.nodes)
         continuations = word_continuations(self.tokenizer, logits.shape[-1]).to(logits.device)
-        return word_log_probabilities(logits, batch.words, continuations), batch.target, batch.by_rank
+        return word_log_probabilities(logits, batch.words, continuations), batch
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         """Mean divergence of a part of a batch, times its share of the batch; the signature is `Trainer`'s."""
-        log_p, target, by_rank = self.word_log_p(model, inputs["items"])
+        log_p, batch = self.word_log_p(model, inputs["items"])
         share: float = inputs["share"]
-        return distribution_loss(LOSSES[self.recipe.loss], log_p, target, by_rank) * share
+        loss = LOSSES[self.recipe.loss]
+        return distribution_loss(loss, log_p, batch.target, batch.by_rank, batch.at_most) * share
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Loss and gradients of a batch, in one pass or, where memory does not suffice for that, in halves.
@@ -375,12 +376,13 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         masses: list[float] = []
         size = self.recipe.batch_size
         for start in range(0, len(self.held_out), size):
-            log_p, target, by_rank = self.word_log_p(model, self.held_out[start : start + size])
-            log_p, target = match_ranked(log_p, target, by_rank)
+            log_p, batch = self.word_log_p(model, self.held_out[start : start + size])
+            log_p, target = compared(log_p, batch.target, batch.by_rank, batch.at_most)
             distances += divergences.tvd(log_p, target).tolist()
             masses += log_p.exp().sum(-1).tolist()
-            given += log_p.softmax(-1)[:, 0].tolist()
-            wanted += target[:, 0].tolist()
+            # A limit is no share that a word is to have.
+            given += log_p.softmax(-1)[~batch.at_most, 0].tolist()
+            wanted += target[~batch.at_most, 0].tolist()
         model.train()
         seed = self.recipe.seed
         return {

@@ -9,6 +9,7 @@ from outctl.config import Statistics
 from outctl.evaluation.records import Record
 from outctl.evaluation.statistics import (
     NAN,
+    Array,
     control_slope,
     holm,
     mcnemar_pvalue,
@@ -149,9 +150,9 @@ class SeedRow(TableRow):
     avg_tvd_high: float
     """Upper end of its interval over seeds."""
     std_between_seeds: float
-    """Standard deviation of the seeds' mean distances."""
+    """Standard deviation between seeds: of their mean distances, less what chance in single answers adds to it; at least 0."""
     std_between_samples: float
-    """Standard deviation of the samples' distances, each the mean over seeds."""
+    """Standard deviation between samples: of their distances, each the mean over seeds, less what chance adds; at least 0."""
     std_left: float
     """Standard deviation of what neither seed nor sample accounts for: one seed misses one sample, another another."""
     control_slope: float
@@ -165,7 +166,10 @@ class SeedRow(TableRow):
 
 
 def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> SeedRow:
-    """Tell the spread between seeds from that between samples.
+    """Tell the spread between seeds from that between samples, as variance components of a two-way random model.
+
+    Means over samples still hold 1/samples of the variance that is left, means over seeds 1/seeds of it; both are taken out.
+    Source: Searle, Casella and McCulloch, Variance Components, 1992.
 
     Args:
         repeats: the records of each training on one case, on the same samples in the same order.
@@ -181,6 +185,7 @@ def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> See
     ]
     seeds, samples = distances.shape
     freedom = (seeds - 1) * (samples - 1)
+    left_variance = float((left**2).sum() / freedom) if freedom else NAN
     return SeedRow.model_validate(
         {
             "model": first.model,
@@ -189,10 +194,15 @@ def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> See
             "num_seeds": seeds,
             "num_trials": samples,
             **t_interval(by_seed.tolist(), confidence).columns("avg_tvd"),
-            "std_between_seeds": standard_deviation(by_seed.tolist()),
-            "std_between_samples": standard_deviation(by_sample.tolist()),
-            "std_left": float(np.sqrt((left**2).sum() / freedom)) if freedom else NAN,
+            "std_between_seeds": _component(by_seed, left_variance / samples),
+            "std_between_samples": _component(by_sample, left_variance / seeds),
+            "std_left": float(np.sqrt(left_variance)),
             **t_interval(slopes, confidence).columns("control_slope"),
             "control_slope_std": standard_deviation(slopes),
         }
     )
+
+
+def _component(means: Array, chance: float) -> float:
+    """Standard deviation of means beyond the variance that chance gives them; NaN where either is undefined."""
+    return float(np.sqrt(np.maximum(standard_deviation(means.tolist()) ** 2 - chance, 0.0)))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from outctl.config import BASELINE, REFERENCE_MODEL, TEMPERATURE, Statistics
 from outctl.evaluation.records import Record
-from outctl.evaluation.statistics import mean_of_means_interval
+from outctl.evaluation.statistics import mean_of_means_interval, mean_of_rates_interval
 from outctl.files import TableRow
 
 
@@ -30,9 +30,9 @@ class VariantRow(TableRow):
     accuracy: float
     """Mean over cases of the share within tolerance."""
     accuracy_low: float
-    """Lower end of its bootstrap interval over the samples of each case."""
+    """Lower end of its interval, made of the cases' Wilson intervals."""
     accuracy_high: float
-    """Upper end of its bootstrap interval."""
+    """Upper end of its interval."""
     avg_tvd: float
     """Mean over cases of the mean total variation distance."""
     avg_tvd_low: float
@@ -65,7 +65,10 @@ def overall(
             "num_cases": len(cases),
             "num_trials": sum(map(len, cases)),
             "num_correct": sum(record.within_tolerance for records in cases for record in records),
-            **average("accuracy", [[float(record.within_tolerance) for record in records] for records in cases]),
+            **mean_of_rates_interval(
+                [(sum(record.within_tolerance for record in records), len(records)) for records in cases],
+                statistics.confidence,
+            ).columns("accuracy"),
             **average("avg_tvd", [[record.tvd for record in records] for records in cases]),
             **average("avg_mass", [[1.0 - record.other_mass for record in records] for records in cases]),
         }
