@@ -1,4 +1,4 @@
-"""Reference rows: what a model would score that ignores the numbers, on the very samples that the models answered."""
+"""Reference rows: what fixed rules score, always evenly or always the larger share, on the samples that the models answered."""
 
 import math
 from collections.abc import Iterable

@@ -40,7 +40,7 @@ class _Measured:
     Attributes:
         row: its row of the table.
         before: the row of the model's baseline.
-        bar: the smaller of the references' mean distances: what a model scores that ignores the numbers.
+        bar: the smaller of the references' mean distances: what the better fixed rule scores.
     """
 
     row: Row
@@ -55,7 +55,7 @@ class _Measured:
 def judge(row: Row, bar: float) -> Verdict:
     """Whether a model and variant controls its distribution on a case.
 
-    It does where its mean distance is reliably below what ignoring the numbers scores, and the interval of its slope lies
+    It does where its mean distance is reliably below what the better fixed rule scores, and the interval of its slope lies
     within `NEAR_CONTROL`. A small distance alone is none: always splitting evenly has one too. It does so in part where it
     answers with the words and its shares reliably rise with those asked for.
 
@@ -167,7 +167,7 @@ def _of_one(one: _Measured, level: str, trained: bool) -> str:
 
 def _context(before: float | None, bar: float) -> str:
     trained = "" if before is None else f"before training it was {distance(before)}, and "
-    return f"{trained}ignoring the numbers scores {distance(bar)}"
+    return f"{trained}the better fixed rule scores {distance(bar)}"
 
 
 def _of_many(found: Sequence[_Measured], tables: Tables, trained: bool) -> str:

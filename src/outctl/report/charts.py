@@ -91,18 +91,18 @@ def _tips(*names: str, numbers: Sequence[str] = ()) -> list[alt.Tooltip]:
 
 
 def headline(looks: Mapping[str, Look], cases: Sequence[str]) -> dict[str, Any]:
-    """Mean distance of each variant on each case with its interval, and what ignoring the numbers scores as a tick."""
+    """Mean distance of each variant on each case with its interval, and what the better fixed rule scores as a tick."""
     y = alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(grid=True, labelLimit=LABEL))
     x = alt.X("avg_tvd:Q", scale=_SHARE, title="mean TVD; 0 is perfect", axis=alt.Axis(tickCount=5))
     base = _rows()
     between = base.mark_line(strokeWidth=1.5, color=RULE).encode(x=x, y=y, detail="case:N")
-    ignoring = base.mark_tick(thickness=2, size=15, color=INK).encode(x="min(ignoring):Q", y=y)
+    fixed_rule = base.mark_tick(thickness=2, size=15, color=INK).encode(x="min(fixed_rule):Q", y=y)
     ends = base.mark_rule(strokeWidth=2).encode(x="avg_tvd_low:Q", x2="avg_tvd_high:Q", y=y, color=_colour(looks))
-    numbers = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "ignoring")
+    numbers = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "fixed_rule")
     points = base.mark_point(filled=True, size=75, opacity=1).encode(
         x=x, y=y, color=_colour(looks), shape=_shape(looks), tooltip=_tips("variant", "case", numbers=numbers)
     )
-    return _spec(alt.layer(between, ignoring, ends, points), 25 * len(cases))
+    return _spec(alt.layer(between, fixed_rule, ends, points), 25 * len(cases))
 
 
 def calibration(looks: Mapping[str, Look]) -> dict[str, Any]:

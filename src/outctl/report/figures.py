@@ -80,7 +80,7 @@ def headline(results: Mapping[str, Results], settings: Compared, cases: Sequence
         "baseline-against-adapter",
         "Baseline against adapter",
         "Mean total variation distance from the shares asked for, with its interval; 0 is perfect, 1 is worst. The upright "
-        "tick is what a model scores that ignores the numbers (the better one of: always evenly, always the likelier word).",
+        "tick is what the better fixed rule scores (always evenly, or always the word with the larger share).",
         charts.headline(looks, cases),
         "model",
         300,

@@ -28,12 +28,12 @@ def headline_rows(results: Results, variants: Sequence[str], cases: Sequence[str
     """A row a case and variant: its mean distance, and the smaller one of the references, which ignore the numbers."""
     rows = by_variant_and_case(results)
     for case in cases:
-        ignoring = min(rows[name, case]["avg_tvd"] for name in REFERENCES)
+        fixed_rule = min(rows[name, case]["avg_tvd"] for name in REFERENCES)
         for variant in variants:
             row = rows[variant, case]
             numbers = {key: row[key] for key in ("num_trials", "avg_tvd", "avg_tvd_low", "avg_tvd_high")}
             ends = {f"control_slope{end}": row[f"control_slope{end}"] for end in ("", "_low", "_high")}
-            yield {"model": row["model"], "variant": variant, "case": case, **numbers, "ignoring": ignoring, **ends}
+            yield {"model": row["model"], "variant": variant, "case": case, **numbers, "fixed_rule": fixed_rule, **ends}
 
 
 def calibration_rows(results: Results, variants: Sequence[str], cases: Sequence[str]) -> Iterator[Row]:
