@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Callable
         "retention": {"prompts": 3, "answer_tokens": 4},
         "agreement": {"cases": ["letters"], "samples": 2, "draws": 200},
         "temperature_scaling": {"case": "given", "samples": 8},
+        "comparisons": {"adapters": {"tuned": ["seeds-1"]}},
         "resources": {"gpu": 0, "threads": 1},
     }
     return Workspace(folder, config)
@@ -124,6 +126,39 @@ def test_further_evaluations_stand_in_tables_and_combined_results(results: Path,
         assert pd.read_csv(results / file)["variant"].tolist() == variants
     assert all(row["kl"] > 0.0 for row in combined["retention"])
     assert "retention_kl" in (results / "adapters/tiny/tuned/training.jsonl").read_text()
+
+
+def test_every_table_is_in_the_combined_results_too(results: Path, combined: dict[str, Any]) -> None:
+    for name, file in (
+        ("summaries", "output_control_simple_metrics.csv"),
+        ("overall", "output_control_results.csv"),
+        ("matrix", "output_control_matrix.csv"),
+        ("comparisons", "output_control_comparisons.csv"),
+        ("seeds", "output_control_seeds.csv"),
+        ("learning_curves", "output_control_learning_curves.csv"),
+        ("base_model_deviation", "base_model_deviation_results.csv"),
+        ("agreement", "sampling_agreement_results.csv"),
+        ("retention", "retention_results.csv"),
+        ("retention_positions", "retention_by_position.csv"),
+    ):
+        table = pd.read_csv(results / file)
+        kept = pd.read_json(StringIO(json.dumps(combined[name]))).replace("", float("nan"))
+        kept = kept[[column for column in table if column in kept]]
+        assert len(kept) > 0, name
+        # References stand first in the table, and where they were computed in the JSON.
+        names = [column for column in ("model", "variant", "case_type", "against_variant") if column in kept]
+        kept, written = (
+            frame.sort_values(names, kind="stable", ignore_index=True) for frame in (kept, table[kept.columns])
+        )
+        pd.testing.assert_frame_equal(kept, written, check_dtype=False, rtol=1e-6, atol=1e-9)
+
+
+def test_adapters_are_compared_as_configured(results: Path) -> None:
+    table = pd.read_csv(results / "output_control_comparisons.csv")
+    adapters = table[table["against_variant"] == "seeds-1"]
+    assert adapters[["variant", "case_type"]].to_numpy().tolist() == [
+        ["tuned", case] for case in ("given", "letters", "limits")
+    ]
 
 
 def test_learning_curves_have_what_was_measured_while_training(results: Path) -> None:

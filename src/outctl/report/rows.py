@@ -25,7 +25,7 @@ def by_variant_and_case(results: Results) -> dict[tuple[str, str], Row]:
 
 
 def headline_rows(results: Results, variants: Sequence[str], cases: Sequence[str]) -> Iterator[Row]:
-    """A row a case and variant: its mean distance, and the smaller one of the references, which ignore the numbers."""
+    """A row a case and variant: its mean distance, and what the better fixed rule scores."""
     rows = by_variant_and_case(results)
     for case in cases:
         fixed_rule = min(rows[name, case]["avg_tvd"] for name in REFERENCES)
