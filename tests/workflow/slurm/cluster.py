@@ -113,7 +113,7 @@ class Cluster:
         self._guard.communicate(timeout=60)
         self._guard = None
         for daemon in self._daemons.values():
-            daemon.wait(timeout=10)
+            daemon.wait(timeout=60)
         self._daemons = {}
 
     def run(self, *command: str, timeout: float = 30) -> str:
@@ -171,7 +171,7 @@ class Cluster:
         """Kill a daemon as a crash would: munged, mariadbd, slurmdbd, slurmctld or slurmd. Jobs go on."""
         process = self._daemons.pop(daemon)
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
     def launch(self, daemon: str) -> None:
         """Start slurmdbd, slurmctld or slurmd, also again after `kill`, and wait until it answers.
@@ -285,7 +285,7 @@ class Cluster:
             return False
         return True
 
-    def wait(self, what: str, look: Callable[[], Result], seconds: float = 60) -> Result:
+    def wait(self, what: str, look: Callable[[], Result], seconds: float = 180) -> Result:
         """What `look` returns as soon as that is true; commands that fail meanwhile are asked again."""
         deadline = time.monotonic() + seconds
         failure = ""

@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 QUICK = ("--slurm-init-seconds-before-status-checks=5", "--latency-wait=10")
 """Shorter waits than the profile's: the cluster's file system is this machine's."""
-LIMIT = 300
+LIMIT = 600
 """Seconds after which a run counts as hanging."""
 
 
@@ -79,7 +79,7 @@ class Submission:
         if self._process.poll() is None:
             # Snakemake and what it runs here; its jobs have to be cancelled apart.
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
             with suppress(ClusterError):
                 self.cluster.run("scancel", "--state=PENDING", "--state=RUNNING", f"--user={os.geteuid()}")
 
