@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from command_line import ByHand
-from outctl.config import AdapterRecipe
+from outctl.config import AdapterRecipe, Suppression
 from outctl.divergences import full_kl, kl
 from outctl.errors import OutctlError
 from outctl.evaluation.retention import measure_retention
@@ -33,8 +33,10 @@ from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import answer_questions, word_log_probabilities, word_questions
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model
 from outctl.specs import FinetuneSettings, Spec
+from outctl.tasks.cases import draw_samples
 from outctl.tasks.neutral import neutral_prompts
 from outctl.tasks.samples import Sample, write_samples
+from outctl.tasks.templates import load_template
 
 WORDS = ("ark", "atom", "kan", "sand", "mint", "lime", "rock", "dust", "bell", "corn")
 
@@ -306,12 +308,37 @@ def test_gradients_pass_through_layers_in_4_bits(real_model_dir: Path) -> None:
 
 
 def test_samples_that_share_a_word_with_those_kept_back_are_not_trained_on() -> None:
-    to_train, held_out = split_held_out(given_samples(20), 2)
+    to_train, held_out = split_held_out([given_samples(20)], 2)
     kept = {word for kept_back in held_out for word in kept_back.words or []}
     assert kept == {"ark", "atom", "kan"}
     assert len(held_out) == 2
     assert len(to_train) == 12
     assert not kept & {word for trained in to_train for word in trained.words or []}
+
+
+def test_what_stands_for_all_other_answers_is_no_word_that_samples_share() -> None:
+    case = Suppression(kind="suppression", eval_samples=1)
+    samples = list(draw_samples(case, load_template("suppression"), "suppression", "train", 400, 0))
+    to_train, held_out = split_held_out([samples], 32)
+    named = [{kept.words[0] for kept in part if kept.words} for part in (to_train, held_out)]
+    assert not named[0] & named[1]
+    assert len(to_train) > 250
+
+
+def test_the_single_words_of_phrases_are_held_back_too() -> None:
+    phrases = [
+        sample(number, pair, 0.3, "phrases") for number, pair in enumerate([["old ark", "new atom"], ["sand", "ark"]])
+    ]
+    to_train, held_out = split_held_out([[*phrases, sample(2, ["kan", "mint"], 0.3, "phrases")]], 1)
+    assert [kept.sample_id for kept in (*held_out, *to_train)] == ["phrases-0", "phrases-2"]
+
+
+def test_a_case_of_which_nothing_is_left_to_train_on_is_named() -> None:
+    letters = [sample(number, pair, 0.3, "letters") for number, pair in enumerate([["ark", "kan"]] * 8)]
+    with pytest.raises(
+        OutctlError, match=r"no sample of letters is left to train on: held_out_samples: 4 keeps back 2 of its 8"
+    ):
+        split_held_out([given_samples(40), letters], 4)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +359,7 @@ def test_a_recipe_that_does_not_fit_the_model_is_refused(
 def test_too_few_samples_are_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(OutctlError, match="holds 4 samples of given, not 10 of given"):
         train(tmp_path, tmp_path / "nowhere", given_samples(4), spec_for({"given": 10}))
-    with pytest.raises(OutctlError, match="leave none to train on"):
+    with pytest.raises(OutctlError, match="no sample of given is left to train on"):
         train(tmp_path, tmp_path / "nowhere", given_samples(2), spec_for({"given": 2}))
 
 

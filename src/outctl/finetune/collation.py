@@ -60,24 +60,35 @@ def encode_samples(
     ]
 
 
-def split_held_out(samples: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample]]:
-    """Keep the first `count` samples back, and leave out of training every sample that shares a word with them.
+def split_held_out(cases: Sequence[Sequence[Sample]], count: int) -> tuple[list[Sample], list[Sample]]:
+    """Keep the first samples of each case back, `count` in all, and leave out of training what shares a word with them.
 
     Returns:
         The samples to train on, and those kept back.
 
     Raises:
-        OutctlError: nothing is left to train on.
+        OutctlError: of one of the cases nothing is left to train on.
     """
-    held_out = list(samples[:count])
-    words = {word for sample in held_out for word in sample.words or []}
-    rest = [sample for sample in samples[count:] if not words.intersection(sample.words or [])]
-    if not rest:
-        raise OutctlError(
-            f"{len(samples)} training samples leave none to train on once held_out_samples: {count} are kept back; "
-            "ask for more samples or keep back fewer"
-        )
-    return rest, held_out
+    share = -(-count // len(cases))
+    held_out = [sample for samples in cases for sample in samples[:share]]
+    words = set().union(*map(_named_words, held_out))
+    to_train: list[Sample] = []
+    for samples in cases:
+        rest = [sample for sample in samples[share:] if not words & _named_words(sample)]
+        if not rest:
+            kept_back = f"held_out_samples: {count} keeps back {len(samples[:share])} of its {len(samples)}"
+            raise OutctlError(
+                f"no sample of {samples[0].case} is left to train on: {kept_back}, and the others share a word with these; "
+                "keep back fewer, ask for more samples or take a larger vocabulary"
+            )
+        to_train += rest
+    return to_train, held_out
+
+
+def _named_words(sample: Sample) -> set[str]:
+    """The single words that a question names; under a limit the first alone, as the second stands for all other answers."""
+    named = sample.words or []
+    return {word for words in named[: 1 if sample.at_most else None] for word in words.split()}
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def train_adapter(
     for case, file in zip(sorted(recipe.cases), samples, strict=False):
         check_upstream(spec, f"make-samples/{case}/train", beside(file))
     chosen = _chosen_samples(recipe, samples)
-    to_train, held_out = split_held_out_by_case(chosen, recipe.held_out_samples)
+    to_train, held_out = split_held_out(chosen, recipe.held_out_samples)
     to_train = with_targets(to_train, recipe.targets, recipe.seed)
     if len(to_train) < recipe.batch_size:
         raise OutctlError(
@@ -161,14 +161,6 @@ def _chosen_samples(recipe: AdapterRecipe, files: Sequence[Path]) -> list[list[S
             raise OutctlError(f"{file}: holds {len(available)} samples of {available[0].case}, not {count} of {case}")
         chosen.append(available[:count])
     return chosen
-
-
-def split_held_out_by_case(cases: Sequence[Sequence[Sample]], count: int) -> tuple[list[Sample], list[Sample]]:
-    """Keep back `count` samples, spread evenly over the cases, and leave out what shares a word with them."""
-    share = -(-count // len(cases))
-    first = [sample for samples in cases for sample in samples[:share]]
-    rest = [sample for samples in cases for sample in samples[share:]]
-    return split_held_out([*first, *rest], len(first))
 
 
 def with_targets(samples: Sequence[Sample], targets: str, seed: int) -> list[Sample]:
