@@ -76,7 +76,7 @@ class Layout:
         return self.results / "output_control_combined_results.json"
 
     def comparison_table(self) -> Path:
-        """Table with a row a model, adapter and case: paired with the baseline."""
+        """Table with a row a model, variant and case: paired with the baseline, and with what `comparisons` names."""
         return self.results / "output_control_comparisons.csv"
 
     def matrix_table(self) -> Path:
