@@ -15,7 +15,7 @@ run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
 
 test: $(READY_DEV)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 5 --no-loadscope-reorder
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 4 --no-loadscope-reorder
 
 # Every fault, a table of how it went, and the same in docs/reliability.md: three quarters of an hour on 2 CPU cores.
 faults: $(READY_DEV)

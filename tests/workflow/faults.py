@@ -259,5 +259,5 @@ FAULTS = (
 )
 """Every fault; together they are tried some forty times."""
 
-QUICK = {("kill -9 of Snakemake, started again at once", 0), ("kill -9 of Snakemake and its jobs", 0), ("disk full", 0)}
+QUICK = {("kill -9 of Snakemake, started again at once", 0), ("disk full", 0)}
 """What is tried in every run of the tests, by name and number."""
