@@ -87,7 +87,7 @@ class Findings:
 
     Attributes:
         known: all jobs of the experiment, as `outctl why` names them.
-        jobs: those that the dry run lists.
+        jobs: those that the dry run lists; without one, those of `outctl why`.
         reasons: the jobs that `outctl why` lists, each with its reasons.
         output: what the dry run printed.
     """
@@ -98,13 +98,24 @@ class Findings:
     output: str
 
 
-def examine(copy: Copy) -> Findings:
-    """Dry-run Snakemake and ask `outctl why`; call it in a process of its own, which it changes for good."""
+def examine(copy: Copy, by_dry_run: bool = True) -> Findings:
+    """Dry-run Snakemake, if wanted, and ask `outctl why`; call it in a process of its own, which it changes for good."""
     os.chdir(copy.folder)
     copy.write()
     if copy.path:
         os.environ["PATH"] = f"{copy.path}{os.pathsep}{os.environ['PATH']}"
     sys.path[:0] = [str(copy.checkout / "src"), *copy.packages]
+    output = dry_run(copy) if by_dry_run else ""
+    plan = plan_of(copy)
+    found = import_module("outctl.staleness").stale_jobs(plan)
+    reasons = {"/".join(job): lines for job, lines in found.items()}
+    reasons = {job: lines for job, lines in reasons.items() if fnmatch(job, copy.scope)}
+    jobs = listed_jobs(output) if by_dry_run else set(reasons)
+    return Findings({"/".join(job) for job in plan.jobs()}, jobs, reasons, output)
+
+
+def dry_run(copy: Copy) -> str:
+    """What a dry run in the working directory prints."""
     log = copy.folder / "dry-run.log"
     arguments = copy.command("--dry-run", "--printshellcmds", *copy.arguments)
     standard = [os.dup(1), os.dup(2)]
@@ -118,17 +129,7 @@ def examine(copy: Copy) -> Findings:
         sys.stderr.flush()
     os.dup2(standard[0], 1)
     os.dup2(standard[1], 2)
-    output = log.read_text()
-    jobs = listed_jobs(output)
-    plan = plan_of(copy)
-    found = import_module("outctl.staleness").stale_jobs(plan)
-    reasons = {"/".join(job): lines for job, lines in found.items()}
-    return Findings(
-        {"/".join(job) for job in plan.jobs()},
-        jobs,
-        {job: lines for job, lines in reasons.items() if fnmatch(job, copy.scope)},
-        output,
-    )
+    return log.read_text()
 
 
 def listed_jobs(output: str) -> set[str]:
