@@ -115,11 +115,15 @@ def test_right_after_a_run_nothing_is_to_be_done(finished: Finished) -> None:
 
 def test_the_same_seed_gives_the_same_bytes(finished: Finished) -> None:
     workspace, _ = finished
-    again = workspace.snakemake(results_dir="again")
+    # Figures and report are made of the tables alone, and have tests of their own for it.
+    again = workspace.snakemake("again/output_control_results.csv", results_dir="again")
     assert again.code == 0, again.output
-    for name in ("output_control_results.csv", "output_control_simple_metrics.csv"):
-        assert (workspace.folder / "again" / name).read_bytes() == (workspace.results / name).read_bytes()
-    for name in ("samples/given/train.jsonl", "adapters/small/tuned/adapter_model.safetensors", "figures/tvd.svg"):
+    for name in (
+        "output_control_results.csv",
+        "output_control_simple_metrics.csv",
+        "samples/given/train.jsonl",
+        "adapters/small/tuned/adapter_model.safetensors",
+    ):
         assert (workspace.folder / "again" / name).read_bytes() == (workspace.results / name).read_bytes()
 
 
