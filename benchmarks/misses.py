@@ -2,7 +2,7 @@
 
 Reads the records of a finished experiment. A question of two words asks for log-odds x = log(t1 / t2), and the answer has
 y = log(p1 / p2). A line is fitted to y over x; what is left, the *residual*, is what the number does not explain. Where the
-residuals of adapters that learned from other samples, or other targets, agree question by question, they come from the
+residuals of adapters that learned with other seeds, or other targets, agree question by question, they come from the
 words. Prints a Markdown table, a row a variant:
 
 - **slope**, **residual**: of that line, and the standard deviation of what is left;
@@ -20,8 +20,10 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, logit
 
+import comparison
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
+from outctl.results.summary import conditional_share
 
 
 class Misses(NamedTuple):
@@ -52,7 +54,7 @@ def misses(records: list[Record]) -> Misses:
     if len({record.target[0] for record in kept}) < 2:
         raise OutctlError("fewer than two different targets are left to fit a line to")
     asked = np.array([record.target[0] for record in kept])
-    given = np.array([record.probabilities[0] / sum(record.probabilities) for record in kept])
+    given = np.array([conditional_share(record) for record in kept])
     line = stats.linregress(logit(asked), logit(given))
     expected = line.intercept + line.slope * logit(asked)
     left = logit(given) - expected
@@ -75,22 +77,19 @@ def agreement(one: Misses, other: Misses) -> str:
 def table(found: dict[str, Misses]) -> str:
     """The Markdown table."""
     first = next(iter(found))
+    header = ["variant", "slope", "residual", "missed", "without residuals", f"with {first}"]
     rows = [
-        ("variant", "slope", "residual", "missed", "without residuals", f"with {first}"),
-        ("---",) * 6,
-        *(
-            (
-                name,
-                f"{of.slope:.2f}",
-                f"{np.std(list(of.residuals.values())):.2f}",
-                f"{of.missed:.3f}",
-                f"{of.of_the_line:.3f}",
-                "" if name == first else agreement(found[first], of),
-            )
-            for name, of in found.items()
-        ),
+        [
+            name,
+            f"{of.slope:.2f}",
+            f"{np.std(list(of.residuals.values())):.2f}",
+            f"{of.missed:.3f}",
+            f"{of.of_the_line:.3f}",
+            "" if name == first else agreement(found[first], of),
+        ]
+        for name, of in found.items()
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return comparison.table(header, rows)
 
 
 def main() -> None:
