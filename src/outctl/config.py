@@ -33,6 +33,8 @@ CLOSED = ("letters", "digits", "symbols", "names")
 VOCABULARIES = ("common", "phrases", *CLOSED)
 """Vocabularies that come with the package."""
 
+NEUTRAL_PROMPTS = 54
+"""Neutral prompts that evaluation has."""
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What models, cases and adapters may be called; names become parts of paths."""
 
@@ -421,7 +423,7 @@ class BaseModelDeviation(Section):
 class Retention(Section):
     """What training broke elsewhere: neutral prompts and held-out text."""
 
-    prompts: int = Field(default=32, ge=2, le=10_000)
+    prompts: int = Field(default=32, ge=2, le=NEUTRAL_PROMPTS)
     """Number of neutral prompts."""
     answer_tokens: int = Field(default=16, ge=1, le=1000)
     """Positions of the baseline's own answer at which the two distributions are compared."""
@@ -564,6 +566,10 @@ class Experiment(Section):
             available = self.cases[case].train_samples
             if not 0 < count <= available:
                 return ("cases", case), f"{count} samples asked for, and cases.{case}.train_samples is {available}"
+            if recipe.targets == "even" and isinstance(self.cases[case], Suppression):
+                return (
+                    "targets",
+                ), f"cases.{case} asks for limits, which no even split takes the place of; leave the case out"
         total = sum(recipe.cases.values())
         if total <= recipe.held_out_samples:
             return (

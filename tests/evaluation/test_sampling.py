@@ -163,6 +163,9 @@ def test_a_summary_by_hand() -> None:
     # exp(-3.5) and exp(-8/3): the first is below 0.05; the third sample has nothing to compare.
     assert row.disagreeing == 0.5
     assert row.disagreeing_low < 0.1
+    # Half of |0.6 - 0.6| + |0.2 - 0.4| + |0.2 - 0|, of |0.4 - 0.6| + |0.3 - 0.4| + |0.3 - 0|, and all where nothing is said.
+    assert row.avg_tvd_sampled == pytest.approx((0.2 + 0.3 + 1.0) / 3)
+    assert row.avg_tvd == pytest.approx((0.2 + 0.2 + 0.997) / 3)
     floors = [sampling_floor(np.array(one), 100) for one in ([0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.001, 0.002, 0.997])]
     assert row.avg_sampling_floor == pytest.approx(sum(floors) / 3)
     nothing = summarise_agreement([found[2]], Statistics(), seed=0)

@@ -235,7 +235,9 @@ def test_only_samples_count_as_kept_in_which_the_limit_binds() -> None:
     row = summarise("m", "v", "case", answers_under(answers), Statistics(), 0)
     assert (row.num_binding, row.kept) == (2, 0.5)
     assert 0.0 < row.kept_low < 0.5 < row.kept_high < 1.0
+    # A limit is neither a share of the published rule nor one to follow.
     assert math.isnan(row.accuracy_sad)
+    assert math.isnan(row.control_slope)
 
 
 def answers_under(limits: dict[float, tuple[float | None, float]]) -> list[Record]:

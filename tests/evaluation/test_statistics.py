@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from outctl.evaluation import statistics
 from outctl.evaluation.statistics import (
     control_slope,
     holm,
@@ -130,6 +131,19 @@ def test_the_difference_of_slopes_is_that_of_the_samples_that_both_have() -> Non
 def test_sign_flips_of_few_pairs_are_all_tried() -> None:
     # Of the 32 ways to sign five differences of one sign, two are as far from zero.
     assert sign_flip_pvalue([0.9] * 5, [0.1, 0.2, 0.3, 0.4, 0.5], 9999, 0) == pytest.approx(2 / 32)
+
+
+def test_a_single_pair_tells_nothing() -> None:
+    assert sign_flip_pvalue([0.9], [0.1], 99, 0) == 1.0
+
+
+def test_how_many_resamples_are_held_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(0.2, 1.0, 60).tolist()
+    zeros = [0.0] * len(values)
+    at_once = mean_interval(values, 0.95, 500, 0), sign_flip_pvalue(zeros, values, 500, 0)
+    monkeypatch.setattr(statistics, "VALUES_AT_ONCE", 1000)
+    in_parts = mean_interval(values, 0.95, 500, 0), sign_flip_pvalue(zeros, values, 500, 0)
+    assert in_parts == at_once
 
 
 def test_sign_flips_reject_true_hypotheses_as_seldom_as_they_say_and_find_small_differences() -> None:

@@ -139,6 +139,17 @@ def test_shuffled_targets_are_those_of_other_questions_with_as_many_words() -> N
     assert with_targets(samples, "shuffled", 1) != shuffled
 
 
+def test_shuffled_limits_stay_limits() -> None:
+    shares = given_samples(9)
+    limits = [
+        sample(number, None, share).model_copy(update={"at_most": True})
+        for number, share in enumerate((0.01, 0.02, 0.03), start=20)
+    ]
+    shuffled = with_targets([*shares, *limits], "shuffled", 0)
+    assert sorted(found.target for found in shuffled if found.at_most) == sorted(limit.target for limit in limits)
+    assert [found.target for found in shuffled[-3:]] != [limit.target for limit in limits]
+
+
 @pytest.mark.parametrize("targets", ["asked", "even", "shuffled"])
 def test_a_recipe_trains_towards_its_targets_whatever_is_asked(
     tmp_path: Path, tiny_model_dir: Callable[..., Path], targets: str

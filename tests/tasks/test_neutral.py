@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from outctl.config import NEUTRAL_PROMPTS
 from outctl.errors import OutctlError
 from outctl.tasks.neutral import LARGEST_TEXT, held_out_texts, neutral_prompts
 
@@ -31,6 +32,10 @@ def test_no_prompt_of_training_is_one_of_evaluation_and_both_have_many(seed: int
     assert not set(train) & set(evaluation)
     assert min(len(train), len(evaluation)) >= 40
     assert asked("train", seed) == train
+
+
+def test_as_many_prompts_may_be_asked_for_as_there_are() -> None:
+    assert len(asked("eval")) == NEUTRAL_PROMPTS
 
 
 def test_seeds_split_differently_and_none_drops_a_prompt() -> None:

@@ -101,7 +101,10 @@ def test_the_best_temperature_brings_the_baseline_nearer_in_what_it_was_fitted_f
 
 def test_limits_are_summarised(results: Path) -> None:
     table = pd.read_csv(results / "output_control_simple_metrics.csv").set_index(["variant", "case_type"])
-    assert table.loc[("tuned", "limits"), "num_binding"] >= 0
+    baseline = map(json.loads, (results / "evaluations/tiny/baseline/limits.jsonl").read_text().splitlines())
+    binding = sum(record["free_share"] > record["target"][0] for record in baseline)
+    assert table.loc[("tuned", "limits"), "num_binding"] == binding
+    assert pd.isna(table.loc[("tuned", "limits"), "control_slope"])
     assert pd.isna(table.loc[("tuned", "given"), "num_binding"])
 
 

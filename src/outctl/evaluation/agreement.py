@@ -94,6 +94,18 @@ class AgreementRow(TableRow):
     """Lower end of its bootstrap interval."""
     avg_sampling_floor_high: float
     """Upper end of its bootstrap interval."""
+    avg_tvd: float
+    """Mean distance between target and exact probabilities, on these samples."""
+    avg_tvd_low: float
+    """Lower end of its bootstrap interval."""
+    avg_tvd_high: float
+    """Upper end of its bootstrap interval."""
+    avg_tvd_sampled: float
+    """Mean distance between target and frequencies: what a study sees that has answers alone. The fewer draws, the larger."""
+    avg_tvd_sampled_low: float
+    """Lower end of its bootstrap interval."""
+    avg_tvd_sampled_high: float
+    """Upper end of its bootstrap interval."""
     chi_square: float
     """Sum of the samples' statistics."""
     degrees_of_freedom: int
@@ -143,6 +155,8 @@ def summarise_agreement(records: Sequence[AgreementRecord], statistics: Statisti
             "num_samples": len(records),
             **average("avg_tvd_exact_sampled", [record.tvd_exact_sampled for record in records]),
             **average("avg_sampling_floor", [record.sampling_floor for record in records]),
+            **average("avg_tvd", [record.tvd for record in records]),
+            **average("avg_tvd_sampled", [record.tvd_sampled for record in records]),
             "chi_square": chi_square if values else NAN,
             "degrees_of_freedom": degrees_of_freedom,
             "p_value": p_value,

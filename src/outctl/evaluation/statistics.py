@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 NAN = float("nan")
+VALUES_AT_ONCE = 10_000_000
+"""Resampled values that are held at once: memory does not grow with the number of samples and resamples."""
 
 
 class Interval(NamedTuple):
@@ -193,12 +195,17 @@ def _bootstrap(
             vectorized=True,
             confidence_level=confidence,
             n_resamples=resamples,
+            batch=_resamples_at_once(data),
             method="percentile",
             rng=np.random.default_rng(seed),
         )
     tail = (1.0 - confidence) / 2.0
     low, high = np.nanquantile(result.bootstrap_distribution, [tail, 1.0 - tail])
     return float(low), float(high)
+
+
+def _resamples_at_once(data: tuple[Array, ...]) -> int:
+    return max(1, VALUES_AT_ONCE // sum(values.size for values in data))
 
 
 def sign_flip_pvalue(before: Sequence[float], after: Sequence[float], resamples: int, seed: int) -> float:
@@ -214,19 +221,21 @@ def sign_flip_pvalue(before: Sequence[float], after: Sequence[float], resamples:
         seed: seed of the flips.
 
     Returns:
-        NaN without pairs.
+        NaN without pairs, 1 for a single one.
     """
     from scipy import stats
 
     first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
-    if first.size == 0:
-        return NAN
+    if first.size < 2:
+        # With its sign the other way a single difference is as far from 0; SciPy refuses it.
+        return 1.0 if first.size else NAN
     result = stats.permutation_test(
         (second - first, np.zeros_like(first)),
         lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
         permutation_type="samples",
         vectorized=True,
         n_resamples=resamples,
+        batch=_resamples_at_once((first,)),
         rng=np.random.default_rng(seed),
     )
     return float(result.pvalue)

@@ -168,8 +168,8 @@ def with_targets(samples: Sequence[Sample], targets: str, seed: int) -> list[Sam
 
     Args:
         samples: samples to train on.
-        targets: `asked` leaves them alone; `shuffled` gives each the target of another one with as many words; `even` gives
-            all words the same.
+        targets: `asked` leaves them alone; `shuffled` gives each the target of another one with as many words, and a limit
+            that of another limit; `even` gives all words the same.
         seed: seed of the shuffling.
     """
     if targets == "asked":
@@ -178,9 +178,9 @@ def with_targets(samples: Sequence[Sample], targets: str, seed: int) -> list[Sam
         return [
             sample.model_copy(update={"target": [1 / len(sample.target)] * len(sample.target)}) for sample in samples
         ]
-    alike: dict[int, list[int]] = {}
+    alike: dict[tuple[int, bool], list[int]] = {}
     for number, sample in enumerate(samples):
-        alike.setdefault(len(sample.target), []).append(number)
+        alike.setdefault((len(sample.target), sample.at_most), []).append(number)
     given = list(samples)
     for numbers in alike.values():
         order = random.Random(f"{seed}/targets").sample(numbers, len(numbers))

@@ -20,7 +20,7 @@ from outctl.evaluation.statistics import (
     t_interval,
 )
 from outctl.files import TableRow
-from outctl.results.summary import conditional_share
+from outctl.results.summary import controlled_share
 
 Table = TypeVar("Table", bound=TableRow)
 
@@ -59,7 +59,8 @@ class ComparisonRow(TableRow):
     within_tolerance_p_holm: float
     """The same, corrected by Holm for the number of rows of the table."""
     slope_difference: float
-    """Slope of control less that of the other, over the samples in which both give the words any mass."""
+    """Slope of control less that of the other, over the samples in which both give the words any mass; undefined where a word
+    is to be suppressed."""
     slope_difference_low: float
     """Lower end of its bootstrap interval."""
     slope_difference_high: float
@@ -86,8 +87,8 @@ def compare(other: Sequence[Record], records: Sequence[Record], statistics: Stat
     difference = mean_interval([new - old for old, new in zip(before, after, strict=True)], *drawn)
     slope = slope_difference(
         [record.target[0] for record in records],
-        [conditional_share(record) for record in other],
-        [conditional_share(record) for record in records],
+        [controlled_share(record) for record in other],
+        [controlled_share(record) for record in records],
         *drawn,
     )
     tvd_p, within_p = sign_flip_pvalue(before, after, statistics.permutations, seed), mcnemar_pvalue(was, is_now)
@@ -180,7 +181,7 @@ def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> See
     by_seed, by_sample = distances.mean(axis=1), distances.mean(axis=0)
     left = distances - by_seed[:, None] - by_sample[None, :] + distances.mean()
     slopes = [
-        control_slope([record.target[0] for record in records], [conditional_share(record) for record in records])
+        control_slope([record.target[0] for record in records], [controlled_share(record) for record in records])
         for records in repeats
     ]
     seeds, samples = distances.shape

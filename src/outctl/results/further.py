@@ -7,7 +7,7 @@ import numpy as np
 
 from outctl.config import BASELINE, Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
-from outctl.evaluation.statistics import NAN, mcnemar_pvalue, rate_interval
+from outctl.evaluation.statistics import NAN, mcnemar_pvalue, mean_interval, rate_interval
 from outctl.files import TableRow
 
 
@@ -56,6 +56,16 @@ class DeviationRow(TableRow):
     """Lower end of its Wilson interval."""
     pass_rate_patterns_high: float
     """Upper end of its Wilson interval."""
+    num_gained: float
+    """Samples that it passes and the model's baseline does not."""
+    num_lost: float
+    """Samples that the baseline passes and it does not."""
+    pass_rate_difference: float
+    """Share of passes less the baseline's."""
+    pass_rate_difference_low: float
+    """Lower end of its bootstrap interval over samples, paired."""
+    pass_rate_difference_high: float
+    """Upper end of its bootstrap interval."""
     passed_p: float
     """Two-sided exact p-value of McNemar's test against the model's baseline."""
     passed_p_holm: float
@@ -63,14 +73,15 @@ class DeviationRow(TableRow):
 
 
 def summarise_deviation(
-    records: Sequence[DeviationRecord], baseline: Sequence[DeviationRecord], statistics: Statistics
+    records: Sequence[DeviationRecord], baseline: Sequence[DeviationRecord], statistics: Statistics, seed: int
 ) -> DeviationRow:
     """Summarise the records of one model and variant.
 
     Args:
         records: its records.
         baseline: those of the model's baseline on the same samples.
-        statistics: level of the intervals.
+        statistics: level of the intervals, and resamples behind them.
+        seed: seed of the bootstrap.
     """
 
     def rate(name: str, held: Sequence[bool]) -> dict[str, float]:
@@ -79,7 +90,11 @@ def summarise_deviation(
     passed = [record.passed for record in records]
     positions = [record.position for record in records if record.position is not None]
     adapted = records[0].variant != BASELINE
-    p_value = mcnemar_pvalue([record.passed for record in baseline], passed) if adapted else NAN
+    pairs = [(before.passed, now) for before, now in zip(baseline, passed, strict=True)] if adapted else []
+    p_value = mcnemar_pvalue(*zip(*pairs, strict=True)) if pairs else NAN
+    difference = mean_interval(
+        [float(now) - float(before) for before, now in pairs], statistics.confidence, statistics.bootstrap_samples, seed
+    )
     return DeviationRow.model_validate(
         {
             "model": records[0].model,
@@ -93,6 +108,9 @@ def summarise_deviation(
             "median_position": float(np.median(positions)) if positions else NAN,
             **rate("pass_rate_excerpts", [record.passed for record in records if record.source == "excerpt"]),
             **rate("pass_rate_patterns", [record.passed for record in records if record.source == "pattern"]),
+            "num_gained": sum(now and not before for before, now in pairs) if adapted else NAN,
+            "num_lost": sum(before and not now for before, now in pairs) if adapted else NAN,
+            **difference.columns("pass_rate_difference"),
             "passed_p": p_value,
             "passed_p_holm": p_value,
         }

@@ -130,7 +130,9 @@ def _deviation(settings: AggregateSettings, model: str, layout: Layout, check: C
     for variant in _tuned(settings):
         check("evaluate-deviation", model, variant)
         records[variant] = read_deviation_records(layout.deviation(model, variant))
-    summary = [summarise_deviation(own, records[BASELINE], settings.statistics) for own in records.values()]
+    summary = [
+        summarise_deviation(own, records[BASELINE], settings.statistics, settings.seed) for own in records.values()
+    ]
     return {
         "summary": [defined(row) for row in corrected(summary, "passed_p")],
         "records": {variant: [record.model_dump(mode="json") for record in own] for variant, own in records.items()},

@@ -56,7 +56,8 @@ class SummaryRow(TableRow):
     avg_mass_high: float
     """Upper end of its bootstrap interval."""
     control_slope: float
-    """Least-squares slope of the first word's conditional share on its target: 1 is control, 0 is ignoring the number."""
+    """Least-squares slope of the first word's conditional share on its target: 1 is control, 0 is ignoring the number.
+    Undefined where a word is to be suppressed: a limit is no share to follow."""
     control_slope_low: float
     """Lower end of its bootstrap interval."""
     control_slope_high: float
@@ -80,8 +81,8 @@ class SummaryRow(TableRow):
     words_valid_high: float
     """Upper end of its Wilson interval."""
     num_binding: float
-    """Where a word is to be suppressed: samples in which it takes more than its limit of the baseline's answer when none is
-    asked for. They are the same for all variants of a model."""
+    """Where a word is to be suppressed: samples in which it takes more than its limit, of what the baseline gives the topic's
+    words when no limit is asked for. They are the same for all variants of a model."""
     kept: float
     """Share of those samples in which it keeps to the limit, by its share of the words' mass; samples without mass are left
     out."""
@@ -97,6 +98,11 @@ def conditional_share(record: Record) -> float:
     """Share of the first word among the words' mass; NaN where they have none."""
     mass = sum(record.probabilities)
     return record.probabilities[0] / mass if mass > 0.0 else NAN
+
+
+def controlled_share(record: Record) -> float:
+    """What a slope of control is fitted to: `conditional_share`, NaN also where a limit is asked for, no share to follow."""
+    return NAN if record.at_most else conditional_share(record)
 
 
 def summarise(
@@ -140,7 +146,7 @@ def summarise(
     own = [record for record in records if record.words_valid is not None]
     slope = slope_interval(
         [record.target[0] for record in records],
-        [conditional_share(record) for record in records],
+        [controlled_share(record) for record in records],
         statistics.confidence,
         statistics.bootstrap_samples,
         seed,
