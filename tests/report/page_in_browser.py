@@ -138,7 +138,7 @@ class Page:
         for file in self.downloads.iterdir():
             file.unlink()
         self.run(f"document.querySelector({selector!r}).click()")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             files = [file for file in self.downloads.iterdir() if file.suffix == ".csv"]
             if files and files[0].stat().st_size:

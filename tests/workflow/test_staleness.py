@@ -221,8 +221,8 @@ def test_every_module_of_the_package_is_in_the_table() -> None:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is the case, for two minutes at most."""
-    end = time.monotonic() + 120
+    """Wait until something is the case, for five minutes at most."""
+    end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)

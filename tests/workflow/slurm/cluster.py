@@ -146,7 +146,7 @@ class Cluster:
                 jobs.append(Job(fields["JobId"], fields["JobState"], fields.get("Comment", ""), fields))
         return sorted((job for job in jobs if job.comment.startswith(comment)), key=lambda job: int(job.id))
 
-    def wait_for_job(self, comment: str, *states: str, timeout: float = 120) -> Job:
+    def wait_for_job(self, comment: str, *states: str, timeout: float = 300) -> Job:
         """The newest job whose comment begins so, as soon as it is in one of the states.
 
         Raises:
@@ -285,7 +285,7 @@ class Cluster:
             return False
         return True
 
-    def wait(self, what: str, look: Callable[[], Result], seconds: float = 180) -> Result:
+    def wait(self, what: str, look: Callable[[], Result], seconds: float = 300) -> Result:
         """What `look` returns as soon as that is true; commands that fail meanwhile are asked again."""
         deadline = time.monotonic() + seconds
         failure = ""

@@ -81,7 +81,7 @@ def kill_snakemake_before_its_jobs_begin(scene: Scene, cluster: Cluster) -> None
     left = len(jobs(scene, cluster, "PENDING"))
 
     def resume() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while len(jobs(scene, cluster, "PENDING")) <= left and time.monotonic() < deadline:
             time.sleep(0.2)
         cluster.resume()
