@@ -416,8 +416,8 @@ class BaseModelDeviation(Section):
     reference: ModelName | None = None
     """The model whose likeliest words do not count as breaking off; each model's own base weights by default."""
     max_new_tokens: int = Field(default=200, ge=10, le=10_000)
-    """Length of an answer at most, in tokens; one that ends before its window has failed. A model that writes numbers digit by
-    digit needs four for a word of some patterns."""
+    """Length of an answer at most, in tokens; one that ends before its window has failed. An answer whose first deviation is
+    known is written no further. A model that writes numbers digit by digit needs four for a word of some patterns."""
 
 
 class Retention(Section):

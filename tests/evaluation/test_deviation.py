@@ -259,7 +259,7 @@ def test_the_reference_is_shown_the_plain_text_up_to_the_break(tiny_model: Calla
         true = [*words[: position - 1], "other", *words[position:]]
         sample = sample_of(true, wait=position - 1, window=2).model_copy(update={"messages": messages})
         (record,) = measured(loaded, None, sample, max_new_tokens=120)
-        assert record.answer == answer
+        assert answer.startswith(record.answer)
         assert (record.position, record.deviating_word) == (position, words[position - 1])
         (tokens,) = encode(tokenizer, [" ".join(["kan", "ark", *words[: position - 1]])])
         likeliest = [
@@ -269,6 +269,28 @@ def test_the_reference_is_shown_the_plain_text_up_to_the_break(tiny_model: Calla
         assert record.reference_words == likeliest[0]
         # The prompt makes a difference to this model, so a wrong one would show.
         assert likeliest[0] not in likeliest[1:]
+
+
+@pytest.mark.parametrize("position", [1, 3, 6, 9, 20])
+def test_an_answer_is_written_until_it_is_decided_where_it_deviates(position: int, bigram_model: BigramModel) -> None:
+    sample = leaving_at(position)
+    (record,) = measured(bigram_model(ENDLESS), None, sample, max_new_tokens=100)
+    assert record.position == position
+    # A word behind the deviating one, or behind those that are waited for, tells that it is whole.
+    assert len(record.answer.split()) == max(position, sample.wait) + 1
+
+
+def test_a_word_is_no_deviation_before_it_is_written_to_its_end(bigram_model: BigramModel) -> None:
+    spelled = bigram_model({START: {"kan": 1.0}, "kan": {"om": 1.0}, "om": {" ark": 1.0}, " ark": {" ark": 1.0}})
+    assert measured(spelled, None, sample_of(["kanom", *["ark"] * 9]), max_new_tokens=100)[0].position is None
+    assert measured(spelled, None, sample_of(["kan", *["ark"] * 9]), max_new_tokens=100)[0].position == 1
+
+
+def test_an_answer_that_agrees_with_all_that_is_known_is_decided(bigram_model: BigramModel) -> None:
+    known = sample_of(["kan", "ark"] * 5)
+    (record,) = measured(bigram_model(ENDLESS), None, known, max_new_tokens=100)
+    assert record.position is None
+    assert len(record.answer.split()) == 11
 
 
 def test_an_answer_that_the_limit_cuts_off_does_not_deviate(tiny_model: Callable[..., LoadedModel]) -> None:

@@ -77,6 +77,23 @@ def test_an_answer_ends_where_the_model_ends_it(bigram_model: BigramModel) -> No
     assert generate(both.model, both.tokenizer, [open_prompt, prompt], max_new_tokens=6) == ["mmmmmm", "arkansas"]
 
 
+def test_a_text_that_is_decided_is_cut_off_there_and_the_others_go_on(bigram_model: BigramModel) -> None:
+    loaded = bigram_model({START: {"ark": 1.0}, "ark": {"ansas": 1.0}, "a": {"m": 1.0}, "m": {"m": 1.0}})
+    open_prompt = Prompt("a", (loaded.tokenizer.convert_tokens_to_ids("a"),))
+    prompts = [open_prompt, *ask(loaded, "or"), open_prompt]
+    limits = {0: 2, 2: 4}
+    for batch_size in (1, 2, 3):
+        found = continuations(
+            loaded.model,
+            loaded.tokenizer,
+            prompts,
+            max_new_tokens=6,
+            batch_size=batch_size,
+            decided=lambda number, text: len(text) >= limits.get(number, 100),
+        )
+        assert found == [Continuation("mm", True), Continuation("arkansas", False), Continuation("mmmm", True)]
+
+
 def test_nothing_to_continue(tiny_model: TinyModel) -> None:
     loaded = tiny_model()
     assert generate(loaded.model, loaded.tokenizer, [], max_new_tokens=3) == []

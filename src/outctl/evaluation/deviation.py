@@ -42,12 +42,27 @@ def first_deviation(answer: str, continuation: Sequence[str], cut_off: bool = Fa
     Returns:
         The first deviation; None where the answer ends, or the known words do, before there is one.
     """
-    words = _unquoted(answer.strip(), continuation).split()
+    words = _words(answer, continuation)
     for position, (word, true) in enumerate(zip(words, continuation, strict=False), 1):
         unfinished = cut_off and position == len(words)
         if word != true and not (unfinished and true.startswith(word.rstrip(HALF_CHARACTER))):
             return Deviation(position, word)
     return None
+
+
+def is_decided(answer: str, sample: DeviationSample) -> bool:
+    """Whether nothing that an answer goes on with can change where it deviates.
+
+    Its last word may be unfinished, so the deviating one must stand before it. As many words as the model is to wait are
+    written in any case, to be read.
+    """
+    words = len(_words(answer, sample.continuation))
+    found = first_deviation(answer, sample.continuation, cut_off=True)
+    return words > (max(sample.wait, found.position) if found else len(sample.continuation))
+
+
+def _words(answer: str, continuation: Sequence[str]) -> list[str]:
+    return _unquoted(answer.strip(), continuation).split()
 
 
 def _unquoted(answer: str, continuation: Sequence[str]) -> str:
@@ -86,6 +101,8 @@ def measure_deviation(
 ) -> list[DeviationRecord]:
     """Let a model answer samples greedily, and measure where and how its answers deviate.
 
+    Each answer is written until that is decided, so most take far fewer tokens than they may have.
+
     Args:
         loaded: the model, which `enable_trees` has seen.
         reference: whose likeliest next words a break is held against, seen by `enable_trees` too; the model itself if
@@ -114,6 +131,7 @@ def measure_deviation(
             prompts[start : start + batch_size],
             max_new_tokens,
             batch_size=batch_size,
+            decided=lambda number, text, asked=part: is_decided(text, asked[number]),
         )
         found = [
             first_deviation(answer.text, sample.continuation, answer.cut_off)

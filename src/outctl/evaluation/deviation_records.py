@@ -34,7 +34,7 @@ class DeviationRecord(StrictRow):
     window: int = Field(ge=2)
     """How many words the window has."""
     answer: str
-    """What the model wrote."""
+    """What the model wrote, until it was decided where it deviates: more than `wait` words, but for a shorter answer."""
     position: int | None = Field(ge=1)
     """Position of the first word that does not continue what was shown; null where there is none."""
     in_window: bool

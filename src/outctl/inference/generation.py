@@ -1,10 +1,11 @@
 """Text from a model: greedy or sampled."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
 from outctl.inference.prompts import Prompt
 
@@ -14,6 +15,27 @@ class Continuation(NamedTuple):
 
     text: str
     cut_off: bool
+
+
+class _Decided(StoppingCriteria):  # type: ignore[misc]
+    """Ends each row of a batch once its text is decided, and remembers which rows that are.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        length: tokens of the prompts, filling included.
+        decided: whether the new text of a row, by its number in the batch, needs no more tokens.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, length: int, decided: Callable[[int, str], bool]) -> None:
+        self.tokenizer = tokenizer
+        self.length = length
+        self.decided = decided
+        self.rows: list[bool] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+        texts = self.tokenizer.batch_decode(input_ids[:, self.length :], skip_special_tokens=True)
+        self.rows = [self.decided(number, text) for number, text in enumerate(texts)]
+        return torch.tensor(self.rows, device=input_ids.device)
 
 
 def generate(
@@ -53,8 +75,21 @@ def continuations(
     temperature: float = 0.0,
     seed: int = 0,
     batch_size: int = 16,
+    decided: Callable[[int, str], bool] | None = None,
 ) -> list[Continuation]:
-    """Continue prompts as `generate` does, and say of each new text whether the limit cut it off."""
+    """Continue prompts as `generate` does, and say of each new text whether it was cut off.
+
+    Args:
+        model: a causal language model of transformers, with or without a PEFT adapter.
+        tokenizer: the model's tokenizer.
+        prompts: what to continue.
+        max_new_tokens: length of a continuation at most.
+        temperature: 0 takes the likeliest token each time.
+        seed: seed of the sampling.
+        batch_size: prompts in a pass.
+        decided: whether a prompt, by its number, has new text enough, so that it is cut off there; only the limit cuts
+            texts off without it.
+    """
     torch.manual_seed(seed)
     sampling: dict[str, Any] = {"do_sample": False}
     if temperature > 0.0:
@@ -71,14 +106,21 @@ def continuations(
         filling = [length - len(prompt.tokens) for prompt in batch]
         ids = [[pad] * extra + list(prompt.tokens) for extra, prompt in zip(filling, batch, strict=True)]
         mask = [[0] * extra + [1] * len(prompt.tokens) for extra, prompt in zip(filling, batch, strict=True)]
+        stop = (
+            _Decided(tokenizer, length, lambda row, text, first=start: decided(first + row, text)) if decided else None
+        )
         output = model.generate(
             input_ids=torch.tensor(ids, device=model.device),
             attention_mask=torch.tensor(mask, device=model.device),
             max_new_tokens=max_new_tokens,
             pad_token_id=pad,
+            stopping_criteria=[stop] if stop else None,
             **sampling,
         )
         new = output[:, length:].cpu()
-        cut_off = (~torch.isin(new, ends).any(1)).tolist()
-        found += map(Continuation, tokenizer.batch_decode(new, skip_special_tokens=True), cut_off)
+        cut_off = ~torch.isin(new, ends).any(1)
+        if stop:
+            # What fills the rows up behind there may be the token that ends a text.
+            cut_off |= torch.tensor(stop.rows)
+        found += map(Continuation, tokenizer.batch_decode(new, skip_special_tokens=True), cut_off.tolist())
     return found
