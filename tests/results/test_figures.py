@@ -5,8 +5,10 @@ import sys
 from math import log
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from outctl.cli.main import main
@@ -102,6 +104,22 @@ def test_adapters_differ_in_colour_or_marker(tables: Path) -> None:
     legend = file.read_text().partition('id="legend_1"')[2]
     uses = re.findall(r'<use xlink:href="#(\w+)"[^>]*fill: (#\w+)', legend)
     assert len(uses) == len(set(uses)) == len(VARIANTS) - 1
+
+
+def axes_of(name: str, rows: list[dict[str, object]]) -> list[Axes]:
+    """The panels of a figure with their rows."""
+    figure = PLOTS[name]([TABLES[name][0].model_validate(row) for row in rows], 7.0)
+    plt.close(figure)
+    return [axis for axis in figure.axes if axis.get_visible()]
+
+
+def test_an_even_split_is_drawn_where_it_lies_with_so_many_words() -> None:
+    even = dict(zip(CASES, (1 / 2, 1 / 3, 1 / 4), strict=True))
+    rows = [row | {"even_share": even[str(row["case_type"])]} for row in rows_of("calibration")]
+    lines = [[line for line in axis.lines if line.get_linestyle() == ":"] for axis in axes_of("calibration", rows)]
+    assert [[list(line.get_ydata()) for line in own] for own in lines] == [[[s, s]] for s in even.values()] * len(
+        MODELS
+    )
 
 
 def test_undefined_numbers_are_left_out(tables: Path) -> None:

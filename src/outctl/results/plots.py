@@ -38,8 +38,9 @@ def calibration(rows: Sequence[CalibrationRow], width: float) -> Figure:
     )
     for number, (axis, (model, case)) in enumerate(zip(panels, places, strict=True)):
         axis.plot([0, 1], [0, 1], color="black", linewidth=0.8)
-        axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
         own = [row for row in rows if (row.model, row.case_type) == (model, case)]
+        for even in sorted({row.even_share for row in own}):
+            axis.axhline(even, color="black", linewidth=0.8, linestyle=":")
         for variant, (colour, marker) in drawn.items():
             points = [row for row in own if row.variant == variant]
             axis.scatter(
