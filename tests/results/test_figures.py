@@ -122,6 +122,18 @@ def test_an_even_split_is_drawn_where_it_lies_with_so_many_words() -> None:
     )
 
 
+def test_small_distances_fill_the_figure_of_retention_and_no_model_leaves_it() -> None:
+    # The second model's are further along both axes than the first one's.
+    far = dict(zip(MODELS, (1.0, 2.0), strict=True))
+    ends = {"kl_low": 0.1, "kl": 0.2, "kl_high": 0.3, "avg_tvd_low": 0.05, "avg_tvd": 0.06, "avg_tvd_high": 0.07}
+    rows = [row | {key: far[str(row["model"])] * value for key, value in ends.items()} for row in rows_of("retention")]
+    for axis in axes_of("retention", rows):
+        assert axis.get_ylim() == pytest.approx((0.0, 0.14), rel=0.2)
+        assert axis.get_xlim() == pytest.approx((0.0, 0.6), rel=0.2)
+        assert axis.get_ylim()[1] > 0.14
+        assert axis.get_xlim()[1] > 0.6
+
+
 def test_undefined_numbers_are_left_out(tables: Path) -> None:
     table = pd.read_csv(tables / "calibration.csv")
     table.loc[table["variant"] == "tuned", "given_share"] = float("nan")

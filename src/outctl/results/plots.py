@@ -213,9 +213,11 @@ def retention(rows: Sequence[CostRow], width: float) -> Figure:
             axis.plot(row.kl, row.avg_tvd, marker, markersize=4, color=colour)
             axis.hlines(row.avg_tvd, row.kl_low, row.kl_high, color=colour, linewidth=1.0)
             axis.vlines(row.kl, row.avg_tvd_low, row.avg_tvd_high, color=colour, linewidth=1.0)
-        axis.set(title=model, xlabel="KL on neutral prompts (nats a token)", ylim=(0.0, 1.02))
-        axis.set_xlim(left=0)
+        axis.set(title=model, xlabel="KL on neutral prompts (nats a token)")
         axis.tick_params(labelbottom=True)
+    # Behind all panels, since they share their axes, and an end that is set keeps the other where it is.
+    panels[0].set_xlim(left=0.0)
+    panels[0].set_ylim(bottom=0.0)
     panels[0].set_ylabel("mean TVD, case trained on")
     legend(figure, list(dots(drawn)))
     return figure
