@@ -13,8 +13,10 @@ from PIL import Image
 
 from outctl.cli.main import main
 from outctl.errors import OutctlError
+from outctl.report.charts import SHAPES
 from outctl.results.figure_tables import TABLES, read_figure_table
 from outctl.results.figures import Drawing, draw_from_tables
+from outctl.results.panels import MARKERS
 from outctl.results.plots import PLOTS
 
 MODELS = ("llama-3.1-8b-instruct", "qwen2.5-7b")
@@ -104,6 +106,19 @@ def test_adapters_differ_in_colour_or_marker(tables: Path) -> None:
     legend = file.read_text().partition('id="legend_1"')[2]
     uses = re.findall(r'<use xlink:href="#(\w+)"[^>]*fill: (#\w+)', legend)
     assert len(uses) == len(set(uses)) == len(VARIANTS) - 1
+
+
+def test_adapters_have_the_shapes_that_they_have_in_the_report() -> None:
+    drawn_by_matplotlib = {
+        "diamond": "D",
+        "square": "s",
+        "triangle-up": "^",
+        "cross": "P",
+        "triangle-down": "v",
+        "triangle-right": ">",
+        "circle": "o",
+    }
+    assert [drawn_by_matplotlib[shape] for shape in SHAPES] == list(MARKERS)
 
 
 def axes_of(name: str, rows: list[dict[str, object]]) -> list[Axes]:
