@@ -148,10 +148,10 @@ class LogHandler(LogHandlerBase):
         self._line(f"{self._jobs.total} {kind}: {', '.join(f'{count} {rule}' for rule, count in counts.items())}")
 
     def _expect(self, said: dict[str, Any]) -> None:
-        self._jobs.expected = {number: Expected(kind, seconds) for number, (kind, seconds) in said["expected"].items()}
+        self._jobs.expected = {number: Expected(*known) for number, known in said["expected"].items()}
         self._jobs.rerun = said["rerun"]
         if left := self._jobs.time_left():
-            self._line(f"by earlier runs {left.removesuffix(' left')}")
+            self._line(f"by earlier runs {left.replace(' left', '', 1)}")
 
     def _begin(self, said: dict[str, Any]) -> None:
         if said["rule_name"] == TARGETS:

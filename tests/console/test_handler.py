@@ -1,9 +1,11 @@
+import logging
 import os
 import pty
 
 import pytest
+from snakemake.settings.types import OutputSettings
 
-from snakemake_logger_plugin_outctl.handler import is_capable
+from snakemake_logger_plugin_outctl.handler import LogHandler, is_capable
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,13 @@ def test_a_pipe_gets_none(monkeypatch, tmp_path):
     monkeypatch.delenv("NO_COLOR", raising=False)
     with (tmp_path / "file").open("w") as stream:
         assert not is_capable(stream)
+
+
+def in_a_pipe():
+    return LogHandler(OutputSettings(nocolor=True), None)
+
+
+def test_what_earlier_runs_tell_is_said_with_what_they_do_not_tell(capsys):
+    known = {1: ("finetune/a", 60.0, None), 2: ("evaluate/a", None, "a/tuned"), 3: ("make_samples/None", 0.0, None)}
+    in_a_pipe().emit(logging.makeLogRecord({"msg": "", "expected": known, "rerun": ["snakemake"]}))
+    assert capsys.readouterr().err == "by earlier runs about 1 min, without 1 job of unknown length\n"
