@@ -44,6 +44,7 @@ class Job:
         text: what it does, in words.
         output: the files that it writes.
         logs: its log files.
+        benchmark: the file that Snakemake writes when it succeeded, and keeps when it deletes outputs; None without one.
         began: when it was started, or on a cluster submitted, in seconds of the monotonic clock.
         submitted: the same by the clock of the file system.
     """
@@ -52,6 +53,7 @@ class Job:
     text: str
     output: Sequence[str]
     logs: Sequence[Path]
+    benchmark: Path | None = None
     began: float = field(default_factory=time.monotonic)
     submitted: float = field(default_factory=time.time)
     _looked: float = -math.inf
@@ -80,12 +82,26 @@ class Job:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        # A second for clocks of other hosts and coarse time stamps.
-        begun = any(_changed(file) >= self.submitted - 1 for file in self.logs)
+        begun = self._begun()
         self._waiting = not begun and self.seconds > LOOK_SECONDS
         self._progress = (
             next((found for file in self.logs if (found := progress(file)) and found[1]), None) if begun else None
         )
+
+    def succeeded(self) -> bool:
+        """Whether it ended well, which Snakemake does not say before all jobs of its group have."""
+        return self.benchmark is not None and self._wrote(self.benchmark)
+
+    def failed(self) -> bool:
+        """Whether it was begun and did not end well, once it runs no more."""
+        return self._begun() and not self.succeeded()
+
+    def _begun(self) -> bool:
+        return any(map(self._wrote, self.logs))
+
+    def _wrote(self, file: Path) -> bool:
+        # A second for clocks of other hosts and coarse time stamps.
+        return _changed(file) >= self.submitted - 1
 
     def remaining(self, expected: float | None) -> float | None:
         """Seconds until it is done, by its own pace if that can be told, else by what is expected; None if unknown."""

@@ -23,7 +23,8 @@ def test_times_are_said_in_words(seconds, words):
 
 
 def job(number=1, seconds_ago=0.0, logs=()):
-    return Job(number, "training", [], list(logs), time.monotonic() - seconds_ago, time.time() - seconds_ago)
+    began, submitted = time.monotonic() - seconds_ago, time.time() - seconds_ago
+    return Job(number, "training", [], list(logs), began=began, submitted=submitted)
 
 
 def jobs(*seconds, kind="finetune/a"):
