@@ -123,8 +123,7 @@ class LogHandler(LogHandlerBase):
             case LogEvent.JOB_ERROR:
                 self._fail(said)
             case LogEvent.GROUP_ERROR:
-                self._line(f"failed: the jobs of {said['groupid']}, which share one", "red")
-                self._logs([Path(file) for file in said["aux_logs"]])
+                self._fail_group(said)
             case _ if event in UNSAID or str(record.msg).startswith(CHATTER):
                 return
             case _ if "expected" in said:
@@ -148,10 +147,10 @@ class LogHandler(LogHandlerBase):
         self._line(f"{self._jobs.total} {kind}: {', '.join(f'{count} {rule}' for rule, count in counts.items())}")
 
     def _expect(self, said: dict[str, Any]) -> None:
-        self._jobs.expected = {number: Expected(kind, seconds) for number, (kind, seconds) in said["expected"].items()}
+        self._jobs.expected = {number: Expected(*known) for number, known in said["expected"].items()}
         self._jobs.rerun = said["rerun"]
         if left := self._jobs.time_left():
-            self._line(f"by earlier runs {left.removesuffix(' left')}")
+            self._line(f"by earlier runs {left.replace(' left', '', 1)}")
 
     def _begin(self, said: dict[str, Any]) -> None:
         if said["rule_name"] == TARGETS:
@@ -159,7 +158,8 @@ class LogHandler(LogHandlerBase):
         # A rule's message comes without white space around it; a rule without one is named.
         text = said["rule_msg"] or said["rule_name"]
         number = int(said["jobid"])
-        self._jobs.running[number] = Job(number, text, said["output"], [Path(file) for file in said["log"]])
+        logs, benchmark = [Path(file) for file in said["log"]], said["benchmark"]
+        self._jobs.running[number] = Job(number, text, said["output"], logs, Path(benchmark) if benchmark else None)
         if self._live is not None:
             self._live.show()
         else:
@@ -182,8 +182,18 @@ class LogHandler(LogHandlerBase):
             left = f", {text}" if (text := jobs.time_left()) else ""
             self._line(f"{now()} done    {job.text} ({took}); {jobs.done} of {jobs.total} jobs{left}")
 
+    def _fail_group(self, said: dict[str, Any]) -> None:
+        """What a group's jobs have in common; each of them follows as a failed job of its own."""
+        jobs = [self._jobs.running.get(int(info["jobid"])) for info in said["job_error_info"]]
+        done = sum(job is not None and job.succeeded() for job in jobs)
+        self._line(f"failed: the jobs of {said['groupid']}, which share one; {done} of {len(jobs)} were done", "red")
+        self._logs([Path(file) for file in said["aux_logs"]])
+
     def _fail(self, said: dict[str, Any]) -> None:
         job = self._jobs.end(int(said["jobid"]), succeeded=False)
+        # Only jobs of a group are indented. Snakemake calls all of them failed: those that are done, and those never begun.
+        if job is not None and said["indent"] and not job.failed():
+            return
         text = f"{job.text} ({in_words(job.seconds)})" if job else said["rule_name"]
         self._line(f"{now()} failed  {text}", "bold red")
         for name, value in said["aux"].items():

@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean
 
 from snakemake_logger_plugin_outctl.job_log import progress
 
@@ -23,10 +22,17 @@ class Expected:
     Attributes:
         kind: rule and model: jobs of one kind take about as long.
         seconds: what it took in an earlier run; 0 where it is too short to count, None where it is not known.
+        series: jobs of which the first does work of the others, so that it takes longer than they do; None where there
+            are none.
     """
 
     kind: str
     seconds: float | None
+    series: str | None = None
+
+
+NOTHING = Expected("", None)
+"""What is known of a job that was not expected."""
 
 
 @dataclass
@@ -38,6 +44,7 @@ class Job:
         text: what it does, in words.
         output: the files that it writes.
         logs: its log files.
+        benchmark: the file that Snakemake writes when it succeeded, and keeps when it deletes outputs; None without one.
         began: when it was started, or on a cluster submitted, in seconds of the monotonic clock.
         submitted: the same by the clock of the file system.
     """
@@ -46,6 +53,7 @@ class Job:
     text: str
     output: Sequence[str]
     logs: Sequence[Path]
+    benchmark: Path | None = None
     began: float = field(default_factory=time.monotonic)
     submitted: float = field(default_factory=time.time)
     _looked: float = -math.inf
@@ -74,12 +82,26 @@ class Job:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        # A second for clocks of other hosts and coarse time stamps.
-        begun = any(_changed(file) >= self.submitted - 1 for file in self.logs)
+        begun = self._begun()
         self._waiting = not begun and self.seconds > LOOK_SECONDS
         self._progress = (
             next((found for file in self.logs if (found := progress(file)) and found[1]), None) if begun else None
         )
+
+    def succeeded(self) -> bool:
+        """Whether it ended well, which Snakemake does not say before all jobs of its group have."""
+        return self.benchmark is not None and self._wrote(self.benchmark)
+
+    def failed(self) -> bool:
+        """Whether it was begun and did not end well, once it runs no more."""
+        return self._begun() and not self.succeeded()
+
+    def _begun(self) -> bool:
+        return any(map(self._wrote, self.logs))
+
+    def _wrote(self, file: Path) -> bool:
+        # A second for clocks of other hosts and coarse time stamps.
+        return _changed(file) >= self.submitted - 1
 
     def remaining(self, expected: float | None) -> float | None:
         """Seconds until it is done, by its own pace if that can be told, else by what is expected; None if unknown."""
@@ -114,7 +136,8 @@ class Jobs:
     expected: Mapping[int, Expected] = field(default_factory=dict)
     rerun: Sequence[str] = ("snakemake", "--cores", "1", "--resources", "gpu=1")
     _ended: set[int] = field(default_factory=set)
-    _took: dict[str, list[float]] = field(default_factory=dict)
+    _took: dict[tuple[str, bool], float] = field(default_factory=dict)
+    _led: set[str | int] = field(default_factory=set)
 
     def end(self, number: int, succeeded: bool) -> Job | None:
         """Take a job off those that run, and give it; None where it was not among them."""
@@ -123,32 +146,41 @@ class Jobs:
             self.done += 1
             self._ended.add(number)
             if job and number in self.expected:
-                self._took.setdefault(self.expected[number].kind, []).append(job.seconds)
+                expected = self.expected[number]
+                series = expected.series or number
+                self._took[expected.kind, series in self._led] = job.seconds
+                self._led.add(series)
         return job
 
-    def seconds_of(self, number: int) -> float | None:
-        """How long a job takes, by an earlier run of it, or else by what jobs of its kind took in this run."""
-        expected = self.expected[number]
-        took = self._took.get(expected.kind)
-        return mean(took) if took and not expected.seconds else expected.seconds
+    def _seconds_of(self, numbers: Iterable[int]) -> list[float | None]:
+        """How long jobs take that end in this order: by an earlier run, or by the last one in this run that is alike.
+
+        Alike are jobs of a kind that are both the first of their series, or both behind it.
+        """
+        led, found = set(self._led), []
+        for number in numbers:
+            expected = self.expected.get(number, NOTHING)
+            series = expected.series or number
+            found.append(expected.seconds or self._took.get((expected.kind, series in led), expected.seconds))
+            led.add(series)
+        return found
 
     def time_left(self) -> str:
         """How long the rest takes, in words; empty where nothing is known of it."""
         if not self.expected:
             return ""
-        left = [
-            job.remaining(self.seconds_of(number) if number in self.expected else None)
-            for number, job in self.running.items()
-        ]
         waiting = self.expected.keys() - self._ended - self.running.keys()
+        alike = self._seconds_of([*self.running, *waiting])
+        left = [job.remaining(seconds) for job, seconds in zip(self.running.values(), alike, strict=False)]
         known = [seconds for seconds in left if seconds is not None]
-        later = [seconds for number in waiting if (seconds := self.seconds_of(number)) is not None]
+        later = [seconds for seconds in alike[len(left) :] if seconds is not None]
         # What runs at once now will go on doing so; nothing ends before the longest of what runs.
         total = max([sum(known + later) / max(1, len(self.running)), *known])
         if total < 1:
             return ""
-        whole = len(known) == len(left) and len(later) == len(waiting)
-        return f"{'about' if whole else 'at least'} {in_words(total)} left"
+        unknown = len(alike) - len(known) - len(later)
+        without = f", without {unknown} {'job' if unknown == 1 else 'jobs'} of unknown length" if unknown else ""
+        return f"about {in_words(total)} left{without}"
 
 
 def in_words(seconds: float) -> str:

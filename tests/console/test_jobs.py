@@ -23,7 +23,8 @@ def test_times_are_said_in_words(seconds, words):
 
 
 def job(number=1, seconds_ago=0.0, logs=()):
-    return Job(number, "training", [], list(logs), time.monotonic() - seconds_ago, time.time() - seconds_ago)
+    began, submitted = time.monotonic() - seconds_ago, time.time() - seconds_ago
+    return Job(number, "training", [], list(logs), began=began, submitted=submitted)
 
 
 def jobs(*seconds, kind="finetune/a"):
@@ -38,7 +39,7 @@ def test_nothing_is_said_where_nothing_is_known():
 
 def test_times_of_jobs_that_wait_add_up():
     assert jobs(60, 120).time_left() == "about 3 min left"
-    assert jobs(60, 120, None).time_left() == "at least 3 min left"
+    assert jobs(60, 120, None).time_left() == "about 3 min left, without 1 job of unknown length"
 
 
 def test_what_runs_has_done_a_part(tmp_path):
@@ -67,6 +68,38 @@ def test_jobs_of_a_kind_take_as_long_as_those_that_are_done():
     run.running[1] = job(seconds_ago=90)
     run.end(1, succeeded=False)
     assert run.time_left() == ""
+
+
+def series(*variants, cases=3):
+    """Evaluations of which nothing is known, numbered by variant and then by case."""
+    names = [variant for variant in variants for _ in range(cases)]
+    return {number: Expected("evaluate/a", None, f"a/{name}") for number, name in enumerate(names, 1)}
+
+
+def ended(run, number, seconds):
+    run.running[number] = job(number, seconds_ago=seconds)
+    run.end(number, succeeded=True)
+
+
+def test_an_evaluation_that_did_the_work_of_others_says_nothing_of_how_long_those_take():
+    run = Jobs(total=6, expected=series("baseline", "tuned"))
+    ended(run, 1, seconds=100)
+    # Of the other variant, the first evaluation takes as long; the rest is not known.
+    assert run.time_left() == "about 1 min 40 s left, without 4 jobs of unknown length"
+    ended(run, 2, seconds=4)
+    assert run.time_left() == "about 1 min 52 s left"
+    ended(run, 3, seconds=4)
+    run.running[4] = job(4)
+    assert run.time_left() == "about 1 min 48 s left"
+    ended(run, 4, seconds=90)
+    assert run.time_left() == "about 8 s left"
+
+
+def test_the_last_job_of_a_kind_says_how_long_the_next_ones_take():
+    run = jobs(None, None, None)
+    ended(run, 1, seconds=500)
+    ended(run, 2, seconds=60)
+    assert run.time_left() == "about 1 min left"
 
 
 def test_a_job_that_tells_how_far_it_is_is_believed(tmp_path):

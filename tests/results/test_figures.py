@@ -5,14 +5,18 @@ import sys
 from math import log
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from outctl.cli.main import main
 from outctl.errors import OutctlError
+from outctl.report.charts import SHAPES
 from outctl.results.figure_tables import TABLES, read_figure_table
 from outctl.results.figures import Drawing, draw_from_tables
+from outctl.results.panels import MARKERS
 from outctl.results.plots import PLOTS
 
 MODELS = ("llama-3.1-8b-instruct", "qwen2.5-7b")
@@ -102,6 +106,47 @@ def test_adapters_differ_in_colour_or_marker(tables: Path) -> None:
     legend = file.read_text().partition('id="legend_1"')[2]
     uses = re.findall(r'<use xlink:href="#(\w+)"[^>]*fill: (#\w+)', legend)
     assert len(uses) == len(set(uses)) == len(VARIANTS) - 1
+
+
+def test_adapters_have_the_shapes_that_they_have_in_the_report() -> None:
+    drawn_by_matplotlib = {
+        "diamond": "D",
+        "square": "s",
+        "triangle-up": "^",
+        "cross": "P",
+        "triangle-down": "v",
+        "triangle-right": ">",
+        "circle": "o",
+    }
+    assert [drawn_by_matplotlib[shape] for shape in SHAPES] == list(MARKERS)
+
+
+def axes_of(name: str, rows: list[dict[str, object]]) -> list[Axes]:
+    """The panels of a figure with their rows."""
+    figure = PLOTS[name]([TABLES[name][0].model_validate(row) for row in rows], 7.0)
+    plt.close(figure)
+    return [axis for axis in figure.axes if axis.get_visible()]
+
+
+def test_an_even_split_is_drawn_where_it_lies_with_so_many_words() -> None:
+    even = dict(zip(CASES, (1 / 2, 1 / 3, 1 / 4), strict=True))
+    rows = [row | {"even_share": even[str(row["case_type"])]} for row in rows_of("calibration")]
+    lines = [[line for line in axis.lines if line.get_linestyle() == ":"] for axis in axes_of("calibration", rows)]
+    assert [[list(line.get_ydata()) for line in own] for own in lines] == [[[s, s]] for s in even.values()] * len(
+        MODELS
+    )
+
+
+def test_small_distances_fill_the_figure_of_retention_and_no_model_leaves_it() -> None:
+    # The second model's are further along both axes than the first one's.
+    far = dict(zip(MODELS, (1.0, 2.0), strict=True))
+    ends = {"kl_low": 0.1, "kl": 0.2, "kl_high": 0.3, "avg_tvd_low": 0.05, "avg_tvd": 0.06, "avg_tvd_high": 0.07}
+    rows = [row | {key: far[str(row["model"])] * value for key, value in ends.items()} for row in rows_of("retention")]
+    for axis in axes_of("retention", rows):
+        assert axis.get_ylim() == pytest.approx((0.0, 0.14), rel=0.2)
+        assert axis.get_xlim() == pytest.approx((0.0, 0.6), rel=0.2)
+        assert axis.get_ylim()[1] > 0.14
+        assert axis.get_xlim()[1] > 0.6
 
 
 def test_undefined_numbers_are_left_out(tables: Path) -> None:

@@ -97,6 +97,7 @@ def test_the_card_is_one_for_the_hub_and_holds_the_scores_of_the_tables(measured
     recipe = yaml.safe_load(card.text.partition("```yaml\n")[2].partition("```")[0])
     assert recipe == measured.plan.recipes["tuned"].model_dump(mode="json")
     assert "--max-lora-rank 16 --lora-modules tuned=me/control" in card.text
+    assert "of the form that vLLM documents, but was not tried with vLLM" in card.text
 
 
 def test_nothing_of_this_machine_is_pushed(measured: ByHand) -> None:
@@ -109,7 +110,7 @@ def test_nothing_of_this_machine_is_pushed(measured: ByHand) -> None:
             assert path.encode() not in content, file
 
 
-def test_what_is_pushed_is_the_adapter_to_plain_peft_and_of_a_form_that_vllm_takes(measured: ByHand) -> None:
+def test_what_is_pushed_is_the_adapter_to_plain_peft_and_of_the_form_that_vllm_documents(measured: ByHand) -> None:
     folder = pushed(measured)
     model_dir = measured.plan.layout.model("tiny")
     base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
@@ -120,7 +121,7 @@ def test_what_is_pushed_is_the_adapter_to_plain_peft_and_of_a_form_that_vllm_tak
         torch.testing.assert_close(plain(tokens).logits, own(tokens).logits, atol=1e-5, rtol=1e-4)
         with plain.disable_adapter():
             assert not torch.allclose(plain(tokens).logits, own(tokens).logits, atol=1e-3)
-    # What vLLM reads of a configuration, and what it refuses.
+    # What vLLM reads of a configuration, and what it refuses, by its documentation.
     config = read_json(folder / "adapter_config.json")
     assert (config["peft_type"], config["r"], config["bias"]) == ("LORA", 12, "none")
     assert isinstance(config["target_modules"], list)

@@ -16,6 +16,7 @@ from outctl.plan import Plan
 from outctl.results.aggregation import to_csv
 from outctl.results.comparisons import between_seeds, compare
 from outctl.results.console import number, summary_table
+from outctl.results.figure_tables import read_figure_table
 from outctl.results.figures import draw_figures
 from outctl.results.model_results import aggregate_model
 
@@ -132,6 +133,24 @@ def test_figures_are_drawn_and_equal_results_give_equal_ones(plan: Plan) -> None
         assert name in first["tvd"]
     draw_figures(plan.spec("figures"), layout)
     assert {name: layout.figure(name).read_text() for name in first} == first
+
+
+def test_an_even_share_is_that_of_so_many_words(tmp_path: Path) -> None:
+    cases = {
+        "given": {"kind": "given_words", "train_samples": 8, "eval_samples": 4},
+        "three": {"kind": "given_words", "num_words": 3, "eval_samples": 4},
+        "pairs": {"kind": "successive_words", "eval_samples": 4},
+    }
+    plan = plan_in(tmp_path, cases=cases)
+    evaluate_with_fakes(plan, lambda variant, sample: sample.target)
+    layout = gather(plan)
+    draw_figures(plan.spec("figures"), layout)
+    rows = read_figure_table(layout.figure_numbers("calibration"), "calibration")
+    assert {(row.case_type, round(row.even_share, 6)) for row in rows} == {
+        ("given", 0.5),
+        ("three", 0.333333),
+        ("pairs", 0.25),
+    }
 
 
 def test_csv_has_no_negative_zero_and_leaves_what_is_undefined_empty() -> None:

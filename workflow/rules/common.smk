@@ -101,7 +101,7 @@ def start():
         for line in orphans(PLAN.guarded_outputs()):
             print(f"outctl: {line}", file=sys.stderr)
     expected = expected_jobs()
-    known = sum(seconds is not None for _, seconds in expected.values())
+    known = sum(seconds is not None for _, seconds, _ in expected.values())
     # What stands beside the text is for the display of the run, src/snakemake_logger_plugin_outctl.
     logger.info(
         f"outctl: how long they take is known of {known} of {len(expected)} jobs",
@@ -110,14 +110,22 @@ def start():
 
 
 def expected_jobs():
-    """Kind and seconds of each job of this run, by its number, as far as earlier runs tell."""
+    """Kind, seconds and series of each job of this run, by its number; seconds as far as earlier runs tell."""
     return {
         job.jobid: (
             f"{job.rule.name}/{job.wildcards_dict.get('model')}",
             expected_seconds(job),
+            series_of(job),
         )
         for job in workflow.dag.needrun_jobs()
     }
+
+
+def series_of(job):
+    """The series of an evaluation: the first of a model and variant goes on with the other cases; None for other jobs."""
+    if job.rule.name != "evaluate":
+        return None
+    return f"{job.wildcards.model}/{job.wildcards.variant}"
 
 
 def expected_seconds(job):

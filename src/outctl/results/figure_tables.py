@@ -38,6 +38,8 @@ class CalibrationRow(FigureRow):
     """The sample."""
     asked_share: float
     """Share that the first word was asked to have."""
+    even_share: float
+    """Share that it has where all have the same: 1/2 of two words, 1/3 of three, 1/4 of the pairs of successive words."""
     given_share: float
     """Its share of the words' mass in the answer; undefined where they have none."""
 
@@ -172,7 +174,9 @@ def _calibration(results: Results, settings: FiguresSettings) -> Rows:
                     mass = sum(record["probabilities"])
                     given = record["probabilities"][0] / mass if mass > 0.0 else NAN
                     place = {"model": model, "variant": variant, "case_type": case, "sample_id": record["sample_id"]}
-                    rows.append(_row(CalibrationRow, place, asked_share=record["target"][0], given_share=given))
+                    target = record["target"]
+                    shares = {"asked_share": target[0], "even_share": 1.0 / len(target), "given_share": given}
+                    rows.append(_row(CalibrationRow, place | shares))
     return rows
 
 

@@ -18,8 +18,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of adapters: those of Okabe and Ito, which colour-blind readers can tell apart."""
 GREY = "#767676"
 """Of the baseline."""
-MARKERS = ("s", "^", "D", "v", "P", "X", "o")
-"""Of adapters, beside the colours, for prints without them."""
+MARKERS = ("D", "s", "^", "P", "v", ">", "o")
+"""Of adapters, beside the colours, for prints without them: the shapes of the report, in its order."""
 
 
 def names_in(rows: Sequence[Any], key: str) -> list[str]:

@@ -38,8 +38,9 @@ def calibration(rows: Sequence[CalibrationRow], width: float) -> Figure:
     )
     for number, (axis, (model, case)) in enumerate(zip(panels, places, strict=True)):
         axis.plot([0, 1], [0, 1], color="black", linewidth=0.8)
-        axis.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
         own = [row for row in rows if (row.model, row.case_type) == (model, case)]
+        for even in sorted({row.even_share for row in own}):
+            axis.axhline(even, color="black", linewidth=0.8, linestyle=":")
         for variant, (colour, marker) in drawn.items():
             points = [row for row in own if row.variant == variant]
             axis.scatter(
@@ -212,9 +213,11 @@ def retention(rows: Sequence[CostRow], width: float) -> Figure:
             axis.plot(row.kl, row.avg_tvd, marker, markersize=4, color=colour)
             axis.hlines(row.avg_tvd, row.kl_low, row.kl_high, color=colour, linewidth=1.0)
             axis.vlines(row.kl, row.avg_tvd_low, row.avg_tvd_high, color=colour, linewidth=1.0)
-        axis.set(title=model, xlabel="KL on neutral prompts (nats a token)", ylim=(0.0, 1.02))
-        axis.set_xlim(left=0)
+        axis.set(title=model, xlabel="KL on neutral prompts (nats a token)")
         axis.tick_params(labelbottom=True)
+    # Behind all panels, since they share their axes, and an end that is set keeps the other where it is.
+    panels[0].set_xlim(left=0.0)
+    panels[0].set_ylim(bottom=0.0)
     panels[0].set_ylabel("mean TVD, case trained on")
     legend(figure, list(dots(drawn)))
     return figure
