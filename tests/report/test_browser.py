@@ -39,6 +39,18 @@ return { cut, over };
 """
 
 
+AWAY = """
+const target = document.getElementById(arguments[0]);
+const wanted = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop);
+// What is too near the end of the page to come to the top is as far up as can be.
+const end = scrollY + innerHeight >= document.documentElement.scrollHeight - 1;
+const away = target.getBoundingClientRect().top - wanted;
+return end ? Math.min(away, 0) : away;
+"""
+"""How far an element is from where a link to it leads, in pixels."""
+SECTIONS = ("answer", "calibration", "distances", "carries-over", "trainings", "further", "samples", "provenance")
+
+
 @pytest.fixture
 def report(run: Plan) -> Path:
     return run.layout.report()
@@ -66,6 +78,39 @@ def test_the_page_complains_of_nothing_asks_nobody_and_fits(
     )
     assert beyond == []
     assert page.run(CROWDED) == {"cut": [], "over": []}
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("section", SECTIONS[1:])
+def test_a_link_leads_to_its_section_whatever_is_drawn_on_the_way(
+    page: Page, report: Path, section: str, width: int
+) -> None:
+    page.load(report.as_uri(), width, moving=True)
+    assert page.run("return [...document.querySelectorAll('.top nav a')].map((a) => a.hash.slice(1))") == [*SECTIONS]
+    page.run(f"document.querySelector('.top nav a[href=\"#{section}\"]').click()")
+    page.rest()
+    assert page.run(AWAY, section) == pytest.approx(0, abs=2)
+    assert page.run("return location.hash") == f"#{section}"
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize("section", ["matrix", "samples", "provenance"])
+def test_an_address_with_a_section_leads_there(page: Page, report: Path, section: str) -> None:
+    page.load(f"{report.as_uri()}#{section}", 360, moving=True)
+    page.rest()
+    assert page.run(AWAY, section) == pytest.approx(0, abs=2)
+
+
+def test_a_point_leads_to_its_sample_past_figures_that_are_still_to_come(page: Page, report: Path) -> None:
+    page.load(report.as_uri(), moving=True)
+    page.run("document.getElementById('calibration').scrollIntoView()")
+    page.wait_for("return document.querySelector('#calibration .mark-symbol path') !== null")
+    page.rest()
+    ActionChains(page.driver).move_to_element(page.element("#calibration .mark-symbol path")).click().perform()
+    page.wait_for("return document.activeElement.classList.contains('sample')")
+    page.rest()
+    assert page.run("return document.activeElement.querySelector('.more').open")
+    assert page.run("return document.activeElement.getBoundingClientRect().top") == pytest.approx(6.5 * 16, abs=2)
 
 
 def test_every_figure_is_drawn_and_says_in_words_what_it_shows(page: Page, report: Path) -> None:

@@ -42,6 +42,9 @@ outctl.element = (tag, attributes = {}, ...children) => {
   return element;
 };
 
+/** Whether an element stands before another one. */
+outctl.above = (element, other) => Boolean(element.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING);
+
 /** A cell of a CSV file. A formula gets an apostrophe in front, so that a spreadsheet shows it and does not run it. */
 outctl.cell = (value) => {
   if (value === null || value === undefined) {
