@@ -5,13 +5,15 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+import vl_convert
 from fake_run import HOSTILE, Parts, parts
 
 from outctl.config import REFERENCES
@@ -20,9 +22,10 @@ from outctl.layout import Layout
 from outctl.plan import Plan
 from outctl.provenance import hardware
 from outctl.report.blocks import block, rounded
-from outctl.report.charts import BASELINE_COLOUR, variant_looks
+from outctl.report.charts import BASELINE_COLOUR, headline, matrix, retention_positions, training, variant_looks
 from outctl.report.page import write_report
 from outctl.report.steps import Machine, Step, machines, read_step, stages
+from outctl.slices import page_assets
 from outctl.specs import STAGES
 
 MEGABYTE = 1e6
@@ -120,6 +123,82 @@ def test_a_variant_has_one_colour_in_all_figures_and_their_legends(run: Plan) ->
         *("baseline-against-adapter", "calibration", "training"),
         *("retention", "retention-positions", "base-model-deviation"),
     }
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of a colour such as `#8a949e`, as WCAG defines it."""
+    parts_of = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts_of]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_what_charts_are_drawn_in_stands_out_from_both_papers() -> None:
+    pairs = re.findall(r"--([a-z0-9-]+): light-dark\((#\w{6}), (#\w{6})\)", page_assets()["report.css"])
+    colours = {name: (light, dark) for name, light, dark in pairs}
+    drawn = [name for name in colours if name.startswith("series-") or name in ("elsewhere", "split")]
+    assert len(drawn) == 9
+    for name in drawn:
+        for colour, paper in zip(colours[name], colours["paper"], strict=True):
+            dark, light = sorted((luminance(colour), luminance(paper)))
+            assert (light + 0.05) / (dark + 0.05) >= 3.0, (name, paper)
+
+
+def drawn(chart: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """A panel of a chart as SVG."""
+    return str(
+        vl_convert.vegalite_to_svg(chart | {"width": 300, "datasets": {**chart.get("datasets", {}), "rows": rows}})
+    )
+
+
+def heights(svg: str, text: str) -> list[float]:
+    """How far down a text stands, wherever it does."""
+    found = re.findall(rf'<text [^>]*transform="translate\([^,]*,([-\d.]+)\)[^"]*"[^>]*>{re.escape(text)}</text>', svg)
+    return [float(height) for height in found]
+
+
+def test_panels_of_the_matrix_line_up_and_a_dash_can_be_read() -> None:
+    cases = ["given", "limits", "base_model_deviation"]
+    chart = matrix(["baseline", "tuned"], cases)
+
+    def panel(metric: str, values: dict[str, float | None]) -> str:
+        places = product(["baseline", "tuned"], values)
+        shared = {"metric": metric, "low": None, "high": None, "trained_on": False}
+        return drawn(chart, [shared | {"variant": name, "case": case, "value": values[case]} for name, case in places])
+
+    distances = panel("mean TVD", {"given": 0.25, "limits": 0.5, "base_model_deviation": 0.75})
+    slopes = panel("slope of control", {"given": 0.75, "limits": None})
+    for case in cases:
+        assert heights(distances, case) == heights(slopes, case)
+        assert len(heights(slopes, case)) == 1
+    # White, as on dark cells, would be lost on white paper.
+    assert len(re.findall(r'fill="var\(--muted\)"[^>]*>–</text>', slopes)) == 2
+
+
+@pytest.mark.parametrize("chart", [training, retention_positions])
+def test_plots_of_a_figure_line_up_whatever_their_numbers(chart: Callable[[Any], dict[str, Any]]) -> None:
+    looks = variant_looks(["baseline", "tuned"])
+
+    def top(most: float) -> str:
+        numbers = dict.fromkeys(("value", "low", "high", "kl", "kl_low", "kl_high"), most)
+        places = ({"samples": place, "position": place} for place in (1, 2))
+        found = re.search(
+            r"translate\([\d.]+,([\d.]+)\)",
+            drawn(chart(looks), [{"variant": "tuned", **numbers, **at} for at in places]),
+        )
+        assert found is not None
+        return found[1]
+
+    assert len({top(most) for most in (0.65, 0.8, 1.9, 3.0)}) == 1
+
+
+def test_a_variant_hides_no_other_with_the_same_distance() -> None:
+    chart = headline(variant_looks(["baseline", "tuned"]), ["given"])
+    numbers = {"case": "given", "avg_tvd": 1.0, "avg_tvd_low": 1.0, "avg_tvd_high": 1.0, "fixed_rule": 0.2}
+    svg = drawn(chart, [{"variant": name, **numbers} for name in ("baseline", "tuned")])
+    (marks,) = re.findall(r'<g class="mark-symbol[^>]*>(.*?)</g>', svg)
+    tops = [float(top) for top in re.findall(r'transform="translate\([^,]*,([\d.]+)\)"', marks)]
+    assert len(tops) == 2
+    assert abs(tops[0] - tops[1]) >= 5
 
 
 def test_equal_results_give_equal_pages(run: Plan) -> None:
