@@ -17,6 +17,7 @@ import vl_convert
 from fake_run import HOSTILE, Parts, parts
 
 from outctl.config import REFERENCES
+from outctl.config_files import load_experiment, read_yaml
 from outctl.errors import OutctlError
 from outctl.layout import Layout
 from outctl.plan import Plan
@@ -306,15 +307,23 @@ def varied(record: dict[str, Any], number: int, model: str, draw: random.Random)
     return deepcopy(record) | drawn | {"sample_id": f"given-{number}", "model": model, "top_tokens": tokens}
 
 
+def default_questions() -> int:
+    """How many questions the default experiment asks of each variant."""
+    file = Path(__file__).parents[2] / "config" / "config.yaml"
+    experiment, _ = load_experiment(read_yaml(file), [file])
+    return sum(case.eval_samples for case in experiment.cases.values())
+
+
 def test_twenty_models_of_the_default_size_stay_below_thirty_megabytes(run: Plan) -> None:
-    # The default experiment asks 550 questions, here each of a baseline and two adapters.
-    page = enlarged(parts(run), 20, 550).render()
+    # Each question of the default experiment is asked of a baseline and two adapters here.
+    questions = default_questions()
+    page = enlarged(parts(run), 20, questions).render()
     assert len(page.encode()) < 30 * MEGABYTE
-    assert len(blocks(page)["answers:model-19"]["tuned"]["given"]) == 550
+    assert len(blocks(page)["answers:model-19"]["tuned"]["given"]) == questions
 
 
 def test_one_model_of_the_default_size_stays_below_five_megabytes(run: Plan) -> None:
-    assert len(enlarged(parts(run), 1, 550).render().encode()) < 5 * MEGABYTE
+    assert len(enlarged(parts(run), 1, default_questions()).render().encode()) < 5 * MEGABYTE
 
 
 def step(stage: str, device: str | None, wall: float | None) -> Step:
