@@ -25,7 +25,7 @@ from outctl.provenance import hardware
 from outctl.report.blocks import block, rounded
 from outctl.report.charts import BASELINE_COLOUR, headline, matrix, retention_positions, training, variant_looks
 from outctl.report.page import write_report
-from outctl.report.steps import Machine, Step, machines, read_step, stages
+from outctl.report.steps import Machine, Step, duration, machines, read_step, stages
 from outctl.slices import page_assets
 from outctl.specs import STAGES
 
@@ -349,6 +349,41 @@ def test_gpu_time_is_the_wall_time_of_jobs_on_a_cuda_device() -> None:
     assert (evaluate.wall, evaluate.gpu, evaluate.measured, evaluate.memory) == ("80 s", "30 s", 2, "1.5 GB")
     assert (found["finetune"].wall, found["finetune"].gpu) == ("3 min", "0")
     assert (found["aggregate"].wall, found["aggregate"].gpu, found["aggregate"].memory) == ("unknown", "–", "unknown")
+
+
+def test_little_is_not_shown_as_nothing() -> None:
+    assert [duration(seconds) for seconds in (0.0, 0.4, 1.0, 99.4)] == ["< 1 s", "< 1 s", "1 s", "99 s"]
+    small = replace(step("evaluate", "cpu", 1.0), memory_mb=42.0)
+    assert [stage.memory for stage in stages([small])] == ["< 0.1 GB"]
+
+
+def test_settings_that_differ_in_more_than_names_are_shown_apart() -> None:
+    def asked(model: str, variant: str, chat: bool) -> Step:
+        settings = {"model": model, "variant": variant, "case_name": "given", "loading": {"chat": chat}}
+        provenance = {"environment": ENVIRONMENT, "spec": {"settings": settings}}
+        return Step("evaluate", f"{model} / {variant}", provenance, None, None, None)
+
+    base, *instruct = asked("base", "baseline", False), asked("tuned", "baseline", True), asked("tuned", "lora", True)
+    (stage,) = stages([base, *instruct])
+    assert stage.alike == [[base], instruct]
+
+
+def test_the_page_shows_every_setting_once_and_which_jobs_had_it(run: Plan) -> None:
+    found = parts(run)
+    page = found.render()
+    shown = re.findall(r'aria-label="Settings of (\S+) ?[^"]*"', page)
+    assert {name: shown.count(name) for name in ("evaluate", "finetune", "aggregate-model", "fetch-model")} == {
+        "evaluate": 1,
+        # Both models train each of the nine adapters alike, and each is a recipe of its own.
+        "finetune": 9,
+        "aggregate-model": 1,
+        "fetch-model": 1,
+    }
+    (others,) = re.findall(
+        r"<h4>small / baseline / given, and 87 more with other names alone</h4>\s*<p[^>]*>(.*?)</p>", page
+    )
+    expected = [one.subject for one in found.steps if one.stage == "evaluate"]
+    assert others.split(", ") == expected[1:]
 
 
 def test_machines_are_told_apart_by_what_they_had_for_a_job() -> None:
