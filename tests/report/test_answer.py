@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from outctl.report.answer import Tables, answer, judge
+from outctl.report.answer import Tables, answer, decimals, judge
 from outctl.specs import Compared
 
 BAR = 0.24
@@ -63,6 +63,11 @@ def tables(rows: list[dict[str, Any]], *adapters: str, cases: tuple[str, ...] = 
 )
 def test_what_counts_as_control(tvd: float, slope: float | None, others: dict[str, Any], verdict: str) -> None:
     assert judge(row("small", "tuned", "given", tvd, slope, **others), BAR) == verdict
+
+
+def test_numbers_have_a_true_minus_and_zero_has_none() -> None:
+    shown = [decimals(value, 3) for value in (-0.0004, -0.0006, 0.25, -0.0)]
+    assert shown == ["0.000", "−0.001", "0.250", "0.000"]
 
 
 def test_a_training_that_worked() -> None:

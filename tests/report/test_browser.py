@@ -113,6 +113,21 @@ def test_a_point_leads_to_its_sample_past_figures_that_are_still_to_come(page: P
     assert page.run("return document.activeElement.getBoundingClientRect().top") == pytest.approx(6.5 * 16, abs=2)
 
 
+def test_tables_fit_a_page_of_1280_pixels(page: Page, report: Path) -> None:
+    page.open(report)
+    # Names as long as those of the default experiment.
+    cut = page.run(
+        "document.querySelectorAll('details.table').forEach((e) => { e.open = true; });"
+        "document.querySelectorAll('td').forEach((e) => {"
+        "if (['small', 'large'].includes(e.textContent)) e.textContent = 'smollm2-135m-instruct';"
+        "if (e.textContent === 'tuned') e.textContent = 'given-words';"
+        "if (e.textContent === 'given') e.textContent = 'icl_random_words'; });"
+        "return [...document.querySelectorAll('main .scroll[aria-label]')].filter((e) => e.scrollWidth > e.clientWidth)"
+        ".map((e) => [e.getAttribute('aria-label'), e.scrollWidth])"
+    )
+    assert cut == []
+
+
 def test_every_figure_is_drawn_and_says_in_words_what_it_shows(page: Page, report: Path) -> None:
     page.open(report)
     plots = page.run(
@@ -240,6 +255,8 @@ def test_cells_that_a_spreadsheet_would_run_are_shown_as_text(page: Page, report
     page.open(report)
     made = page.run("return outctl.csv([{a: '=1+1', b: 'x\"y,z', c: null, d: -0.5}])")
     assert made == 'a,b,c,d\n\'=1+1,"x""y,z",,-0.5\n'
+    # A minus that is no hyphen is for readers, as in the tables of the page.
+    assert page.run("return outctl.table([{d: -0.5}])[0].querySelector('td').textContent") == "−0.5"
 
 
 def test_what_a_model_says_is_text_and_never_runs(page: Page, report: Path) -> None:

@@ -61,6 +61,11 @@ def test_the_page_has_a_section_for_all_that_was_measured(run: Plan, bare: Plan)
     assert '<select id="model">' not in little
 
 
+def test_one_model_has_no_column_of_its_own(run: Plan) -> None:
+    assert run.layout.report().read_text().count('<th scope="col">model</th>') == 6
+    assert enlarged(parts(run), 1, 2).render().count('<th scope="col">model</th>') == 1
+
+
 def test_a_block_holds_its_value_and_no_letter_that_html_reads() -> None:
     value = {"words": [HOSTILE, "é", None], "number": 0.25}
     made = block(value)
@@ -221,11 +226,13 @@ def test_results_of_other_settings_are_refused(run: Plan, tmp_path: Path) -> Non
 
 def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
     found = parts(run)
+    assert "A dash in place of p" not in found.render()
     for row in [
         *found.combined["summaries"],
         *(row for own in found.results.values() for row in own["summary"]),
         *found.combined["comparisons"],
         *found.combined["retention"],
+        *found.combined["agreement"],
     ]:
         for name in row:
             if name.endswith(("_low", "_high")) or name in (
@@ -234,6 +241,7 @@ def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
                 "kl",
                 "perplexity_baseline",
                 "log_likelihood_change",
+                "p_value_holm",
             ):
                 row[name] = None
     for own in found.results.values():
@@ -247,6 +255,7 @@ def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
         for row in own["base_model_deviation"]["summary"]:
             row |= {"pass_rate": None, "pass_rate_low": None, "pass_rate_high": None}
     page = found.render()
+    assert "A dash in place of p" in page
     # Scripts hold compressed rows, whose letters mean nothing.
     assert "NaN" not in re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
     assert '<p class="answer undecided"><b>' in page

@@ -73,16 +73,21 @@ def judge(row: Row, bar: float) -> Verdict:
     return "partly" if low > 0.0 and row["avg_mass"] >= ANSWERING else "no"
 
 
+def decimals(value: float, digits: int) -> str:
+    """A number for sentences and tables, with a true minus, and none where it rounds to zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
 def distance(value: float) -> str:
     """A distance for a sentence."""
-    return f"{value:.3f}"
+    return decimals(value, 3)
 
 
 def _slope(row: Row) -> str:
     values = (row["control_slope"], row["control_slope_low"], row["control_slope_high"])
     if any(value is None for value in values):
         return "slope undefined"
-    slope, low, high = (f"{round(value, 2) + 0.0:.2f}".replace("-", "−") for value in values)
+    slope, low, high = (decimals(value, 2) for value in values)
     return f"slope {slope}, {low} to {high}"
 
 
@@ -215,8 +220,7 @@ def _facts(found: Sequence[_Measured], tables: Tables, trained: bool) -> list[tu
         facts = [(tvd, f"mean TVD{over}; 0 is perfect")]
     slopes = [row["control_slope"] for row in rows if row["control_slope"] is not None]
     if slopes:
-        value = f"{round(_mean(slopes), 2) + 0.0:.2f}".replace("-", "−")
-        facts.append((value, f"slope of control{over}; 1 is control, 0 ignores the number"))
+        facts.append((decimals(_mean(slopes), 2), f"slope of control{over}; 1 is control, 0 ignores the number"))
     mass = 100 * _mean([row["avg_mass"] for row in rows])
     facts.append((f"{mass:.0f} %", f"probability of answering with one of the words{over}"))
     verdicts = [

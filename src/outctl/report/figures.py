@@ -8,6 +8,7 @@ from typing import Any
 
 from outctl.config import BASELINE, DEVIATION, TEMPERATURE
 from outctl.report import charts, rows
+from outctl.report.answer import decimals
 from outctl.report.charts import Look
 from outctl.report.rows import Results, Row
 from outctl.specs import Compared, Drawn
@@ -65,7 +66,7 @@ class Figure:
 
 def number(value: float | None) -> str:
     """A number for a description."""
-    return "undefined" if value is None else f"{value:.2f}"
+    return "undefined" if value is None else decimals(value, 2)
 
 
 def _each(found: Sequence[Row], label: str, value: str) -> str:

@@ -13,7 +13,7 @@ from outctl.config import BASELINE
 from outctl.files import read_json, read_jsonl, write_text
 from outctl.layout import Layout, beside
 from outctl.provenance import check_upstream, read_provenance, write_provenance
-from outctl.report.answer import Tables, answer
+from outctl.report.answer import Tables, answer, decimals
 from outctl.report.blocks import block
 from outctl.report.charts import variant_looks
 from outctl.report.figures import ALL, Figure, all_figures, number
@@ -86,7 +86,7 @@ def render(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    environment.globals |= {"number": number}
+    environment.globals |= {"number": number, "decimals": decimals}
     return environment.get_template("report.html.j2").render(
         answer=answer(Tables(combined["summaries"], settings, settings.cases, confidence)),
         level=f"{100 * confidence:g} %",

@@ -78,7 +78,7 @@ outctl.table = (rows, links = {}) => {
   const columns = outctl.columns(rows);
   const numeric = new Set(columns.filter((name) => rows.some((row) => typeof row[name] === "number")));
   const classOf = (name) => (numeric.has(name) ? { class: "n" } : {});
-  const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value ?? ""));
+  const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))).replaceAll("-", "−") : String(value ?? ""));
   const cell = (row, name) => element("td", classOf(name), links[name]?.(row) ?? shown(row[name]));
   const head = element("tr", {}, ...columns.map((name) => element("th", { scope: "col", ...classOf(name) }, name)));
   const body = element("tbody");
