@@ -113,6 +113,25 @@ def test_a_point_leads_to_its_sample_past_figures_that_are_still_to_come(page: P
     assert page.run("return document.activeElement.getBoundingClientRect().top") == pytest.approx(6.5 * 16, abs=2)
 
 
+def test_the_facts_stand_in_full_rows(page: Page, report: Path) -> None:
+    places = "return [...document.querySelectorAll('.facts div')].map((e) => e.getBoundingClientRect().top)"
+    for width, in_a_row in ((360, 2), (768, 2), (1280, 4)):
+        page.open(report, width)
+        tops = page.run(places)
+        assert [tops.count(top) for top in tops] == [in_a_row] * 4, width
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_a_share_is_one_line(page: Page, report: Path, width: int) -> None:
+    page.open(report, width)
+    broken = page.run(
+        "return [...document.querySelectorAll('.given .n')].filter((e) => { e.textContent = '100.0 %';"
+        "const range = document.createRange(); range.selectNodeContents(e);"
+        "return range.getClientRects().length !== 1 || e.scrollWidth > e.clientWidth; }).length"
+    )
+    assert broken == 0
+
+
 def test_tables_fit_a_page_of_1280_pixels(page: Page, report: Path) -> None:
     page.open(report)
     # Names as long as those of the default experiment.
@@ -126,6 +145,20 @@ def test_tables_fit_a_page_of_1280_pixels(page: Page, report: Path) -> None:
         ".map((e) => [e.getAttribute('aria-label'), e.scrollWidth])"
     )
     assert cut == []
+
+
+def test_words_that_are_not_valid_are_named_beside_the_verdict(page: Page, report: Path) -> None:
+    page.load(report.as_uri())
+    # What the model of this run says is valid: one of its answers is made wrong before it is shown.
+    page.driver.execute_async_script(
+        "const done = arguments[0]; outctl.block('answers:small').then((answers) => {"
+        "Object.assign(answers.tuned.own[0], {valid: false, ok: false, tvd: 0.031}); done(); });"
+    )
+    page.wait()
+    page.choose("case", "own")
+    page.choose("result", "tuned: no")
+    assert page.count() == "1 of 66 samples"
+    assert page.texts("#list .verdict")[1] == "✗ TVD 0.031, words not valid"
 
 
 def test_every_figure_is_drawn_and_says_in_words_what_it_shows(page: Page, report: Path) -> None:

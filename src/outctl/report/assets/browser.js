@@ -132,7 +132,8 @@ outctl.bars = (row) => {
       "th",
       { scope: "col" },
       element("b", {}, name),
-      element("span", { class: "verdict" }, `${answer.ok ? "✓" : "✗"} TVD ${answer.tvd.toFixed(3)}`),
+      // Words that are not as asked fail, however near their shares are.
+      element("span", { class: "verdict" }, `${answer.ok ? "✓" : "✗"} TVD ${answer.tvd.toFixed(3)}${answer.valid === false ? ", words not valid" : ""}`),
       element("span", { class: "hidden" }, answer.ok ? "within tolerance" : "not within tolerance"),
     ),
   );
