@@ -34,11 +34,14 @@ REFERENCES = [row("reference", name, "given", BAR + more, 0.0) for name, more in
 BASELINE = row("small", "baseline", "given", 0.98, 0.1, avg_mass=0.02)
 
 
-def tables(rows: list[dict[str, Any]], *adapters: str, cases: tuple[str, ...] = ("given",)) -> Tables:
+def tables(
+    rows: list[dict[str, Any]], *adapters: str, cases: tuple[str, ...] = ("given",), controls: tuple[str, ...] = ()
+) -> Tables:
+    trained = [*adapters, *controls]
     settings = Compared(
-        variants=["baseline", *adapters], trained_on={adapter: ["given"] for adapter in adapters}, sweeps={}
+        variants=["baseline", *trained], trained_on={adapter: ["given"] for adapter in trained}, sweeps={}
     )
-    return Tables([*REFERENCES, *rows], settings, cases, 0.95)
+    return Tables([*REFERENCES, *rows], settings, adapters, cases, 0.95)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +156,16 @@ def test_several_adapters_of_one_model() -> None:
     assert answer(tables(rows, "one", "two")).sentence.startswith(
         "Some can, once trained for it: 1 of 2 adapters of small"
     )
+
+
+def test_adapters_that_are_not_to_follow_are_no_failures() -> None:
+    control = row("small", "shuffled", "given", 0.9, 0.0)
+    rows = [BASELINE, control, row("small", "tuned", "given", 0.1, 1.0)]
+    found = answer(tables(rows, "tuned", controls=("shuffled",)))
+    assert found == answer(tables([BASELINE, rows[-1]], "tuned"))
+    # Where there are controls alone, nothing was trained for what is asked.
+    alone = answer(tables([BASELINE, control], controls=("shuffled",)))
+    assert alone.sentence.startswith("No, not without training: in given, small, untrained,")
 
 
 def test_cases_with_a_limit_ask_for_no_shares() -> None:

@@ -97,12 +97,22 @@ class Tables:
     Args:
         summaries: rows a model, variant and case, the references' among them; undefined numbers are None.
         settings: which variants, cases and trainings there are.
+        asked: the adapters that trained on the shares asked for; the others are controls, which are not to follow them.
+        cases: the cases.
         confidence: level of the intervals.
     """
 
-    def __init__(self, summaries: Sequence[Row], settings: Compared, cases: Sequence[str], confidence: float) -> None:
+    def __init__(
+        self,
+        summaries: Sequence[Row],
+        settings: Compared,
+        asked: Sequence[str],
+        cases: Sequence[str],
+        confidence: float,
+    ) -> None:
         self._rows = {(row["model"], row["variant"], row["case_type"]): row for row in summaries}
         self._settings = settings
+        self._asked = asked
         self.models = list(dict.fromkeys(row["model"] for row in summaries if row["model"] != REFERENCE_MODEL))
         self.level = f"{100 * confidence:g} %"
         self.confidence = confidence
@@ -121,8 +131,8 @@ class Tables:
         return next((case for case in self.cases if case in trained), None)
 
     def headlines(self) -> list[_Measured]:
-        """Every model and adapter on the adapter's headline case; the baselines where there is no adapter."""
-        variants = self._settings.adapters or [BASELINE]
+        """Every model and adapter on the adapter's headline case; the baselines where no adapter trained on what is asked."""
+        variants = self._asked or [BASELINE]
         cases = {variant: case for variant in variants if (case := self.headline_case(variant)) is not None}
         return [self.measured(model, variant, cases[variant]) for model, variant in product(self.models, cases)]
 
