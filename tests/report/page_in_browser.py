@@ -34,6 +34,20 @@ const done = arguments[0];
   done();
 })();
 """
+AT_REST = """
+const done = arguments[0];
+(async () => {
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+  let before = "";
+  for (let alike = 0; alike < 10; await pause()) {
+    await Promise.all(outctl.drawing.values());
+    const now = `${scrollY} ${document.body.scrollHeight}`;
+    alike = now === before ? alike + 1 : 0;
+    before = now;
+  }
+  done();
+})();
+"""
 FOCUS = """
 const style = getComputedStyle(document.activeElement);
 const box = document.activeElement.getBoundingClientRect();
@@ -64,17 +78,23 @@ class Page:
 
     def open(self, report: Path, width: int = 1280, dark: bool = False) -> "Page":
         """Open a report and wait until every figure is drawn and the samples are listed."""
+        self.load(report.as_uri(), width, dark)
+        self.wait()
+        return self
+
+    def load(self, address: str, width: int = 1280, dark: bool = False, moving: bool = False) -> None:
+        """Open an address, and wait for nothing that the page draws then; `moving` is a page that scrolls smoothly."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         # A click while the page still scrolls would miss.
-        still = {"name": "prefers-reduced-motion", "value": "reduce"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
+        motion = {"name": "prefers-reduced-motion", "value": "no-preference" if moving else "reduce"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, motion]})
+        # From one section of a page to another the browser would load nothing.
+        self.driver.get("about:blank")
         for log in ("browser", "performance"):
             self.driver.get_log(log)
-        self.driver.get(report.as_uri())
-        self.wait()
-        return self
+        self.driver.get(address)
 
     def press(self, *keys: str) -> None:
         """Press keys one after the other, whatever has the focus."""
@@ -102,9 +122,13 @@ class Page:
         """Wait until every figure is drawn and the samples are listed."""
         self.driver.execute_async_script(DRAWN)
 
-    def run(self, script: str) -> Any:
+    def rest(self) -> None:
+        """Wait until nothing is drawn and nothing moves any more."""
+        self.driver.execute_async_script(AT_REST)
+
+    def run(self, script: str, *arguments: Any) -> Any:
         """What a script returns."""
-        return self.driver.execute_script(script)
+        return self.driver.execute_script(script, *arguments)
 
     def element(self, selector: str) -> WebElement:
         """The first element of a selector."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from outctl.report.answer import Tables, answer, judge
+from outctl.report.answer import Tables, answer, decimals, judge
 from outctl.specs import Compared
 
 BAR = 0.24
@@ -34,11 +34,14 @@ REFERENCES = [row("reference", name, "given", BAR + more, 0.0) for name, more in
 BASELINE = row("small", "baseline", "given", 0.98, 0.1, avg_mass=0.02)
 
 
-def tables(rows: list[dict[str, Any]], *adapters: str, cases: tuple[str, ...] = ("given",)) -> Tables:
+def tables(
+    rows: list[dict[str, Any]], *adapters: str, cases: tuple[str, ...] = ("given",), controls: tuple[str, ...] = ()
+) -> Tables:
+    trained = [*adapters, *controls]
     settings = Compared(
-        variants=["baseline", *adapters], trained_on={adapter: ["given"] for adapter in adapters}, sweeps={}
+        variants=["baseline", *trained], trained_on={adapter: ["given"] for adapter in trained}, sweeps={}
     )
-    return Tables([*REFERENCES, *rows], settings, cases, 0.95)
+    return Tables([*REFERENCES, *rows], settings, adapters, cases, 0.95)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,11 @@ def tables(rows: list[dict[str, Any]], *adapters: str, cases: tuple[str, ...] = 
 )
 def test_what_counts_as_control(tvd: float, slope: float | None, others: dict[str, Any], verdict: str) -> None:
     assert judge(row("small", "tuned", "given", tvd, slope, **others), BAR) == verdict
+
+
+def test_numbers_have_a_true_minus_and_zero_has_none() -> None:
+    shown = [decimals(value, 3) for value in (-0.0004, -0.0006, 0.25, -0.0)]
+    assert shown == ["0.000", "−0.001", "0.250", "0.000"]
 
 
 def test_a_training_that_worked() -> None:
@@ -148,6 +156,16 @@ def test_several_adapters_of_one_model() -> None:
     assert answer(tables(rows, "one", "two")).sentence.startswith(
         "Some can, once trained for it: 1 of 2 adapters of small"
     )
+
+
+def test_adapters_that_are_not_to_follow_are_no_failures() -> None:
+    control = row("small", "shuffled", "given", 0.9, 0.0)
+    rows = [BASELINE, control, row("small", "tuned", "given", 0.1, 1.0)]
+    found = answer(tables(rows, "tuned", controls=("shuffled",)))
+    assert found == answer(tables([BASELINE, rows[-1]], "tuned"))
+    # Where there are controls alone, nothing was trained for what is asked.
+    alone = answer(tables([BASELINE, control], controls=("shuffled",)))
+    assert alone.sentence.startswith("No, not without training: in given, small, untrained,")
 
 
 def test_cases_with_a_limit_ask_for_no_shares() -> None:

@@ -39,6 +39,18 @@ return { cut, over };
 """
 
 
+AWAY = """
+const target = document.getElementById(arguments[0]);
+const wanted = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop);
+// What is too near the end of the page to come to the top is as far up as can be.
+const end = scrollY + innerHeight >= document.documentElement.scrollHeight - 1;
+const away = target.getBoundingClientRect().top - wanted;
+return end ? Math.min(away, 0) : away;
+"""
+"""How far an element is from where a link to it leads, in pixels."""
+SECTIONS = ("answer", "calibration", "distances", "carries-over", "trainings", "further", "samples", "provenance")
+
+
 @pytest.fixture
 def report(run: Plan) -> Path:
     return run.layout.report()
@@ -66,6 +78,87 @@ def test_the_page_complains_of_nothing_asks_nobody_and_fits(
     )
     assert beyond == []
     assert page.run(CROWDED) == {"cut": [], "over": []}
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("section", SECTIONS[1:])
+def test_a_link_leads_to_its_section_whatever_is_drawn_on_the_way(
+    page: Page, report: Path, section: str, width: int
+) -> None:
+    page.load(report.as_uri(), width, moving=True)
+    assert page.run("return [...document.querySelectorAll('.top nav a')].map((a) => a.hash.slice(1))") == [*SECTIONS]
+    page.run(f"document.querySelector('.top nav a[href=\"#{section}\"]').click()")
+    page.rest()
+    assert page.run(AWAY, section) == pytest.approx(0, abs=2)
+    assert page.run("return location.hash") == f"#{section}"
+    assert page.complaints() == []
+
+
+@pytest.mark.parametrize("section", ["matrix", "samples", "provenance"])
+def test_an_address_with_a_section_leads_there(page: Page, report: Path, section: str) -> None:
+    page.load(f"{report.as_uri()}#{section}", 360, moving=True)
+    page.rest()
+    assert page.run(AWAY, section) == pytest.approx(0, abs=2)
+
+
+def test_a_point_leads_to_its_sample_past_figures_that_are_still_to_come(page: Page, report: Path) -> None:
+    page.load(report.as_uri(), moving=True)
+    page.run("document.getElementById('calibration').scrollIntoView()")
+    page.wait_for("return document.querySelector('#calibration .mark-symbol path') !== null")
+    page.rest()
+    ActionChains(page.driver).move_to_element(page.element("#calibration .mark-symbol path")).click().perform()
+    page.wait_for("return document.activeElement.classList.contains('sample')")
+    page.rest()
+    assert page.run("return document.activeElement.querySelector('.more').open")
+    assert page.run("return document.activeElement.getBoundingClientRect().top") == pytest.approx(6.5 * 16, abs=2)
+
+
+def test_the_facts_stand_in_full_rows(page: Page, report: Path) -> None:
+    places = "return [...document.querySelectorAll('.facts div')].map((e) => e.getBoundingClientRect().top)"
+    for width, in_a_row in ((360, 2), (768, 2), (1280, 4)):
+        page.open(report, width)
+        tops = page.run(places)
+        assert [tops.count(top) for top in tops] == [in_a_row] * 4, width
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_a_share_is_one_line(page: Page, report: Path, width: int) -> None:
+    page.open(report, width)
+    broken = page.run(
+        "return [...document.querySelectorAll('.given .n')].filter((e) => { e.textContent = '100.0 %';"
+        "const range = document.createRange(); range.selectNodeContents(e);"
+        "return range.getClientRects().length !== 1 || e.scrollWidth > e.clientWidth; }).length"
+    )
+    assert broken == 0
+
+
+def test_tables_fit_a_page_of_1280_pixels(page: Page, report: Path) -> None:
+    page.open(report)
+    # Names as long as those of the default experiment.
+    cut = page.run(
+        "document.querySelectorAll('details.table').forEach((e) => { e.open = true; });"
+        "document.querySelectorAll('td').forEach((e) => {"
+        "if (['small', 'large'].includes(e.textContent)) e.textContent = 'smollm2-135m-instruct';"
+        "if (e.textContent === 'tuned') e.textContent = 'given-words';"
+        "if (e.textContent === 'given') e.textContent = 'icl_random_words'; });"
+        "return [...document.querySelectorAll('main .scroll[aria-label]')].filter((e) => e.scrollWidth > e.clientWidth)"
+        ".map((e) => [e.getAttribute('aria-label'), e.scrollWidth])"
+    )
+    assert cut == []
+
+
+def test_words_that_are_not_valid_are_named_beside_the_verdict(page: Page, report: Path) -> None:
+    page.load(report.as_uri())
+    # What the model of this run says is valid: one of its answers is made wrong before it is shown.
+    page.driver.execute_async_script(
+        "const done = arguments[0]; outctl.block('answers:small').then((answers) => {"
+        "Object.assign(answers.tuned.own[0], {valid: false, ok: false, tvd: 0.031}); done(); });"
+    )
+    page.wait()
+    page.choose("case", "own")
+    page.choose("result", "tuned: no")
+    assert page.count() == "1 of 66 samples"
+    assert page.texts("#list .verdict")[1] == "✗ TVD 0.031, words not valid"
 
 
 def test_every_figure_is_drawn_and_says_in_words_what_it_shows(page: Page, report: Path) -> None:
@@ -195,6 +288,8 @@ def test_cells_that_a_spreadsheet_would_run_are_shown_as_text(page: Page, report
     page.open(report)
     made = page.run("return outctl.csv([{a: '=1+1', b: 'x\"y,z', c: null, d: -0.5}])")
     assert made == 'a,b,c,d\n\'=1+1,"x""y,z",,-0.5\n'
+    # A minus that is no hyphen is for readers, as in the tables of the page.
+    assert page.run("return outctl.table([{d: -0.5}])[0].querySelector('td').textContent") == "−0.5"
 
 
 def test_what_a_model_says_is_text_and_never_runs(page: Page, report: Path) -> None:

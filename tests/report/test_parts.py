@@ -5,24 +5,28 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+import vl_convert
 from fake_run import HOSTILE, Parts, parts
 
 from outctl.config import REFERENCES
+from outctl.config_files import load_experiment, read_yaml
 from outctl.errors import OutctlError
 from outctl.layout import Layout
 from outctl.plan import Plan
 from outctl.provenance import hardware
 from outctl.report.blocks import block, rounded
-from outctl.report.charts import BASELINE_COLOUR, variant_looks
+from outctl.report.charts import BASELINE_COLOUR, headline, matrix, retention_positions, training, variant_looks
 from outctl.report.page import write_report
-from outctl.report.steps import Machine, Step, machines, read_step, stages
+from outctl.report.steps import Machine, Step, duration, machines, read_step, stages
+from outctl.slices import page_assets
 from outctl.specs import STAGES
 
 MEGABYTE = 1e6
@@ -55,6 +59,21 @@ def test_the_page_has_a_section_for_all_that_was_measured(run: Plan, bare: Plan)
     assert '<select id="model">' in whole
     assert "<select id=" in little
     assert '<select id="model">' not in little
+
+
+def test_the_page_says_what_counts_as_control_and_who_is_not_counted(run: Plan, bare: Plan) -> None:
+    whole, little = (plan.layout.report().read_text() for plan in (run, bare))
+    for page in (whole, little):
+        assert "that of the slope between 0.5 and 1.5." in page
+    # Eight of the nine adapters of each model.
+    assert "all of 16 adapters of 2 models" in whole
+    assert "are controls, and not counted: even." in whole
+    assert "are controls" not in little
+
+
+def test_one_model_has_no_column_of_its_own(run: Plan) -> None:
+    assert run.layout.report().read_text().count('<th scope="col">model</th>') == 6
+    assert enlarged(parts(run), 1, 2).render().count('<th scope="col">model</th>') == 1
 
 
 def test_a_block_holds_its_value_and_no_letter_that_html_reads() -> None:
@@ -122,6 +141,82 @@ def test_a_variant_has_one_colour_in_all_figures_and_their_legends(run: Plan) ->
     }
 
 
+def luminance(colour: str) -> float:
+    """Relative luminance of a colour such as `#8a949e`, as WCAG defines it."""
+    parts_of = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts_of]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_what_charts_are_drawn_in_stands_out_from_both_papers() -> None:
+    pairs = re.findall(r"--([a-z0-9-]+): light-dark\((#\w{6}), (#\w{6})\)", page_assets()["report.css"])
+    colours = {name: (light, dark) for name, light, dark in pairs}
+    drawn = [name for name in colours if name.startswith("series-") or name in ("elsewhere", "split")]
+    assert len(drawn) == 9
+    for name in drawn:
+        for colour, paper in zip(colours[name], colours["paper"], strict=True):
+            dark, light = sorted((luminance(colour), luminance(paper)))
+            assert (light + 0.05) / (dark + 0.05) >= 3.0, (name, paper)
+
+
+def drawn(chart: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """A panel of a chart as SVG."""
+    return str(
+        vl_convert.vegalite_to_svg(chart | {"width": 300, "datasets": {**chart.get("datasets", {}), "rows": rows}})
+    )
+
+
+def heights(svg: str, text: str) -> list[float]:
+    """How far down a text stands, wherever it does."""
+    found = re.findall(rf'<text [^>]*transform="translate\([^,]*,([-\d.]+)\)[^"]*"[^>]*>{re.escape(text)}</text>', svg)
+    return [float(height) for height in found]
+
+
+def test_panels_of_the_matrix_line_up_and_a_dash_can_be_read() -> None:
+    cases = ["given", "limits", "base_model_deviation"]
+    chart = matrix(["baseline", "tuned"], cases)
+
+    def panel(metric: str, values: dict[str, float | None]) -> str:
+        places = product(["baseline", "tuned"], values)
+        shared = {"metric": metric, "low": None, "high": None, "trained_on": False}
+        return drawn(chart, [shared | {"variant": name, "case": case, "value": values[case]} for name, case in places])
+
+    distances = panel("mean TVD", {"given": 0.25, "limits": 0.5, "base_model_deviation": 0.75})
+    slopes = panel("slope of control", {"given": 0.75, "limits": None})
+    for case in cases:
+        assert heights(distances, case) == heights(slopes, case)
+        assert len(heights(slopes, case)) == 1
+    # White, as on dark cells, would be lost on white paper.
+    assert len(re.findall(r'fill="var\(--muted\)"[^>]*>–</text>', slopes)) == 2
+
+
+@pytest.mark.parametrize("chart", [training, retention_positions])
+def test_plots_of_a_figure_line_up_whatever_their_numbers(chart: Callable[[Any], dict[str, Any]]) -> None:
+    looks = variant_looks(["baseline", "tuned"])
+
+    def top(most: float) -> str:
+        numbers = dict.fromkeys(("value", "low", "high", "kl", "kl_low", "kl_high"), most)
+        places = ({"samples": place, "position": place} for place in (1, 2))
+        found = re.search(
+            r"translate\([\d.]+,([\d.]+)\)",
+            drawn(chart(looks), [{"variant": "tuned", **numbers, **at} for at in places]),
+        )
+        assert found is not None
+        return found[1]
+
+    assert len({top(most) for most in (0.65, 0.8, 1.9, 3.0)}) == 1
+
+
+def test_a_variant_hides_no_other_with_the_same_distance() -> None:
+    chart = headline(variant_looks(["baseline", "tuned"]), ["given"])
+    numbers = {"case": "given", "avg_tvd": 1.0, "avg_tvd_low": 1.0, "avg_tvd_high": 1.0, "fixed_rule": 0.2}
+    svg = drawn(chart, [{"variant": name, **numbers} for name in ("baseline", "tuned")])
+    (marks,) = re.findall(r'<g class="mark-symbol[^>]*>(.*?)</g>', svg)
+    tops = [float(top) for top in re.findall(r'transform="translate\([^,]*,([\d.]+)\)"', marks)]
+    assert len(tops) == 2
+    assert abs(tops[0] - tops[1]) >= 5
+
+
 def test_equal_results_give_equal_pages(run: Plan) -> None:
     before = run.layout.report().read_bytes()
     write_report(run.spec("report"), run.layout)
@@ -141,11 +236,13 @@ def test_results_of_other_settings_are_refused(run: Plan, tmp_path: Path) -> Non
 
 def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
     found = parts(run)
+    assert "A dash in place of p" not in found.render()
     for row in [
         *found.combined["summaries"],
         *(row for own in found.results.values() for row in own["summary"]),
         *found.combined["comparisons"],
         *found.combined["retention"],
+        *found.combined["agreement"],
     ]:
         for name in row:
             if name.endswith(("_low", "_high")) or name in (
@@ -154,6 +251,7 @@ def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
                 "kl",
                 "perplexity_baseline",
                 "log_likelihood_change",
+                "p_value_holm",
             ):
                 row[name] = None
     for own in found.results.values():
@@ -167,6 +265,7 @@ def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
         for row in own["base_model_deviation"]["summary"]:
             row |= {"pass_rate": None, "pass_rate_low": None, "pass_rate_high": None}
     page = found.render()
+    assert "A dash in place of p" in page
     # Scripts hold compressed rows, whose letters mean nothing.
     assert "NaN" not in re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
     assert '<p class="answer undecided"><b>' in page
@@ -227,15 +326,23 @@ def varied(record: dict[str, Any], number: int, model: str, draw: random.Random)
     return deepcopy(record) | drawn | {"sample_id": f"given-{number}", "model": model, "top_tokens": tokens}
 
 
+def default_questions() -> int:
+    """How many questions the default experiment asks of each variant."""
+    file = Path(__file__).parents[2] / "config" / "config.yaml"
+    experiment, _ = load_experiment(read_yaml(file), [file])
+    return sum(case.eval_samples for case in experiment.cases.values())
+
+
 def test_twenty_models_of_the_default_size_stay_below_thirty_megabytes(run: Plan) -> None:
-    # The default experiment asks 550 questions, here each of a baseline and two adapters.
-    page = enlarged(parts(run), 20, 550).render()
+    # Each question of the default experiment is asked of a baseline and two adapters here.
+    questions = default_questions()
+    page = enlarged(parts(run), 20, questions).render()
     assert len(page.encode()) < 30 * MEGABYTE
-    assert len(blocks(page)["answers:model-19"]["tuned"]["given"]) == 550
+    assert len(blocks(page)["answers:model-19"]["tuned"]["given"]) == questions
 
 
 def test_one_model_of_the_default_size_stays_below_five_megabytes(run: Plan) -> None:
-    assert len(enlarged(parts(run), 1, 550).render().encode()) < 5 * MEGABYTE
+    assert len(enlarged(parts(run), 1, default_questions()).render().encode()) < 5 * MEGABYTE
 
 
 def step(stage: str, device: str | None, wall: float | None) -> Step:
@@ -261,6 +368,41 @@ def test_gpu_time_is_the_wall_time_of_jobs_on_a_cuda_device() -> None:
     assert (evaluate.wall, evaluate.gpu, evaluate.measured, evaluate.memory) == ("80 s", "30 s", 2, "1.5 GB")
     assert (found["finetune"].wall, found["finetune"].gpu) == ("3 min", "0")
     assert (found["aggregate"].wall, found["aggregate"].gpu, found["aggregate"].memory) == ("unknown", "–", "unknown")
+
+
+def test_little_is_not_shown_as_nothing() -> None:
+    assert [duration(seconds) for seconds in (0.0, 0.4, 1.0, 99.4)] == ["< 1 s", "< 1 s", "1 s", "99 s"]
+    small = replace(step("evaluate", "cpu", 1.0), memory_mb=42.0)
+    assert [stage.memory for stage in stages([small])] == ["< 0.1 GB"]
+
+
+def test_settings_that_differ_in_more_than_names_are_shown_apart() -> None:
+    def asked(model: str, variant: str, chat: bool) -> Step:
+        settings = {"model": model, "variant": variant, "case_name": "given", "loading": {"chat": chat}}
+        provenance = {"environment": ENVIRONMENT, "spec": {"settings": settings}}
+        return Step("evaluate", f"{model} / {variant}", provenance, None, None, None)
+
+    base, *instruct = asked("base", "baseline", False), asked("tuned", "baseline", True), asked("tuned", "lora", True)
+    (stage,) = stages([base, *instruct])
+    assert stage.alike == [[base], instruct]
+
+
+def test_the_page_shows_every_setting_once_and_which_jobs_had_it(run: Plan) -> None:
+    found = parts(run)
+    page = found.render()
+    shown = re.findall(r'aria-label="Settings of (\S+) ?[^"]*"', page)
+    assert {name: shown.count(name) for name in ("evaluate", "finetune", "aggregate-model", "fetch-model")} == {
+        "evaluate": 1,
+        # Both models train each of the nine adapters alike, and each is a recipe of its own.
+        "finetune": 9,
+        "aggregate-model": 1,
+        "fetch-model": 1,
+    }
+    (others,) = re.findall(
+        r"<h4>small / baseline / given, and 87 more with other names alone</h4>\s*<p[^>]*>(.*?)</p>", page
+    )
+    expected = [one.subject for one in found.steps if one.stage == "evaluate"]
+    assert others.split(", ") == expected[1:]
 
 
 def test_machines_are_told_apart_by_what_they_had_for_a_job() -> None:

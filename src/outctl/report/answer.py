@@ -73,16 +73,21 @@ def judge(row: Row, bar: float) -> Verdict:
     return "partly" if low > 0.0 and row["avg_mass"] >= ANSWERING else "no"
 
 
+def decimals(value: float, digits: int) -> str:
+    """A number for sentences and tables, with a true minus, and none where it rounds to zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
 def distance(value: float) -> str:
     """A distance for a sentence."""
-    return f"{value:.3f}"
+    return decimals(value, 3)
 
 
 def _slope(row: Row) -> str:
     values = (row["control_slope"], row["control_slope_low"], row["control_slope_high"])
     if any(value is None for value in values):
         return "slope undefined"
-    slope, low, high = (f"{round(value, 2) + 0.0:.2f}".replace("-", "−") for value in values)
+    slope, low, high = (decimals(value, 2) for value in values)
     return f"slope {slope}, {low} to {high}"
 
 
@@ -92,12 +97,22 @@ class Tables:
     Args:
         summaries: rows a model, variant and case, the references' among them; undefined numbers are None.
         settings: which variants, cases and trainings there are.
+        asked: the adapters that trained on the shares asked for; the others are controls, which are not to follow them.
+        cases: the cases.
         confidence: level of the intervals.
     """
 
-    def __init__(self, summaries: Sequence[Row], settings: Compared, cases: Sequence[str], confidence: float) -> None:
+    def __init__(
+        self,
+        summaries: Sequence[Row],
+        settings: Compared,
+        asked: Sequence[str],
+        cases: Sequence[str],
+        confidence: float,
+    ) -> None:
         self._rows = {(row["model"], row["variant"], row["case_type"]): row for row in summaries}
         self._settings = settings
+        self._asked = asked
         self.models = list(dict.fromkeys(row["model"] for row in summaries if row["model"] != REFERENCE_MODEL))
         self.level = f"{100 * confidence:g} %"
         self.confidence = confidence
@@ -116,8 +131,8 @@ class Tables:
         return next((case for case in self.cases if case in trained), None)
 
     def headlines(self) -> list[_Measured]:
-        """Every model and adapter on the adapter's headline case; the baselines where there is no adapter."""
-        variants = self._settings.adapters or [BASELINE]
+        """Every model and adapter on the adapter's headline case; the baselines where no adapter trained on what is asked."""
+        variants = self._asked or [BASELINE]
         cases = {variant: case for variant in variants if (case := self.headline_case(variant)) is not None}
         return [self.measured(model, variant, cases[variant]) for model, variant in product(self.models, cases)]
 
@@ -215,8 +230,7 @@ def _facts(found: Sequence[_Measured], tables: Tables, trained: bool) -> list[tu
         facts = [(tvd, f"mean TVD{over}; 0 is perfect")]
     slopes = [row["control_slope"] for row in rows if row["control_slope"] is not None]
     if slopes:
-        value = f"{round(_mean(slopes), 2) + 0.0:.2f}".replace("-", "−")
-        facts.append((value, f"slope of control{over}; 1 is control, 0 ignores the number"))
+        facts.append((decimals(_mean(slopes), 2), f"slope of control{over}; 1 is control, 0 ignores the number"))
     mass = 100 * _mean([row["avg_mass"] for row in rows])
     facts.append((f"{mass:.0f} %", f"probability of answering with one of the words{over}"))
     verdicts = [

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-INK, FAINT, RULE = "var(--ink)", "var(--faint)", "var(--rule)"
+INK, FAINT = "var(--ink)", "var(--faint)"
 SHAPE = "square"
 """Where shapes tell nothing apart."""
 SHAPES = ("diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right", "circle")
@@ -57,6 +57,8 @@ def variant_looks(variants: Sequence[str], shown: Sequence[str] | None = None) -
 
 
 _SHARE = alt.Scale(domain=[0, 1])
+# Ends at the last of five ticks, whose label then takes the same room above the plot in every panel.
+_TO_A_TICK = alt.Scale(nice=5)
 _SHARES = alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format=".0%", labelOverlap=True)
 
 
@@ -95,14 +97,16 @@ def headline(looks: Mapping[str, Look], cases: Sequence[str]) -> dict[str, Any]:
     y = alt.Y("case:N", sort=list(cases), title=None, axis=alt.Axis(grid=True, labelLimit=LABEL))
     x = alt.X("avg_tvd:Q", scale=_SHARE, title="mean TVD; 0 is perfect", axis=alt.Axis(tickCount=5))
     base = _rows()
-    between = base.mark_line(strokeWidth=1.5, color=RULE).encode(x=x, y=y, detail="case:N")
+    # A line a variant, so that none covers another with the same distance.
+    beside = alt.YOffset("variant:N", sort=list(looks))
     fixed_rule = base.mark_tick(thickness=2, size=15, color=INK).encode(x="min(fixed_rule):Q", y=y)
-    ends = base.mark_rule(strokeWidth=2).encode(x="avg_tvd_low:Q", x2="avg_tvd_high:Q", y=y, color=_colour(looks))
+    own = base.encode(y=y, yOffset=beside, color=_colour(looks))
+    ends = own.mark_rule(strokeWidth=2).encode(x="avg_tvd_low:Q", x2="avg_tvd_high:Q")
     numbers = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "fixed_rule")
-    points = base.mark_point(filled=True, size=75, opacity=1).encode(
-        x=x, y=y, color=_colour(looks), shape=_shape(looks), tooltip=_tips("variant", "case", numbers=numbers)
+    points = own.mark_point(filled=True, size=75, opacity=1).encode(
+        x=x, shape=_shape(looks), tooltip=_tips("variant", "case", numbers=numbers)
     )
-    return _spec(alt.layer(between, fixed_rule, ends, points), 25 * len(cases))
+    return _spec(alt.layer(fixed_rule, ends, points), max(25, 10 * len(looks)) * len(cases))
 
 
 def calibration(looks: Mapping[str, Look]) -> dict[str, Any]:
@@ -153,22 +157,32 @@ def matrix(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
         (across, columns), (down, lines) = (down, lines), (across, columns)
     # Distances run from good to bad, and a slope beyond 1 is as far from control as one below it.
     shade = "datum.metric === 'mean TVD' ? 1 - datum.value : max(0, 1 - abs(datum.value - 1))"
-    gaps = alt.Scale(paddingInner=0.04, paddingOuter=0)
+
+    def scale(names: Sequence[str]) -> alt.Scale:
+        # All names in every panel, whatever it has numbers of, so that the same stand side by side.
+        return alt.Scale(domain=list(names), paddingInner=0.04, paddingOuter=0)
+
     angle = 0 if len(columns) < UPRIGHT or max(map(len, columns)) <= SHORT else -40
     base = (
         _rows()
         .transform_calculate(shade=f"isValid(datum.value) ? {shade} : null")
         .encode(
-            x=alt.X(f"{across}:N", sort=list(columns), scale=gaps, title=None, axis=alt.Axis(labelAngle=angle)),
-            y=alt.Y(f"{down}:N", sort=list(lines), scale=gaps, title=None, axis=alt.Axis(labelLimit=LABEL)),
+            x=alt.X(f"{across}:N", scale=scale(columns), title=None, axis=alt.Axis(labelAngle=angle)),
+            y=alt.Y(f"{down}:N", scale=scale(lines), title=None, axis=alt.Axis(labelLimit=LABEL)),
             tooltip=_tips("variant", "case", "trained_on", numbers=("value", "low", "high")),
         )
     )
     cells = base.mark_rect(cornerRadius=3).encode(
         color=alt.Color("shade:Q", scale=alt.Scale(scheme="cividis", domain=[0, 1]), legend=None)
     )
-    # Against every shade, and within its cell, whatever the page's colour.
-    dark = alt.condition("datum.shade > 0.5", alt.value("black"), alt.value("white"))
+    # Against every shade, and against the page where what is undefined has no cell.
+    legible = (
+        alt.when("!isValid(datum.shade)")
+        .then(alt.value("var(--muted)"))
+        .when("datum.shade > 0.5")
+        .then(alt.value("black"))
+        .otherwise(alt.value("white"))
+    )
     frames = (
         base.transform_filter("datum.trained_on")
         .mark_rect(
@@ -178,12 +192,12 @@ def matrix(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
             width=alt.RelativeBandSize(band=0.93),
             height=alt.RelativeBandSize(band=0.82),
         )
-        .encode(stroke=dark)
+        .encode(stroke=legible)
     )
     texts = (
         base.transform_calculate(shown="isValid(datum.value) ? format(datum.value, '.2f') : '–'")
         .mark_text(fontSize=alt.ExprRef("min(12, bandwidth('x') / 2.6)"))
-        .encode(text="shown:N", color=dark)
+        .encode(text="shown:N", color=legible)
     )
     return _spec(alt.layer(cells, frames, texts), 28 * len(lines))
 
@@ -191,7 +205,7 @@ def matrix(variants: Sequence[str], cases: Sequence[str]) -> dict[str, Any]:
 def training(looks: Mapping[str, Look]) -> dict[str, Any]:
     """What a training measured on its way, against the samples seen, with intervals where there are some."""
     x = alt.X("samples:Q", title="training samples seen", axis=alt.Axis(tickCount=4))
-    y = alt.Y("value:Q", title=None, axis=alt.Axis(tickCount=5))
+    y = alt.Y("value:Q", title=None, scale=_TO_A_TICK, axis=alt.Axis(tickCount=5))
     tips = _tips("variant", numbers=("samples", "value"))
     return _curves(looks, x, y, ("low", "high"), None, tips)
 
@@ -249,7 +263,7 @@ def retention_positions(looks: Mapping[str, Look]) -> dict[str, Any]:
     x = alt.X("position:Q", title="token", scale=scale, axis=alt.Axis(values=[2**k for k in range(11)], format="d"))
     titled = "KL(baseline ‖ adapter), nats"
     tips = _tips("variant", numbers=("first", "last", "count", "kl", "kl_low", "kl_high"))
-    y = alt.Y("kl:Q", title=titled, axis=alt.Axis(tickCount=5))
+    y = alt.Y("kl:Q", title=titled, scale=_TO_A_TICK, axis=alt.Axis(tickCount=5))
     return _curves(looks, x, y, ("kl_low", "kl_high"), titled, tips)
 
 

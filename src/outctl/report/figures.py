@@ -8,6 +8,7 @@ from typing import Any
 
 from outctl.config import BASELINE, DEVIATION, TEMPERATURE
 from outctl.report import charts, rows
+from outctl.report.answer import decimals
 from outctl.report.charts import Look
 from outctl.report.rows import Results, Row
 from outctl.specs import Compared, Drawn
@@ -65,7 +66,7 @@ class Figure:
 
 def number(value: float | None) -> str:
     """A number for a description."""
-    return "undefined" if value is None else f"{value:.2f}"
+    return "undefined" if value is None else decimals(value, 2)
 
 
 def _each(found: Sequence[Row], label: str, value: str) -> str:
@@ -122,10 +123,10 @@ def calibration(results: Mapping[str, Results], settings: Compared, cases: Seque
 
         def describe(found: Sequence[Row], summary: Mapping[tuple[str, str], Row] = summary) -> str:
             case = found[0]["case"]
-            slopes = ", ".join(f"{name} {number(summary[name, case]['control_slope'])}" for name in settings.variants)
-            return (
-                f"Given share against asked share of the first word in {case}. Fitted slopes: {slopes}; 1 is control."
-            )
+            slopes = {name: summary[name, case]["control_slope"] for name in settings.variants}
+            fitted = ", ".join(f"{name} {number(slope)}" for name, slope in slopes.items() if slope is not None)
+            what = f"Given share against asked share of the first word in {case}."
+            return f"{what} Fitted slopes: {fitted}; 1 is control." if fitted else what
 
         figure.add(model, rows.calibration_rows(own, settings.variants, cases), describe)
     return figure
@@ -161,12 +162,14 @@ def matrix(results: Mapping[str, Results], settings: Compared, cases: Sequence[s
     broken_off = next(iter(results.values()))["base_model_deviation"] is not None
     lines = [*cases, *([DEVIATION] if broken_off else [])]
     columns = min(len(settings.variants), len(lines))
-    failing = f" For {DEVIATION} it is the share of samples that do not pass." if broken_off else ""
+    failing = (
+        f" For {DEVIATION} it is the share of samples that do not pass; a slope it has none." if broken_off else ""
+    )
     figure = Figure(
         "matrix",
         "Every variant on every case",
-        "Bright is good. A frame marks what was trained on. A small distance with a slope near 0 is an even split, and no "
-        f"control.{failing}",
+        "Bright is good. A frame marks what was trained on. A small distance with a slope near 0 is a split that is always "
+        f"the same, and no control.{failing}",
         charts.matrix(settings.variants, lines),
         "metric",
         150 + (80 if columns < charts.UPRIGHT else 45) * columns,
@@ -174,7 +177,11 @@ def matrix(results: Mapping[str, Results], settings: Compared, cases: Sequence[s
     )
 
     def describe(own: Sequence[Row]) -> str:
-        each = [f"{case}: {_each(list(of), 'variant', 'value')}" for case, of in groupby(own, key=itemgetter("case"))]
+        # A limit has no slope.
+        measured = [row for row in own if row["value"] is not None]
+        each = [
+            f"{case}: {_each(list(of), 'variant', 'value')}" for case, of in groupby(measured, key=itemgetter("case"))
+        ]
         return f"Heat map of {own[0]['metric']}. {'; '.join(each)}."
 
     for model, own in results.items():

@@ -13,7 +13,7 @@ from outctl.config import BASELINE
 from outctl.files import read_json, read_jsonl, write_text
 from outctl.layout import Layout, beside
 from outctl.provenance import check_upstream, read_provenance, write_provenance
-from outctl.report.answer import Tables, answer
+from outctl.report.answer import NEAR_CONTROL, Tables, answer, decimals
 from outctl.report.blocks import block
 from outctl.report.charts import variant_looks
 from outctl.report.figures import ALL, Figure, all_figures, number
@@ -80,15 +80,18 @@ def render(
     figures = all_figures(results, logs, settings, settings.cases)
     confidence = combined["provenance"]["settings"]["statistics"]["confidence"]
     seed = combined["provenance"]["settings"]["seed"]
+    asked = [name for name in settings.adapters if combined["recipes"][name]["targets"] == "asked"]
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(settings.assets),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    environment.globals |= {"number": number}
+    environment.globals |= {"number": number, "decimals": decimals}
     return environment.get_template("report.html.j2").render(
-        answer=answer(Tables(combined["summaries"], settings, settings.cases, confidence)),
+        answer=answer(Tables(combined["summaries"], settings, asked, settings.cases, confidence)),
+        near_control=NEAR_CONTROL,
+        controls=[name for name in settings.adapters if name not in asked],
         level=f"{100 * confidence:g} %",
         settings=settings,
         figures=figures,

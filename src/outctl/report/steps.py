@@ -11,6 +11,9 @@ from typing import Any
 from outctl.layout import Layout
 from outctl.specs import STAGES
 
+NAMES = ("model", "models", "variant", "case_name", "adapter")
+"""Keys of a job's settings that name what it is about, where others say how it does it."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -38,6 +41,12 @@ class Step:
     def on_gpu(self) -> bool:
         """Whether that was a CUDA device."""
         return bool(self.device) and str(self.device).startswith("cuda")
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What it got of the configuration."""
+        found: Mapping[str, Any] = self.provenance["spec"]["settings"]
+        return found
 
     @property
     def row(self) -> dict[str, Any]:
@@ -121,7 +130,18 @@ class Stage:
     def memory(self) -> str:
         """The largest resident size of one of them."""
         sizes = [step.memory_mb for step in self.steps if step.memory_mb is not None]
-        return f"{max(sizes) / 1000:.1f} GB" if sizes else "unknown"
+        if not sizes:
+            return "unknown"
+        return f"{max(sizes) / 1000:.1f} GB" if max(sizes) >= 100 else "< 0.1 GB"
+
+    @property
+    def alike(self) -> list[list[Step]]:
+        """Its jobs, those together whose settings differ in the names of models, variants, cases and adapters alone."""
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            own = {key: value for key, value in step.settings.items() if key not in NAMES}
+            found.setdefault(json.dumps(own, sort_keys=True), []).append(step)
+        return list(found.values())
 
 
 def _total(values: Iterable[float | None]) -> float | None:
@@ -133,6 +153,8 @@ def duration(seconds: float | None) -> str:
     """A time for a table."""
     if seconds is None:
         return "unknown"
+    if seconds < 1:
+        return "< 1 s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
@@ -210,7 +232,7 @@ SHORT_TEXT = 300
 
 def settings_of(step: Step) -> str:
     """The settings of a job as text, long texts and lists cut."""
-    return json.dumps(_cut(step.provenance.get("spec", {}).get("settings", {})), indent=2, ensure_ascii=False)
+    return json.dumps(_cut(step.settings), indent=2, ensure_ascii=False)
 
 
 def _cut(value: Any) -> Any:

@@ -42,6 +42,9 @@ outctl.element = (tag, attributes = {}, ...children) => {
   return element;
 };
 
+/** Whether an element stands before another one. */
+outctl.above = (element, other) => Boolean(element.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING);
+
 /** A cell of a CSV file. A formula gets an apostrophe in front, so that a spreadsheet shows it and does not run it. */
 outctl.cell = (value) => {
   if (value === null || value === undefined) {
@@ -75,7 +78,7 @@ outctl.table = (rows, links = {}) => {
   const columns = outctl.columns(rows);
   const numeric = new Set(columns.filter((name) => rows.some((row) => typeof row[name] === "number")));
   const classOf = (name) => (numeric.has(name) ? { class: "n" } : {});
-  const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value ?? ""));
+  const shown = (value) => (typeof value === "number" ? String(Number(value.toPrecision(4))).replaceAll("-", "−") : String(value ?? ""));
   const cell = (row, name) => element("td", classOf(name), links[name]?.(row) ?? shown(row[name]));
   const head = element("tr", {}, ...columns.map((name) => element("th", { scope: "col", ...classOf(name) }, name)));
   const body = element("tbody");

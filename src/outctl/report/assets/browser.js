@@ -56,7 +56,15 @@ outctl.pairs = async () => {
   );
 };
 
-outctl.browse = async () => {
+outctl.browse = () => {
+  outctl.listing = outctl.listed();
+  return outctl.listing;
+};
+
+/** List the samples, unless that has begun. */
+outctl.list = () => outctl.listing ?? outctl.browse();
+
+outctl.listed = async () => {
   const value = (name) => document.getElementById(name).value;
   const wanted = value("search").trim().toLowerCase();
   const [, fits] = outctl.RESULTS[value("result")];
@@ -124,7 +132,8 @@ outctl.bars = (row) => {
       "th",
       { scope: "col" },
       element("b", {}, name),
-      element("span", { class: "verdict" }, `${answer.ok ? "✓" : "✗"} TVD ${answer.tvd.toFixed(3)}`),
+      // Words that are not as asked fail, however near their shares are.
+      element("span", { class: "verdict" }, `${answer.ok ? "✓" : "✗"} TVD ${answer.tvd.toFixed(3)}${answer.valid === false ? ", words not valid" : ""}`),
       element("span", { class: "hidden" }, answer.ok ? "within tolerance" : "not within tolerance"),
     ),
   );
@@ -184,6 +193,7 @@ outctl.sampleRows = () =>
 
 /** Open the sample that a point of a figure stands for, and go there: back leads to the figure again. */
 outctl.find = async (name, sample) => {
+  await outctl.drawAbove(document.getElementById("samples"));
   location.hash = "samples";
   document.getElementById("case").value = name;
   document.getElementById("result").value = "any";
@@ -219,13 +229,11 @@ outctl.startBrowser = () => {
     outctl.goTo(list.children[first]);
   });
   document.getElementById("samples-csv").addEventListener("click", () => outctl.download("samples.csv", outctl.sampleRows()));
-  let started = false;
   const near = new IntersectionObserver(
     (entries) => {
-      if (entries.some((entry) => entry.isIntersecting) && !started) {
-        started = true;
+      if (entries.some((entry) => entry.isIntersecting)) {
         near.disconnect();
-        outctl.browse();
+        outctl.list();
       }
     },
     { rootMargin: "800px" },
@@ -234,7 +242,7 @@ outctl.startBrowser = () => {
   outctl.listeners.push((key) => {
     if (key !== "theme") {
       fill();
-      if (started) {
+      if (outctl.listing) {
         outctl.browse();
       }
     }

@@ -163,18 +163,26 @@ outctl.legend = (figure, rows) => {
 
 outctl.startFigures = () => {
   const figures = [...document.querySelectorAll("[data-figure]")];
+  const waiting = new Set();
+  const start = (element) => {
+    if (waiting.delete(element)) {
+      near.unobserve(element);
+      outctl.draw(element);
+    }
+    return outctl.drawing.get(element);
+  };
   const near = new IntersectionObserver(
-    (entries) =>
-      entries
-        .filter((entry) => entry.isIntersecting)
-        .forEach((entry) => {
-          near.unobserve(entry.target);
-          outctl.draw(entry.target);
-        }),
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => start(entry.target)),
     { rootMargin: "600px" },
   );
-  for (const element of figures) {
+  const wait = (element) => {
+    waiting.add(element);
     near.observe(element);
+  };
+  /** Draw every figure that stands above an element, which then keeps its place. */
+  outctl.drawAbove = (target) => Promise.all(figures.filter((element) => outctl.above(element, target)).map(start));
+  for (const element of figures) {
+    wait(element);
     const name = element.dataset.figure;
     element.querySelector(".csv").addEventListener("click", async () => {
       const { rows } = await outctl.shown(name);
@@ -185,9 +193,9 @@ outctl.startFigures = () => {
     for (const element of figures) {
       const { compared, all } = outctl.page.figures[element.dataset.figure];
       const changed = { theme: true, model: !all, other: compared }[key];
-      if (changed && "drawn" in element.dataset) {
+      if (changed && !waiting.has(element)) {
         delete element.dataset.drawn;
-        near.observe(element);
+        wait(element);
       }
     }
   });

@@ -37,4 +37,23 @@
 
   outctl.startFigures();
   outctl.startBrowser();
+
+  // The browser goes there at once, past places where figures and samples are still to come: they would push it away again.
+  const arrive = async (id) => {
+    const target = document.getElementById(id);
+    const samples = document.getElementById("samples");
+    await Promise.all([outctl.drawAbove(target), outctl.above(samples, target) && outctl.list()]);
+    target.scrollIntoView();
+  };
+  for (const link of document.querySelectorAll(".top nav a")) {
+    link.addEventListener("click", (event) => {
+      // With a key held the link opens elsewhere.
+      if (!(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey)) {
+        arrive(link.hash.slice(1));
+      }
+    });
+  }
+  if (document.getElementById(location.hash.slice(1))) {
+    arrive(location.hash.slice(1));
+  }
 }
