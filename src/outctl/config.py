@@ -567,9 +567,8 @@ class Experiment(Section):
             if not 0 < count <= available:
                 return ("cases", case), f"{count} samples asked for, and cases.{case}.train_samples is {available}"
             if recipe.targets == "even" and isinstance(self.cases[case], Suppression):
-                return (
-                    "targets",
-                ), f"cases.{case} asks for limits, which no even split takes the place of; leave the case out"
+                limits = f"cases.{case} asks for limits, which no even split takes the place of; leave the case out"
+                return ("targets",), limits
         total = sum(recipe.cases.values())
         if total <= recipe.held_out_samples:
             return (
