@@ -125,13 +125,17 @@ def measure_deviation(
     records: list[DeviationRecord] = []
     for start in range(0, len(samples), batch_size):
         part = samples[start : start + batch_size]
+
+        def decided(number: int, text: str, part: Sequence[DeviationSample] = part) -> bool:
+            return is_decided(text, part[number])
+
         answers = continuations(
             loaded.model,
             loaded.tokenizer,
             prompts[start : start + batch_size],
             max_new_tokens,
             batch_size=batch_size,
-            decided=lambda number, text, asked=part: is_decided(text, asked[number]),
+            decided=decided,
         )
         found = [
             first_deviation(answer.text, sample.continuation, answer.cut_off)

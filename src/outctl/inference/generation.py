@@ -23,18 +23,22 @@ class _Decided(StoppingCriteria):  # type: ignore[misc]
     Args:
         tokenizer: the model's tokenizer.
         length: tokens of the prompts, filling included.
-        decided: whether the new text of a row, by its number in the batch, needs no more tokens.
+        first: number of the batch's first prompt.
+        decided: whether a prompt, by its number, needs no more new text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, length: int, decided: Callable[[int, str], bool]) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, length: int, first: int, decided: Callable[[int, str], bool]
+    ) -> None:
         self.tokenizer = tokenizer
         self.length = length
+        self.first = first
         self.decided = decided
         self.rows: list[bool] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
         texts = self.tokenizer.batch_decode(input_ids[:, self.length :], skip_special_tokens=True)
-        self.rows = [self.decided(number, text) for number, text in enumerate(texts)]
+        self.rows = [self.decided(number, text) for number, text in enumerate(texts, self.first)]
         return torch.tensor(self.rows, device=input_ids.device)
 
 
@@ -106,9 +110,7 @@ def continuations(
         filling = [length - len(prompt.tokens) for prompt in batch]
         ids = [[pad] * extra + list(prompt.tokens) for extra, prompt in zip(filling, batch, strict=True)]
         mask = [[0] * extra + [1] * len(prompt.tokens) for extra, prompt in zip(filling, batch, strict=True)]
-        stop = (
-            _Decided(tokenizer, length, lambda row, text, first=start: decided(first + row, text)) if decided else None
-        )
+        stop = _Decided(tokenizer, length, start, decided) if decided else None
         output = model.generate(
             input_ids=torch.tensor(ids, device=model.device),
             attention_mask=torch.tensor(mask, device=model.device),
