@@ -96,7 +96,9 @@ def test_a_snapshot_gives_the_very_numbers_that_quantising_gives(own_real_model:
     quantised = answers(load_model(own_real_model, "nf4", True))
     (snapshot,) = snapshots(own_real_model)
     written = {file.name: file.stat().st_mtime_ns for file in snapshot.iterdir()}
-    assert sum(file.stat().st_size for file in snapshot.iterdir()) < 0.6 * 269_060_552
+    # The embeddings stay in the type that is computed in, and are a fifth of this model.
+    most = 0.6 if compute_dtype() == torch.bfloat16 else 0.7
+    assert sum(file.stat().st_size for file in snapshot.iterdir()) < most * 269_060_552
     again = load_model(own_real_model, "nf4", True)
     assert again.model.model.layers[0].self_attn.q_proj.weight.quant_state.nested
     assert Path(again.model.config._name_or_path) == snapshot
