@@ -241,6 +241,12 @@ def sign_flip_pvalue(before: Sequence[float], after: Sequence[float], resamples:
     return float(result.pvalue)
 
 
+def gained_and_lost(before: Sequence[bool], after: Sequence[bool]) -> tuple[int, int]:
+    """How many samples of a pair hold after and not before, and how many before and not after."""
+    pairs = list(zip(before, after, strict=True))
+    return sum(new and not old for old, new in pairs), sum(old and not new for old, new in pairs)
+
+
 def mcnemar_pvalue(before: Sequence[bool], after: Sequence[bool]) -> float:
     """Two-sided exact p-value of McNemar's test: are samples won and samples lost equally likely?
 

@@ -11,6 +11,7 @@ from outctl.evaluation.statistics import (
     NAN,
     Array,
     control_slope,
+    gained_and_lost,
     holm,
     mcnemar_pvalue,
     mean_interval,
@@ -91,6 +92,7 @@ def compare(other: Sequence[Record], records: Sequence[Record], statistics: Stat
         [controlled_share(record) for record in records],
         *drawn,
     )
+    gained, lost = gained_and_lost(was, is_now)
     tvd_p, within_p = sign_flip_pvalue(before, after, statistics.permutations, seed), mcnemar_pvalue(was, is_now)
     return ComparisonRow.model_validate(
         {
@@ -103,8 +105,8 @@ def compare(other: Sequence[Record], records: Sequence[Record], statistics: Stat
             **difference.columns("tvd_difference"),
             "tvd_p": tvd_p,
             "tvd_p_holm": tvd_p,
-            "num_gained": sum(new and not old for old, new in zip(was, is_now, strict=True)),
-            "num_lost": sum(old and not new for old, new in zip(was, is_now, strict=True)),
+            "num_gained": gained,
+            "num_lost": lost,
             "within_tolerance_p": within_p,
             "within_tolerance_p_holm": within_p,
             **slope.columns("slope_difference"),

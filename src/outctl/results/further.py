@@ -7,7 +7,7 @@ import numpy as np
 
 from outctl.config import BASELINE, Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
-from outctl.evaluation.statistics import NAN, mcnemar_pvalue, mean_interval, rate_interval
+from outctl.evaluation.statistics import NAN, gained_and_lost, mcnemar_pvalue, mean_interval, rate_interval
 from outctl.files import TableRow
 
 
@@ -90,10 +90,15 @@ def summarise_deviation(
     passed = [record.passed for record in records]
     positions = [record.position for record in records if record.position is not None]
     adapted = records[0].variant != BASELINE
-    pairs = [(before.passed, now) for before, now in zip(baseline, passed, strict=True)] if adapted else []
-    p_value = mcnemar_pvalue(*zip(*pairs, strict=True)) if pairs else NAN
+    # The baseline is not compared with itself.
+    before, after = ([record.passed for record in baseline], passed) if adapted else ([], [])
+    gained, lost = gained_and_lost(before, after) if adapted else (NAN, NAN)
+    p_value = mcnemar_pvalue(before, after)
     difference = mean_interval(
-        [float(now) - float(before) for before, now in pairs], statistics.confidence, statistics.bootstrap_samples, seed
+        [float(now) - float(was) for was, now in zip(before, after, strict=True)],
+        statistics.confidence,
+        statistics.bootstrap_samples,
+        seed,
     )
     return DeviationRow.model_validate(
         {
@@ -108,8 +113,8 @@ def summarise_deviation(
             "median_position": float(np.median(positions)) if positions else NAN,
             **rate("pass_rate_excerpts", [record.passed for record in records if record.source == "excerpt"]),
             **rate("pass_rate_patterns", [record.passed for record in records if record.source == "pattern"]),
-            "num_gained": sum(now and not before for before, now in pairs) if adapted else NAN,
-            "num_lost": sum(before and not now for before, now in pairs) if adapted else NAN,
+            "num_gained": gained,
+            "num_lost": lost,
             **difference.columns("pass_rate_difference"),
             "passed_p": p_value,
             "passed_p_holm": p_value,
