@@ -104,6 +104,7 @@ OutputPath = Annotated[str, Field(min_length=1), AfterValidator(_check_output_pa
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Precision = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 LossName = Literal["tvd", "kl", "reverse_kl", "js"]
+Forms = Literal["all", "as_written", "spaced"]
 Service = Literal["mlflow", "trackio", "wandb"]
 
 
@@ -340,9 +341,10 @@ class AdapterRecipe(Section):
     always an `even` split."""
     loss: LossName = "kl"
     """Divergence between target and answer. For cases in which the model picks the words it compares by rank."""
-    capitalised: bool = True
-    """Whether the loss counts a given word's capitalised forms for the word, as evaluation always does. Without them a step
-    has fewer tokens to compute, and an answer with a capital is *anything else* to the loss."""
+    forms: Forms = "all"
+    """The surface forms that the loss counts for a given word: `all`, as evaluation always does, `as_written`, which leaves the
+    capitalised ones out, or `spaced`, of these the one behind a space, with which most tokenizers write a word in the fewest
+    tokens. The fewer forms, the fewer tokens a step has to compute; the others are *anything else* to the loss."""
     steps: int = Field(ge=1, le=1_000_000_000)
     """Number of optimiser steps."""
     batch_size: int = Field(default=16, ge=1, le=1_000_000_000)

@@ -258,24 +258,25 @@ def test_the_models_own_words_are_trained_by_rank(tmp_path: Path, tiny_model_dir
     assert logged[-1]["loss"] < 0.6 * logged[0]["loss"]
 
 
-def test_without_capitalised_forms_the_loss_is_larger_and_what_is_measured_is_not(
+def test_with_fewer_forms_the_loss_is_larger_and_what_is_measured_is_not(
     tmp_path: Path, tiny_model_dir: Callable[..., Path]
 ) -> None:
     logged = {
-        capitalised: rows(
+        forms: rows(
             train(
                 tmp_path,
                 tiny_model_dir("llama"),
                 given_samples(12),
                 # A learning rate at which nothing is learned, so that both measure the same model.
-                spec_for({"given": 12}, steps=1, measure_every=1, learning_rate=1e-12, capitalised=capitalised),
-                name=str(capitalised),
+                spec_for({"given": 12}, steps=1, measure_every=1, learning_rate=1e-12, forms=forms),
+                name=forms,
             )
         )[-1]
-        for capitalised in (True, False)
+        for forms in ("all", "as_written", "spaced")
     }
-    assert logged[False]["loss"] > logged[True]["loss"] + 0.1
-    assert logged[False]["held_out_mass"] == pytest.approx(logged[True]["held_out_mass"], rel=1e-6)
+    for fewer, more in (("as_written", "all"), ("spaced", "as_written")):
+        assert logged[fewer]["loss"] > logged[more]["loss"] + 0.1
+        assert logged[fewer]["held_out_mass"] == pytest.approx(logged[more]["held_out_mass"], rel=1e-6)
 
 
 def test_a_model_in_4_bits_is_trained_and_its_weights_stay_as_they_are(tmp_path: Path, real_model_dir: Path) -> None:

@@ -36,7 +36,8 @@ def forms_behind(tokenizer: PreTrainedTokenizerBase, text: str, *words: str) -> 
 )
 def test_surface_forms(word: str, forms: list[str]) -> None:
     assert surface_forms(word) == forms
-    assert surface_forms(word, capitalised=False) == [word, f" {word}"]
+    assert surface_forms(word, "as_written") == [word, f" {word}"]
+    assert surface_forms(word, "spaced") == [f" {word}"]
 
 
 @pytest.mark.parametrize(

@@ -362,7 +362,7 @@ RECIPE = [
             "targets": "shuffled",
             "loss": "tvd",
             "retention_weight": 0.1,
-            "capitalised": False,
+            "forms": "spaced",
             "steps": 3,
             "batch_size": 3,
             "accumulation": 2,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from outctl.config import Forms
 from outctl.errors import OutctlError
 from outctl.inference.own_words import own_words
 from outctl.inference.prompts import Prompt, build_prompts
@@ -42,7 +43,7 @@ class TrainingItem:
 
 
 def encode_samples(
-    tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample], chat: bool, capitalised: bool = True
+    tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample], chat: bool, forms: Forms = "all"
 ) -> list[TrainingItem]:
     """Encode samples once, before the first step.
 
@@ -50,10 +51,10 @@ def encode_samples(
         tokenizer: the model's tokenizer.
         samples: the samples.
         chat: whether the model takes a chat template.
-        capitalised: whether capitalised forms count for given words.
+        forms: which surface forms count for given words, as in `surface_forms`.
     """
     prompts = build_prompts(tokenizer, [sample.messages for sample in samples], chat)
-    questions = outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples], capitalised)
+    questions = outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples], forms)
     return [
         TrainingItem(prompt, question if sample.words else None, tuple(sample.target), sample.at_most)
         for sample, prompt, question in zip(samples, prompts, questions, strict=True)

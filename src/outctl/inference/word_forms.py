@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from outctl.config import Forms
 from outctl.errors import OutctlError
 from outctl.inference.prompts import Prompt, encode
 
@@ -16,14 +17,16 @@ JOINERS = "-'’"
 """Characters that join two parts of one word when a letter or digit follows in the same token: *-like*, *'s*."""
 
 
-def surface_forms(word: str, capitalised: bool = True) -> list[str]:
+def surface_forms(word: str, forms: Forms = "all") -> list[str]:
     """What a reader would take for the word as an answer: as it is or capitalised, with or without a leading space.
 
     Args:
         word: the word.
-        capitalised: whether to count the capitalised forms.
+        forms: `all` of these, those spelt `as_written`, or of the latter the `spaced` one.
     """
-    spellings = dict.fromkeys([word, word[:1].upper() + word[1:]] if capitalised else [word])
+    if forms == "spaced":
+        return [f" {word}"]
+    spellings = dict.fromkeys([word, word[:1].upper() + word[1:]] if forms == "all" else [word])
     return [space + spelling for spelling in spellings for space in ("", " ")]
 
 
@@ -31,7 +34,7 @@ def form_tokens(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     words: Sequence[Sequence[str]],
-    capitalised: bool = True,
+    forms: Forms = "all",
 ) -> list[list[list[tuple[int, ...]]]]:
     """Token ids of every surface form of every word, as the tokenizer splits it behind the prompt.
 
@@ -39,7 +42,7 @@ def form_tokens(
         tokenizer: the tokenizer.
         prompts: what the words are answers to.
         words: the words behind each prompt.
-        capitalised: whether to count the capitalised forms.
+        forms: which of them, as in `surface_forms`.
 
     Returns:
         For each prompt, for each of its words, the distinct token sequences of the word's forms.
@@ -47,11 +50,11 @@ def form_tokens(
     Raises:
         OutctlError: two words of a sample have a form in common, or a form cannot be written behind the prompt.
     """
-    forms = [[(word, form) for word in own for form in surface_forms(word, capitalised)] for own in words]
-    texts = [prompt.text + form for prompt, own in zip(prompts, forms, strict=True) for _, form in own]
+    spelt = [[(word, form) for word in own for form in surface_forms(word, forms)] for own in words]
+    texts = [prompt.text + form for prompt, own in zip(prompts, spelt, strict=True) for _, form in own]
     encoded = iter(encode(tokenizer, texts))
     result = []
-    for prompt, own_words, own_forms in zip(prompts, words, forms, strict=True):
+    for prompt, own_words, own_forms in zip(prompts, words, spelt, strict=True):
         by_word: dict[str, list[tuple[int, ...]]] = {word: [] for word in own_words}
         owner: dict[tuple[int, ...], str] = {}
         for word, form in own_forms:
@@ -65,7 +68,7 @@ def form_tokens(
                 )
             if tokens not in by_word[word]:
                 by_word[word].append(tokens)
-        if len(by_word) < len(own_words) or not all(all(forms) and forms for forms in by_word.values()):
+        if len(by_word) < len(own_words) or not all(all(tokens) and tokens for tokens in by_word.values()):
             raise OutctlError(f"words {list(own_words)} are not distinct, non-empty words")
         result.append([by_word[word] for word in own_words])
     return result

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from outctl.config import Forms
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
@@ -36,25 +37,25 @@ def word_questions(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     words: Sequence[Sequence[str]],
-    capitalised: bool = True,
+    forms: Forms = "all",
 ) -> list[WordQuestion]:
-    """Pair prompts with the token sequences of their words' surface forms, the capitalised ones among them if wanted."""
-    forms = form_tokens(tokenizer, prompts, words, capitalised)
-    return [WordQuestion(prompt.tokens, own) for prompt, own in zip(prompts, forms, strict=True)]
+    """Pair prompts with the token sequences of their words' surface forms, or of some of these, as in `surface_forms`."""
+    tokens = form_tokens(tokenizer, prompts, words, forms)
+    return [WordQuestion(prompt.tokens, own) for prompt, own in zip(prompts, tokens, strict=True)]
 
 
 def outcome_questions(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Prompt],
     outcomes: Sequence[Sequence[Sequence[str]]],
-    capitalised: bool = True,
+    forms: Forms = "all",
 ) -> list[WordQuestion]:
     """As `word_questions`, for outcomes that several words count for: an outcome has the forms of all its words."""
     words = [[word for answers in own for word in answers] for own in outcomes]
     questions = []
-    for question, own in zip(word_questions(tokenizer, prompts, words, capitalised), outcomes, strict=True):
-        forms = iter(question.forms)
-        merged = [[form for _ in answers for form in next(forms)] for answers in own]
+    for question, own in zip(word_questions(tokenizer, prompts, words, forms), outcomes, strict=True):
+        by_word = iter(question.forms)
+        merged = [[form for _ in answers for form in next(by_word)] for answers in own]
         questions.append(WordQuestion(question.prompt, merged))
     return questions
 
