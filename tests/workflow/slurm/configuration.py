@@ -13,12 +13,10 @@ class Partition:
 
     Attributes:
         name: its name; the first partition of a cluster is its default.
-        max_time: longest run time, as Slurm writes it: minutes, or `[days-]hours:minutes:seconds`.
         priority: jobs of a higher partition go first, and may requeue those of a lower one.
     """
 
     name: str
-    max_time: str = "INFINITE"
     priority: int = 1
 
 
@@ -153,7 +151,7 @@ def slurm_conf(options: Options, directory: Path, ports: Ports) -> str:
     lines.append(f"NodeName={node} NodeAddr=127.0.0.1 {resources} State=UNKNOWN")
     for number, partition in enumerate(options.partitions):
         lines.append(
-            f"PartitionName={partition.name} Nodes={node} State=UP MaxTime={partition.max_time}"
+            f"PartitionName={partition.name} Nodes={node} State=UP MaxTime=INFINITE"
             f" PriorityTier={partition.priority} Default={'NO' if number else 'YES'}"
         )
     return "\n".join(lines) + "\n"

@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 QUICK = ("--slurm-init-seconds-before-status-checks=5", "--latency-wait=10")
 """Shorter waits than the profile's: the cluster's file system is this machine's."""
-LIMIT = 600
+LIMIT = 1200
 """Seconds after which a run counts as hanging."""
 
 
