@@ -65,6 +65,16 @@ def inches(svg: str) -> float:
     return float(found[1]) / 72
 
 
+def white_at_its_edges(file: Path) -> bool:
+    """Whether no label or marker of a picture leaves its page."""
+    with Image.open(file) as opened:
+        image = opened.convert("L")
+    right, bottom = image.width - 1, image.height - 1
+    edges = [(0, 0, image.width, 1), (0, bottom, image.width, bottom + 1)]
+    edges += [(0, 0, 1, image.height), (right, 0, right + 1, image.height)]
+    return all(image.crop(edge).getextrema()[0] == 255 for edge in edges)
+
+
 @pytest.mark.parametrize("width", [3.4, 7.0])
 def test_figures_are_no_wider_than_asked_nothing_is_cut_off_and_equal_numbers_give_equal_bytes(
     tables: Path, width: float
@@ -77,14 +87,24 @@ def test_figures_are_no_wider_than_asked_nothing_is_cut_off_and_equal_numbers_gi
         assert "llama-3.1-8b-instruct" in text, name
     again = {file.stem: file.read_text() for file in draw_from_tables(tables, tables / "two", drawing)}
     assert again == first
-    # White at every edge: no label or marker leaves the page.
     for file in draw_from_tables(tables, tables / "png", Drawing("png", width, 7.0)):
-        with Image.open(file) as opened:
-            image = opened.convert("L")
-        right, bottom = image.width - 1, image.height - 1
-        edges = [(0, 0, image.width, 1), (0, bottom, image.width, bottom + 1)]
-        edges += [(0, 0, 1, image.height), (right, 0, right + 1, image.height)]
-        assert [image.crop(edge).getextrema()[0] for edge in edges] == [255] * 4, file
+        assert white_at_its_edges(file), file
+
+
+@pytest.mark.parametrize("count", [10, 11, 15])
+def test_nothing_of_many_cases_is_cut_off(tmp_path: Path, count: int) -> None:
+    rows = [row for row in rows_of("calibration") if (row["model"], row["case_type"]) == (MODELS[0], CASES[0])]
+    cases = [row | {"case_type": f"case_{number}"} for number in range(count) for row in rows]
+    pd.DataFrame(cases).to_csv(tmp_path / "calibration.csv", index=False)
+    (file,) = draw_from_tables(tmp_path, tmp_path, Drawing("png"), ["calibration"])
+    assert white_at_its_edges(file)
+
+
+def test_what_rounds_to_nothing_has_no_sign(tables: Path) -> None:
+    table = pd.read_csv(tables / "matrix.csv").assign(control_slope=-0.004)
+    table.to_csv(tables / "matrix.csv", index=False)
+    (file,) = draw_from_tables(tables, tables, Drawing("svg", 30.0), ["matrix"])
+    assert file.read_text().count(">0.00<") == len(MODELS) * len(CASES) * len(VARIANTS)
 
 
 def test_a_font_size_and_a_format_are_those_asked_for(tables: Path) -> None:

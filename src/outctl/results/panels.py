@@ -68,7 +68,8 @@ def panels_in(
         columns,
         figsize=(wide * columns, lines * height(wide) + size(4)),
         squeeze=False,
-        layout="constrained",
+        # As constrained, and right for panels of a fixed shape, whose titles that leaves too little room for.
+        layout="compressed",
         **shared,
     )
     panels = axes.flatten().tolist()

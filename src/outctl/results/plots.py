@@ -122,7 +122,8 @@ def _heat_map(axis: Axes, rows: Sequence[MatrixRow], metric: str, colours: str) 
     axis.imshow(shade, cmap=colours, vmin=0.0, vmax=1.0, aspect="auto")
     for (line, column), value in np.ndenumerate(values):
         dark = (shade[line, column] if metric == "avg_tvd" else 1.0 - shade[line, column]) > 0.5
-        text = "-" if np.isnan(value) else f"{value:.2f}"
+        # The sign of what rounds to nothing says nothing.
+        text = "-" if np.isnan(value) else f"{value:z.2f}"
         size = 0.8 * mpl.rcParams["font.size"]
         axis.text(column, line, text, ha="center", va="center", fontsize=size, color="white" if dark else "black")
     labels = [f"{DEVIATION}: failing" if case == DEVIATION else case for case in cases]
