@@ -272,9 +272,8 @@ def _loading(card: Card) -> str:
     asked = "through its chat template" if card.entry.chat else "as a plain transcript, without a chat template"
     enough = [rank for rank in VLLM_RANKS if rank >= card.recipe.rank]
     vllm = (
-        "The adapter is of the form that vLLM documents, but was not tried with vLLM, which takes the repository's name or the "
-        f"path of a copy:\n\n```\nvllm serve {base} --enable-lora "
-        f"--max-lora-rank {enough[0]} --lora-modules {card.adapter}={card.repo}\n```"
+        "vLLM takes the repository's name or the path of a copy; adapters of this form were tried with it, this one was not:"
+        f"\n\n```\nvllm serve {base} --enable-lora --max-lora-rank {enough[0]} --lora-modules {card.adapter}={card.repo}\n```"
         if enough
         else f"vLLM takes ranks up to {VLLM_RANKS[-1]}; this adapter has {card.recipe.rank}."
     )
