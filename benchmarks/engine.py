@@ -11,8 +11,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback
 
 from flops import TreeSize
 from outctl.config import AdapterRecipe
+from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import encode_samples
-from outctl.finetune.train import DistributionTrainer, add_adapter
+from outctl.finetune.trainer import DistributionTrainer
 from outctl.inference.prompts import build_prompts
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.tree_forward import enable_trees

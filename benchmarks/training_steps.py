@@ -17,8 +17,9 @@ from transformers import (
 )
 
 from outctl.config import AdapterRecipe
+from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import TrainingItem
-from outctl.finetune.train import DistributionTrainer, add_adapter
+from outctl.finetune.trainer import DistributionTrainer
 from outctl.inference.prompts import Prompt
 from outctl.inference.word_probabilities import WordQuestion
 

@@ -35,7 +35,7 @@ from outctl.evaluation.agreement import AgreementRow
 from outctl.evaluation.records import Record, TopToken
 from outctl.evaluation.retention import PromptRetention, RetentionResult
 from outctl.evaluation.temperature import TemperatureFit
-from outctl.finetune.train import LOGGED
+from outctl.finetune.trainer import LOGGED
 from outctl.inference.prompts import build_prompts
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.layout import Layout

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from outctl.config import AdapterRecipe
-from outctl.finetune.train import add_adapter
+from outctl.finetune.adapter import add_adapter
 from outctl.models.loading import load_model
 
 PYTHON = os.environ.get("OUTCTL_VLLM_PYTHON")

@@ -15,7 +15,8 @@ from command_line import ByHand
 from outctl.environments import check_services
 from outctl.errors import OutctlError
 from outctl.files import read_jsonl
-from outctl.finetune.train import LOGGED, train_adapter
+from outctl.finetune.train import train_adapter
+from outctl.finetune.trainer import LOGGED
 from outctl.plan import load_plan
 
 FINETUNE = ("finetune", "tiny", "tuned")

@@ -23,10 +23,13 @@ from outctl.errors import OutctlError
 from outctl.evaluation.retention import measure_retention
 from outctl.finetune import retention as retention_module
 from outctl.finetune import train as train_module
+from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES
 from outctl.finetune.retention import Retention
-from outctl.finetune.train import DistributionTrainer, add_adapter, train_adapter, training_log, with_targets
+from outctl.finetune.targets import with_targets
+from outctl.finetune.train import train_adapter
+from outctl.finetune.trainer import DistributionTrainer, training_log
 from outctl.inference.prompts import build_prompts
 from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations

@@ -20,7 +20,7 @@ from outctl.evaluation.retention import (
 from outctl.evaluation.sampling import compare
 from outctl.evaluation.temperature import TemperatureFit
 from outctl.files import read_json, read_jsonl, write_json, write_text
-from outctl.finetune.train import training_log
+from outctl.finetune.trainer import training_log
 from outctl.layout import Layout
 from outctl.plan import Plan
 from outctl.provenance import read_provenance, write_provenance

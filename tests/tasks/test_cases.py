@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from outctl.config import CaseConfig, GivenWords, IclRandomWords, Percents, RandomWords, SuccessiveWords, Suppression
 from outctl.errors import OutctlError
-from outctl.tasks.cases import EVAL_SEEDS, MANY_SAMPLES, draw_percents, draw_samples, draw_seeds, split_vocabulary
+from outctl.tasks.cases import (
+    EVAL_SEEDS,
+    MANY_SAMPLES,
+    TOPICS_FOR_EVAL,
+    draw_percents,
+    draw_samples,
+    draw_seeds,
+    split_vocabulary,
+)
 from outctl.tasks.samples import Sample
 from outctl.tasks.splits import belongs_to_eval
 from outctl.tasks.templates import Example, Template, load_template, template_names
@@ -378,6 +386,17 @@ def test_suppression_names_one_of_the_answers_and_asks_the_same_without_a_limit(
     assert {sample.free_messages[-1]["content"] for sample in train}.isdisjoint(
         sample.free_messages[-1]["content"] for sample in evaluation
     )
+
+
+def test_no_limit_is_asked_for_twice_before_all_have_been():
+    case = Suppression.model_validate({"kind": "suppression", "eval_samples": 1, "limits": [1, 10]})
+    evaluated = [topic for topic in TOPICS if belongs_to_eval(0, topic.name, TOPICS_FOR_EVAL)]
+    every = 2 * sum(len(topic.answers) for topic in evaluated)
+    questions = [sample.messages[-1]["content"] for sample in draw(case, "eval", 2 * every)]
+    first, second = questions[:every], questions[every:]
+    assert len(set(first)) == every
+    assert set(second) == set(first)
+    assert second != first
 
 
 def test_cases_that_differ_in_how_shares_are_written_ask_the_same():

@@ -108,14 +108,15 @@ def _successive_words(case: SuccessiveWords, vocabulary: Sequence[str], random: 
     return _Drawn(target, {"first": first, "second": second}, [f"{one.word} {other.word}" for one, other in pairs])
 
 
-def _suppression(case: Suppression, random: Random, seed: int, split: str) -> _Drawn:
+def _limits(case: Suppression, random: Random, seed: int, split: str) -> Iterator[_Drawn]:
+    """Topics with the answer that is to be rare and its limit; none comes again before all have been asked."""
     own = [topic for topic in TOPICS if belongs_to_eval(seed, topic.name, TOPICS_FOR_EVAL) == (split == "eval")]
-    topic = random.choice(own)
-    word = random.choice(topic.answers)
-    percent = random.choice(case.limits)
-    others = [answer for answer in topic.answers if answer != word]
-    variables = {"topic": topic.name, "word": word, "percent": percent}
-    return _Drawn([percent / 100, 1 - percent / 100], variables, [word, OTHERS], [[word], others])
+    every = [(topic, word, percent) for topic in own for word in topic.answers for percent in case.limits]
+    while True:
+        for topic, word, percent in random.sample(every, len(every)):
+            others = [answer for answer in topic.answers if answer != word]
+            variables = {"topic": topic.name, "word": word, "percent": percent}
+            yield _Drawn([percent / 100, 1 - percent / 100], variables, [word, OTHERS], [[word], others])
 
 
 @lru_cache(maxsize=8)
@@ -180,6 +181,7 @@ def draw_samples(
     random = Random(f"{seed}/{split}")
     seeds = draw_seeds(random, seed, split)
     examples = _examples(case, template, case_name, seed) if isinstance(case, IclRandomWords) else []
+    limits = _limits(case, random, seed, split) if isinstance(case, Suppression) else iter(())
     for number in range(count):
         prompt_seed = next(seeds)
         max_zipf: float | None = None
@@ -189,7 +191,7 @@ def draw_samples(
             case SuccessiveWords():
                 drawn = _successive_words(case, split_vocabulary(case, seed, split), random)
             case Suppression():
-                drawn = _suppression(case, random, seed, split)
+                drawn = next(limits)
             case RandomWords() | IclRandomWords():
                 percents = sorted(draw_percents(random, case.percents, 2), reverse=True)
                 drawn = _Drawn([percent / 100 for percent in percents], {"seed": prompt_seed, "percents": percents})

@@ -1,0 +1,223 @@
+"""`Trainer` of transformers with a loss on word distributions, and what it logs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from transformers import (
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from outctl import divergences
+from outctl.config import AdapterRecipe
+from outctl.evaluation.statistics import mean_interval, slope_interval
+from outctl.finetune.collation import TrainingBatch, TrainingItem, build_batch
+from outctl.finetune.losses import LOSSES, compared, distribution_loss
+from outctl.finetune.retention import Retention
+from outctl.inference.passes import halving
+from outctl.inference.tree_forward import logits_at
+from outctl.inference.word_forms import word_continuations
+from outctl.inference.word_probabilities import word_log_probabilities
+
+Item = TypeVar("Item")
+CONFIDENCE, RESAMPLES = 0.95, 1000
+"""Of the intervals in a training's log."""
+
+
+def _collate(items: list[TrainingItem]) -> dict[str, list[TrainingItem]]:
+    return {"items": items}
+
+
+class DistributionTrainer(Trainer):  # type: ignore[misc]
+    """`Trainer` whose loss is a divergence between target and word distribution at the last position of each prompt."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        recipe: AdapterRecipe,
+        items: list[TrainingItem],
+        held_out: list[TrainingItem],
+        folder: Path,
+        retention: Retention | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
+        reporting: dict[str, Any] | None = None,
+    ) -> None:
+        arguments = TrainingArguments(
+            output_dir=str(folder),
+            max_steps=recipe.steps,
+            per_device_train_batch_size=recipe.batch_size,
+            gradient_accumulation_steps=recipe.accumulation,
+            learning_rate=recipe.learning_rate,
+            lr_scheduler_type=recipe.schedule,
+            warmup_steps=recipe.warmup_steps,
+            weight_decay=recipe.weight_decay,
+            max_grad_norm=recipe.max_grad_norm,
+            seed=recipe.seed,
+            use_cpu=not torch.cuda.is_available(),
+            logging_steps=recipe.log_every,
+            save_steps=recipe.checkpoint_every,
+            save_total_limit=2,
+            remove_unused_columns=False,
+            dataloader_drop_last=True,
+            disable_tqdm=True,
+            **(reporting or {"report_to": []}),
+        )
+        # A job trains on one GPU, however many the machine shows; `Trainer` would spread the batch over all.
+        if arguments.n_gpu > 1:
+            arguments._n_gpu = 1
+        super().__init__(
+            model=model,
+            args=arguments,
+            train_dataset=items,
+            data_collator=_collate,
+            callbacks=[_Measurements(self, recipe.measure_every), *callbacks],
+        )
+        self.model_accepts_loss_kwargs = False
+        self.tokenizer = tokenizer
+        self.recipe = recipe
+        self.held_out = held_out
+        self.measured: dict[str, float] = {}
+        self.retention = retention
+        self.retention_kl: list[float] = []
+
+    def word_log_p(self, model: Any, items: Sequence[TrainingItem]) -> tuple[Tensor, TrainingBatch]:
+        """Log-probabilities (B, K) of the words, and the batch with what they are compared with."""
+        batch = build_batch(model, self.tokenizer, items)
+        logits = logits_at(model, batch.inputs, batch.words.nodes)
+        continuations = word_continuations(self.tokenizer, logits.shape[-1]).to(logits.device)
+        return word_log_probabilities(logits, batch.words, continuations), batch
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Mean divergence of a part of a batch, times its share of the batch; the signature is `Trainer`'s."""
+        log_p, batch = self.word_log_p(model, inputs["items"])
+        share: float = inputs["share"]
+        loss = LOSSES[self.recipe.loss]
+        return distribution_loss(loss, log_p, batch.target, batch.by_rank, batch.at_most) * share
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Loss and gradients of a batch, in one pass or, where memory does not suffice for that, in halves.
+
+        The last batch of an optimiser step brings the step's retention term with it, so that it counts once a step.
+        """
+        items = inputs["items"]
+        step = super().training_step
+
+        def step_on(part: Sequence[TrainingItem]) -> Tensor:
+            loss: Tensor = step(model, {"items": list(part), "share": len(part) / len(items)}, num_items_in_batch)
+            return loss
+
+        loss = self._in_parts(model, items, step_on)
+        if self.retention is not None and self.accelerator.sync_gradients:
+            loss = loss + self._retention_step(model, self.retention)
+        return loss
+
+    def _retention_step(self, model: Any, retention: Retention) -> Tensor:
+        """The weighted retention term of this optimiser step, and its gradients."""
+        numbers = retention.numbers(self.state.global_step)
+        weight = self.recipe.retention_weight
+
+        def step_on(part: Sequence[int]) -> Tensor:
+            term = weight * retention.divergences(model, part).sum() / len(numbers)
+            term.backward()  # type: ignore[no-untyped-call]
+            return term.detach()
+
+        term = self._in_parts(model, numbers, step_on)
+        self.retention_kl.append(term.item() / weight)
+        return term
+
+    def _in_parts(self, model: Any, items: Sequence[Item], step: Callable[[Sequence[Item]], Tensor]) -> Tensor:
+        """Sum of what a step with gradients gives for all items at once, or for parts where memory does not suffice."""
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+
+        def step_on(part: Sequence[Item]) -> list[Tensor]:
+            before = [None if weight.grad is None else weight.grad.clone() for weight in weights]
+            try:
+                return [step(part)]
+            except RuntimeError:
+                # Memory may run out half-way through the backward pass.
+                for weight, gradient in zip(weights, before, strict=True):
+                    weight.grad = gradient
+                raise
+
+        return torch.stack(halving(items, step_on)).sum()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add to the line that is being logged the latest held-out measurement, and the mean of the retention term."""
+        mean = {"retention_kl": sum(self.retention_kl) / len(self.retention_kl)} if self.retention_kl else {}
+        super().log({**logs, **self.measured, **mean}, start_time)
+        self.measured, self.retention_kl = {}, []
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not estimated: `Trainer`'s formula knows no token trees."""
+        return 0
+
+    @torch.no_grad()
+    def measure_held_out(self) -> dict[str, float]:
+        """Mean TVD, slope of the first word's conditional share on its target, and mean mass on the held-out samples."""
+        model = self.model
+        model.eval()
+        given: list[float] = []
+        wanted: list[float] = []
+        distances: list[float] = []
+        masses: list[float] = []
+        size = self.recipe.batch_size
+        for start in range(0, len(self.held_out), size):
+            log_p, batch = self.word_log_p(model, self.held_out[start : start + size])
+            log_p, target = compared(log_p, batch.target, batch.by_rank, batch.at_most)
+            distances += divergences.tvd(log_p, target).tolist()
+            masses += log_p.exp().sum(-1).tolist()
+            # A limit is no share that a word is to have.
+            given += log_p.softmax(-1)[~batch.at_most, 0].tolist()
+            wanted += target[~batch.at_most, 0].tolist()
+        model.train()
+        seed = self.recipe.seed
+        return {
+            **mean_interval(distances, CONFIDENCE, RESAMPLES, seed).columns("held_out_tvd"),
+            **slope_interval(wanted, given, CONFIDENCE, RESAMPLES, seed).columns("held_out_slope"),
+            **mean_interval(masses, CONFIDENCE, RESAMPLES, seed).columns("held_out_mass"),
+        }
+
+
+class _Measurements(TrainerCallback):  # type: ignore[misc]
+    """Measures the held-out samples every few steps and at the end, for the line that is logged at that step."""
+
+    def __init__(self, trainer: DistributionTrainer, every: int) -> None:
+        self.trainer = trainer
+        self.every = every
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
+            self.trainer.measured = self.trainer.measure_held_out()
+            control.should_log = True
+        return control
+
+
+LOGGED = (
+    *("loss", "learning_rate", "grad_norm"),
+    *(f"held_out_{name}{end}" for name in ("tvd", "slope", "mass") for end in ("", "_low", "_high")),
+    "retention_kl",
+)
+"""What a line of `training.jsonl` holds beside step and samples, in this order."""
+
+
+def training_log(history: Sequence[dict[str, Any]], samples_per_step: int) -> list[dict[str, Any]]:
+    """One row a logged step from `Trainer`'s history: step, samples seen, loss, learning rate, measurements."""
+    rows: dict[int, dict[str, Any]] = {}
+    for entry in history:
+        step = int(entry["step"])
+        row = rows.setdefault(step, {"step": step, "samples": step * samples_per_step})
+        kept = {key: entry[key] for key in LOGGED if key in entry}
+        row.update({key: None if value != value else value for key, value in kept.items()})
+    return [row for _, row in sorted(rows.items()) if len(row) > 2]
