@@ -23,9 +23,10 @@ from outctl.layout import Layout
 from outctl.plan import Plan
 from outctl.provenance import hardware
 from outctl.report.blocks import block, rounded
-from outctl.report.charts import BASELINE_COLOUR, headline, matrix, retention_positions, training, variant_looks
+from outctl.report.charts import BASELINE_COLOUR, SHAPES, headline, matrix, retention_positions, training, variant_looks
 from outctl.report.page import write_report
 from outctl.report.steps import Machine, Step, duration, machines, read_step, stages
+from outctl.results.panels import MARKERS, drawn_as
 from outctl.slices import page_assets
 from outctl.specs import STAGES
 
@@ -103,9 +104,19 @@ def test_the_blocks_hold_every_answer_of_every_model(run: Plan) -> None:
 
 
 def test_variants_differ_in_colour_or_shape_and_the_baseline_alone_is_grey() -> None:
-    looks = variant_looks(["baseline", *(f"adapter-{number}" for number in range(42))])
-    assert len(set(looks.values())) == 43
-    assert [name for name, look in looks.items() if look.colour == BASELINE_COLOUR] == ["baseline"]
+    adapters = [f"adapter-{number}" for number in range(42)]
+    looks = variant_looks(["baseline", "temperature", *adapters])
+    assert len(set(looks.values())) == 44
+    assert [name for name, look in looks.items() if look.colour == BASELINE_COLOUR] == ["baseline", "temperature"]
+    assert variant_looks(["baseline", *adapters]).items() <= looks.items()
+
+
+def test_what_is_untrained_takes_no_look_of_an_adapters_in_either_kind_of_figure() -> None:
+    all_variants, trained = ["baseline", "temperature", "tuned", "other"], ["tuned", "other"]
+    drawn, shown = drawn_as(all_variants), variant_looks(all_variants)
+    assert drawn_as(trained) == {name: drawn[name] for name in trained}
+    assert [MARKERS.index(drawn[name][1]) for name in trained] == [SHAPES.index(shown[name].shape) for name in trained]
+    assert len(set(drawn.values())) == len(set(shown.values())) == 4
 
 
 def colours_of(chart: Any) -> Iterator[dict[str, str]]:

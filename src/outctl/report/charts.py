@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
+from outctl.config import BASELINE, TEMPERATURE
+
 INK, FAINT = "var(--ink)", "var(--faint)"
 SHAPE = "square"
 """Where shapes tell nothing apart."""
@@ -30,6 +32,8 @@ class Look(NamedTuple):
     shape: str = SHAPE
 
 
+UNTRAINED = {BASELINE: Look(BASELINE_COLOUR, "circle"), TEMPERATURE: Look(BASELINE_COLOUR, "diamond")}
+"""What no adapter is part of, as in the other figures."""
 PARTS = {"mass elsewhere": Look("var(--elsewhere)"), "wrong split": Look("var(--split)")}
 """The two parts of a distance."""
 
@@ -45,14 +49,13 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
 
 
 def variant_looks(variants: Sequence[str], shown: Sequence[str] | None = None) -> dict[str, Look]:
-    """The look of each variant, which is the same in every figure; the baseline alone is grey.
+    """The look of each variant, which is the same in every figure; the baseline alone is grey, at any temperature.
 
     Args:
-        variants: all variants, the baseline first.
+        variants: all variants.
         shown: those that are wanted; all without it.
     """
-    baseline, *others = variants
-    looks = {baseline: Look(BASELINE_COLOUR, "circle"), **looks_of(others)}
+    looks = looks_of([name for name in variants if name not in UNTRAINED]) | UNTRAINED
     return {name: looks[name] for name in shown or variants}
 
 

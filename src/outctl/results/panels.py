@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from outctl.config import BASELINE
+from outctl.config import BASELINE, TEMPERATURE
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of adapters: those of Okabe and Ito, which colour-blind readers can tell apart."""
-GREY = "#767676"
-"""Of the baseline."""
+UNTRAINED = {BASELINE: ("#767676", "o"), TEMPERATURE: ("#767676", "D")}
+"""What no adapter is part of is grey, and takes none of the adapters' looks, whether a figure shows it or not."""
 MARKERS = ("D", "s", "^", "P", "v", ">", "o")
 """Of adapters, beside the colours, for prints without them: the shapes of the report, in its order."""
 
@@ -28,10 +28,10 @@ def names_in(rows: Sequence[Any], key: str) -> list[str]:
 
 
 def drawn_as(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each name, both of which no two of 42 have in common; the baseline is grey."""
-    others = [name for name in names if name != BASELINE]
+    """Colour and marker of each name, both of which no two of 42 have in common; the baseline is grey, at any temperature."""
+    others = [name for name in names if name not in UNTRAINED]
     drawn = dict(zip(others, zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False), strict=False))
-    return {name: drawn.get(name, (GREY, "o")) for name in names}
+    return {name: (drawn | UNTRAINED)[name] for name in names}
 
 
 def size(points: float) -> float:
