@@ -460,8 +460,8 @@ class Comparisons(Section):
     """Adapters, each with those that it is compared with on every case: one that was trained on what is asked with its
     controls, for instance."""
     cases: dict[Name, Name] = {}
-    """Cases, each with the one that it is compared with for every variant; the two ask for the same words and shares, and
-    differ in their template."""
+    """Cases, each with the one that it is compared with for every variant; the two ask for the same words and shares in
+    different templates. Where one has fewer samples, they are the other's first."""
 
 
 class Evaluation(Section):

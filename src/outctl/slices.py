@@ -89,10 +89,10 @@ def _example_variables(case: CaseConfig) -> dict[str, Any]:
 
 
 def _asked_apart(case: CaseConfig, other: CaseConfig) -> str | None:
-    """The key by which two cases ask for other words or shares; None where they differ in their wording alone."""
+    """The key by which two cases ask for other words or shares; None where they differ in their wording and number alone."""
     one, two = case.model_dump(), other.model_dump()
-    wording = ("template", "train_samples", "tolerance")
-    return next((key for key in ("kind", *one) if key not in wording and one[key] != two.get(key)), None)
+    alike = ("template", "train_samples", "eval_samples", "tolerance")
+    return next((key for key in ("kind", *one) if key not in alike and one[key] != two.get(key)), None)
 
 
 def page_assets() -> dict[str, str]:

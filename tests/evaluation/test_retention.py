@@ -285,6 +285,10 @@ def test_texts_are_compared_in_ranges_of_positions(tiny_model_dir: TinyModelDir)
         assert row.kl.value == pytest.approx(average([average(kl[within]) for *_, kl in reaching]), abs=1e-5)
         change = average([average(after[within]) - average(before[within]) for before, after, _ in reaching])
         assert row.log_likelihood_change.value == pytest.approx(change, abs=2e-5)
+        for found, place in ((row.perplexity_baseline, 0), (row.perplexity_adapter, 1)):
+            log_likelihoods = [average(columns[place][within]) for columns in reaching]
+            assert found.value == pytest.approx(math.exp(-average(log_likelihoods)), rel=1e-4)
+            assert len(reaching) == 1 or found.low < found.value < found.high
 
 
 def test_the_ranges_of_positions_cover_all_that_is_measured() -> None:

@@ -255,6 +255,20 @@ def test_where_a_limit_binds_is_told_by_the_baseline_for_all_variants() -> None:
     assert (row.num_binding, row.kept) == (2, 1.0)
 
 
+def test_a_distance_is_held_against_the_better_reference_on_the_same_samples():
+    questions = [sample([0.5, 0.5], ["ark", "atom"], 0), sample([0.9, 0.1], ["ark", "atom"], 1)]
+    # Of the references, an even split is off by 0 and 0.4, the likelier word alone by 0.5 and 0.1.
+    records = [
+        score(one, "m", "v", one.words, [math.log(p), math.log(1 - p)], REST)
+        for one, p in zip(questions, (0.6, 0.6), strict=True)
+    ]
+    row = summarise("m", "v", "case", records, Statistics(), 0, references=reference_records(questions))
+    assert row.avg_tvd == pytest.approx((0.1 + 0.3) / 2)
+    assert row.reference_difference == pytest.approx((0.1 + (0.3 - 0.4)) / 2)
+    assert (row.reference_difference_low, row.reference_difference_high) == pytest.approx((-0.1, 0.1))
+    assert math.isnan(summarise("m", "v", "case", records, Statistics(), 0).reference_difference)
+
+
 def test_a_limit_of_which_nothing_is_known_is_neither_binding_nor_kept() -> None:
     unknown = answers_under({0.1: (None, 0.05)})
     row = summarise("m", "v", "case", unknown, Statistics(), 0)

@@ -11,6 +11,7 @@ from outctl.evaluation.statistics import (
     mean_interval,
     mean_of_means_interval,
     mean_of_rates_interval,
+    rate_difference,
     rate_interval,
     sign_flip_pvalue,
     slope_difference,
@@ -30,22 +31,26 @@ def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
     assert 165 <= covered <= 192
 
 
+def held(successes: int, trials: int) -> list[bool]:
+    return [number < successes for number in range(trials)]
+
+
 def test_a_mean_of_rates_has_an_interval_where_nothing_succeeds_and_covers_as_often_as_it_says() -> None:
-    assert mean_of_rates_interval([(3, 20)], 0.95) == pytest.approx(rate_interval(3, 20, 0.95))
-    nothing = mean_of_rates_interval([(0, 50), (0, 50)], 0.95)
+    assert mean_of_rates_interval([held(3, 20)], 0.95) == pytest.approx(rate_interval(3, 20, 0.95))
+    nothing = mean_of_rates_interval([held(0, 50), held(0, 50)], 0.95)
     assert nothing.low == 0.0
     assert 0.0 < nothing.high < rate_interval(0, 50, 0.95).high
     assert all(
         math.isnan(value)
-        for value in (*mean_of_rates_interval([], 0.95), *mean_of_rates_interval([(1, 2), (0, 0)], 0.95))
+        for value in (*mean_of_rates_interval([], 0.95), *mean_of_rates_interval([held(1, 2), []], 0.95))
     )
     random = np.random.default_rng(0)
-    drawn = zip(random.binomial(40, 0.02, 1000).tolist(), random.binomial(80, 0.3, 1000).tolist(), strict=True)
-    intervals = [mean_of_rates_interval([(few, 40), (many, 80)], 0.9) for few, many in drawn]
+    drawn = zip(random.random((1000, 40)) < 0.02, random.random((1000, 80)) < 0.3, strict=True)
+    intervals = [mean_of_rates_interval([few.tolist(), many.tolist()], 0.9) for few, many in drawn]
     assert 880 <= sum(interval.low <= 0.16 <= interval.high for interval in intervals) <= 950
 
 
-def test_a_mean_of_means_counts_groups_alike_and_draws_within_each() -> None:
+def test_a_mean_of_means_counts_groups_alike_and_keeps_their_sizes() -> None:
     random = np.random.default_rng(0)
     many, few = random.normal(0.0, 1.0, 400).tolist(), random.normal(1.0, 1.0, 25).tolist()
     found = mean_of_means_interval([many, few], 0.95, 4000, 0)
@@ -53,11 +58,47 @@ def test_a_mean_of_means_counts_groups_alike_and_draws_within_each() -> None:
     # Half the root of the sum of the squared standard errors, on either side.
     reach = 1.96 * 0.5 * math.sqrt(np.var(many) / 400 + np.var(few) / 25)
     assert found.high - found.low == pytest.approx(2 * reach, rel=0.06)
-    # A group of a single value stays as it is.
+    # A number that no other has the same groups as stays as it is.
     single = mean_of_means_interval([few, [3.0]], 0.95, 4000, 0)
     assert single.value == pytest.approx((np.mean(few) + 3.0) / 2)
     assert single.high - single.low == pytest.approx(1.96 * math.sqrt(np.var(few) / 25), rel=0.06)
     assert mean_of_means_interval([few], 0.95, 500, 3) == pytest.approx(mean_interval(few, 0.95, 500, 3))
+
+
+def test_groups_that_miss_the_same_samples_have_the_interval_of_one_of_them() -> None:
+    random = np.random.default_rng(0)
+    values, others = random.random(80), random.random(80)
+    alone = mean_interval(values.tolist(), 0.95, 4000, 0)
+    twice = mean_of_means_interval([values.tolist()] * 2, 0.95, 4000, 0)
+    apart = mean_of_means_interval([values.tolist(), others.tolist()], 0.95, 4000, 0)
+    assert twice.high - twice.low == pytest.approx(alone.high - alone.low, rel=0.05)
+    assert apart.high - apart.low < 0.8 * (alone.high - alone.low)
+    rates = [(values < 0.4).tolist(), (others < 0.4).tolist()]
+    assert mean_of_rates_interval([rates[0]] * 2, 0.95) == pytest.approx(rate_interval(sum(rates[0]), 80, 0.95))
+    narrower = mean_of_rates_interval(rates, 0.95)
+    assert narrower.high - narrower.low < 0.8 * np.ptp(rate_interval(sum(rates[0]), 80, 0.95)[1:])
+    # The second group succeeds as often, and half of the time where the first does.
+    half = mean_of_rates_interval([rates[0], [*rates[0][:40], *rates[1][40:]]], 0.95)
+    assert narrower.high - narrower.low < half.high - half.low
+
+
+def test_a_difference_of_rates_has_a_width_where_nothing_changed_and_covers_as_often_as_it_says() -> None:
+    nothing = rate_difference(held(0, 8), held(0, 8), 0.95)
+    assert nothing.value == 0.0
+    assert -nothing.low == nothing.high == pytest.approx(rate_interval(0, 8, 0.95).high)
+    # 36 held both times, 2 were gained, 12 lost, and none held never: worked out by hand from the formula.
+    before = [True] * 48 + [False] * 2
+    after = [True] * 36 + [False] * 12 + [True] * 2
+    assert rate_difference(before, after, 0.95) == pytest.approx((-0.2, -0.3404, -0.0569), abs=1e-4)
+    assert all(math.isnan(value) for value in rate_difference([], [], 0.95))
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        first = random.random(40) < 0.3
+        second = np.where(random.random(40) < 0.5, first, random.random(40) < 0.5)
+        interval = rate_difference(first.tolist(), second.tolist(), 0.9)
+        covered += interval.low <= 0.1 <= interval.high
+    assert 880 <= covered <= 950
 
 
 def test_the_bootstrap_is_seeded() -> None:

@@ -196,7 +196,15 @@ def _retention(model: str, variant: str) -> dict[str, Any]:
         log_likelihood_change=alike,
         text_kl=alike,
         text_by_position=[
-            TextPositions(first=first, last=last, texts=1, kl=alike, log_likelihood_change=alike)
+            TextPositions(
+                first=first,
+                last=last,
+                texts=1,
+                kl=alike,
+                perplexity_baseline=alike,
+                perplexity_adapter=alike,
+                log_likelihood_change=alike,
+            )
             for first, last in ((1, 1), (2, 2), (17, 32))
         ],
     ).model_dump(mode="json")

@@ -24,6 +24,8 @@ def row(model: str, variant: str, case: str, tvd: float, slope: float | None, **
         "avg_tvd": tvd,
         "avg_tvd_low": max(tvd - 0.02, 0.0),
         "avg_tvd_high": min(tvd + 0.02, 1.0),
+        "reference_difference_low": tvd - 0.02 - BAR,
+        "reference_difference_high": tvd + 0.02 - BAR,
         "avg_mass": 0.9,
         "control_slope": slope,
     }
@@ -61,11 +63,14 @@ def tables(
         (0.60, -0.5, {}, "no"),
         (1.00, None, {}, "no"),
         (0.10, None, {}, "undecided"),
-        (0.10, 1.0, {"avg_tvd_low": None, "avg_tvd_high": None}, "undecided"),
+        (0.10, 1.0, {"reference_difference_low": None, "reference_difference_high": None}, "undecided"),
+        # What the samples have in common tells more, or less, than the two means by themselves.
+        (0.23, 1.0, {"reference_difference_high": -0.001}, "yes"),
+        (0.10, 1.0, {"reference_difference_high": 0.001}, "partly"),
     ],
 )
 def test_what_counts_as_control(tvd: float, slope: float | None, others: dict[str, Any], verdict: str) -> None:
-    assert judge(row("small", "tuned", "given", tvd, slope, **others), BAR) == verdict
+    assert judge(row("small", "tuned", "given", tvd, slope, **others)) == verdict
 
 
 def test_numbers_have_a_true_minus_and_zero_has_none() -> None:
@@ -116,7 +121,8 @@ def test_no_adapter() -> None:
 
 
 def test_a_single_sample_decides_nothing() -> None:
-    alone = {"avg_tvd_low": None, "avg_tvd_high": None, "num_trials": 1}
+    ends = ("avg_tvd_low", "avg_tvd_high", "reference_difference_low", "reference_difference_high")
+    alone = {"num_trials": 1, **dict.fromkeys(ends)}
     found = answer(tables([BASELINE, row("small", "tuned", "given", 0.1, None, **alone)], "tuned"))
     assert found.verdict == "undecided"
     assert found.sentence.endswith("from the shares asked for in given, but samples are too few (1) for an interval.")

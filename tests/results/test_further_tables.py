@@ -40,7 +40,7 @@ def records(variant: str, positions: Sequence[int | None]) -> list[DeviationReco
 def test_breaking_off_is_compared_with_the_baseline_by_sample() -> None:
     baseline = records("baseline", [5, 1, 2, None, 3, 12, 7, 1])
     tuned = records("tuned", [1, 5, 6, 7, 9, 5, 8, None])
-    row = summarise_deviation(tuned, baseline, Statistics(), 0)
+    row = summarise_deviation(tuned, baseline, Statistics())
     assert (row.num_passed, row.num_gained, row.num_lost) == (6, 5, 1)
     assert row.pass_rate_difference == pytest.approx(6 / 8 - 2 / 8)
     assert row.pass_rate_difference_low < row.pass_rate_difference < row.pass_rate_difference_high <= 1.0
@@ -49,7 +49,7 @@ def test_breaking_off_is_compared_with_the_baseline_by_sample() -> None:
 
 def test_a_baseline_is_not_compared_with_itself() -> None:
     found = records("baseline", [5, 1, None])
-    row = summarise_deviation(found, found, Statistics(), 0)
+    row = summarise_deviation(found, found, Statistics())
     assert (row.num_passed, row.median_position) == (1, 3.0)
     undefined = (row.num_gained, row.num_lost, row.pass_rate_difference, row.pass_rate_difference_low, row.passed_p)
     assert all(math.isnan(value) for value in undefined)

@@ -196,7 +196,8 @@ def test_adapters_and_cases_are_compared_as_the_configuration_says(tmp_path: Pat
     given = {"kind": "given_words", "train_samples": 8, "eval_samples": 6}
     plan = plan_in(
         tmp_path,
-        cases={"given": given, "reworded": {**given, "template": "given_words_odds"}},
+        # Of unlike numbers of samples, those are compared that both cases have.
+        cases={"given": given, "reworded": {**given, "template": "given_words_odds", "eval_samples": 4}},
         adapters={"tuned": recipe, "control": {**recipe, "targets": "even"}},
         comparisons={"adapters": {"tuned": ["control"]}, "cases": {"reworded": "given"}},
     )
@@ -209,6 +210,7 @@ def test_adapters_and_cases_are_compared_as_the_configuration_says(tmp_path: Pat
         *(["tuned", case, "control", case] for case in ("given", "reworded")),
         *([name, "reworded", name, "given"] for name in ("baseline", "tuned", "control")),
     ]
+    assert own["num_pairs"].tolist() == [6, 6, 4, 4, 6, 4, 4, 4, 4]
     # All rows are of one table: no corrected p-value is smaller than its own, and the smallest counts them all.
     assert (table["tvd_p_holm"] >= table["tvd_p"]).all()
     assert table["tvd_p_holm"].min() == pytest.approx(min(1.0, len(table) * table["tvd_p"].min()))

@@ -104,6 +104,10 @@ class TextPositions(StrictRow):
     """How many texts reach it."""
     kl: Estimate
     """Mean of KL(baseline || adapter), in nats."""
+    perplexity_baseline: Estimate
+    """exp(- mean of the baseline's log-likelihood of a token)."""
+    perplexity_adapter: Estimate
+    """The same with the adapter."""
     log_likelihood_change: Estimate
     """Mean of adapter minus baseline of a token's log-likelihood, in nats; negative is worse."""
 
@@ -377,11 +381,12 @@ def _by_bin(texts: Sequence[_Text], statistics: _Statistics) -> Iterator[TextPos
         reaching = [text for text in texts if len(text.kl) >= first]
         if not reaching:
             return
-        changes = [_mean(text.change[first - 1 : last]) for text in reaching]
         yield TextPositions(
             first=first,
             last=last,
             texts=len(reaching),
             kl=statistics.estimate([_mean(text.kl[first - 1 : last]) for text in reaching]),
-            log_likelihood_change=statistics.estimate(changes),
+            perplexity_baseline=statistics.perplexity([_mean(text.baseline[first - 1 : last]) for text in reaching]),
+            perplexity_adapter=statistics.perplexity([_mean(text.adapter[first - 1 : last]) for text in reaching]),
+            log_likelihood_change=statistics.estimate([_mean(text.change[first - 1 : last]) for text in reaching]),
         )

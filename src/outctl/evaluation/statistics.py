@@ -42,29 +42,32 @@ def mean_interval(values: Sequence[float], confidence: float, resamples: int, se
 def mean_of_means_interval(groups: Sequence[Sequence[float]], confidence: float, resamples: int, seed: int) -> Interval:
     """Mean of the groups' means, each group counting alike, with a percentile bootstrap interval over samples.
 
-    Resamples are drawn within each group.
+    The first samples of all groups are drawn together, as are the second ones, and so on: they may ask for the same in other
+    words, and then they miss alike. Where they do not, it makes no difference.
 
     Returns:
         NaN where a group is empty; no interval where all groups have a single value.
     """
-    data = tuple(np.asarray(values, dtype=np.float64) for values in groups)
+    data = [np.asarray(values, dtype=np.float64) for values in groups]
     if not data or any(values.size == 0 for values in data):
         return Interval(NAN, NAN, NAN)
-
-    def mean(*drawn: Array, axis: int = -1) -> Any:
-        return np.mean([values.mean(axis=axis) for values in drawn], axis=0)
-
-    value = float(mean(*data))
-    if all(values.size == 1 for values in data):
+    # What the samples of each number add to the mean.
+    added = np.zeros(max(values.size for values in data))
+    for values in data:
+        added[: values.size] += values / (values.size * len(data))
+    value = float(added.sum())
+    if added.size == 1:
         return Interval(value, NAN, NAN)
-    # SciPy refuses groups of a single value, which stay as they are in every resample.
-    fixed = [float(values[0]) for values in data if values.size == 1]
-    varied = tuple(values for values in data if values.size > 1)
+    # Drawn among those that the same groups have, so that every group keeps its size.
+    strata = np.split(added, sorted({values.size for values in data})[:-1])
+    # SciPy refuses a stratum of a single value, which stays as it is in every resample.
+    fixed = sum(float(stratum[0]) for stratum in strata if stratum.size == 1)
+    varied = tuple(stratum for stratum in strata if stratum.size > 1)
 
-    def statistic(*drawn: Array, axis: int = -1) -> Any:
-        return (mean(*drawn, axis=axis) * len(varied) + sum(fixed)) / len(data)
+    def total(*drawn: Array, axis: int = -1) -> Any:
+        return np.sum([values.sum(axis=axis) for values in drawn], axis=0) + fixed
 
-    return Interval(value, *_bootstrap(varied, statistic, confidence, resamples, seed, paired=False))
+    return Interval(value, *_bootstrap(varied, total, confidence, resamples, seed, paired=False))
 
 
 def t_interval(values: Sequence[float], confidence: float) -> Interval:
@@ -88,25 +91,74 @@ def rate_interval(successes: int, trials: int, confidence: float) -> Interval:
     return Interval(successes / trials, float(interval.low), float(interval.high))
 
 
-def mean_of_rates_interval(counts: Sequence[tuple[int, int]], confidence: float) -> Interval:
-    """Mean of independent rates, each counting alike, with an interval made of their Wilson intervals.
+def mean_of_rates_interval(groups: Sequence[Sequence[bool]], confidence: float) -> Interval:
+    """Mean of the groups' rates, each counting alike, with an interval made of their Wilson intervals.
 
     The distances of the rates to the ends of their intervals are combined as standard errors would be (MOVER): unlike a
-    bootstrap's, the interval has a width where no sample succeeds. Source: Zou and Donner 2008, doi 10.1002/sim.3095.
+    bootstrap's, the interval has a width where no sample succeeds. Source: Zou and Donner 2008, doi 10.1002/sim.3095. As in
+    `mean_of_means_interval`, the groups' n-th samples may succeed together.
 
     Args:
-        counts: successes and trials of each.
+        groups: whether each sample succeeds.
         confidence: level of the interval.
 
     Returns:
-        NaN without rates, or where one has no trials.
+        NaN without groups, or where one is empty.
     """
-    rates = np.array([rate_interval(successes, trials, confidence) for successes, trials in counts]).reshape(-1, 3)
-    if not len(rates):
+    if not groups or not all(groups):
         return Interval(NAN, NAN, NAN)
+    rates = np.array([rate_interval(sum(held), len(held), confidence) for held in groups])
+    together = np.array([[_correlation_of_rates(one, other) for other in groups] for one in groups])
+    np.fill_diagonal(together, 1.0)
     mean = float(rates[:, 0].mean())
-    below, above = (float(np.sqrt(((rates[:, end] - rates[:, 0]) ** 2).sum())) / len(rates) for end in (1, 2))
+    below, above = (
+        # Estimated from unequal numbers of samples, correlations may add up to less than nothing.
+        float(np.sqrt(max(0.0, reach @ together @ reach))) / len(groups)
+        for reach in (rates[:, 0] - rates[:, 1], rates[:, 2] - rates[:, 0])
+    )
     return Interval(mean, mean - below, mean + above)
+
+
+def _correlation_of_rates(first: Sequence[bool], second: Sequence[bool]) -> float:
+    """Correlation of two rates, whose first samples belong together as far as both go."""
+    common = min(len(first), len(second))
+    one, other = (np.asarray(held[:common], dtype=np.float64) for held in (first, second))
+    spread = float(one.std() * other.std())
+    phi = (
+        float(((one - one.mean()) * (other - other.mean())).mean()) / spread if spread > 0.0 else float(first is second)
+    )
+    return phi * common / float(np.sqrt(len(first) * len(second)))
+
+
+def rate_difference(before: Sequence[bool], after: Sequence[bool], confidence: float) -> Interval:
+    """Rate after less rate before, of the same samples, with an interval made of their Wilson intervals.
+
+    As wide as it should be where no sample changed, where a bootstrap's would have no width. Source: method 10 of Newcombe 1998,
+    Statistics in Medicine 17, 2635-2650: "Improved confidence intervals for the difference between binomial proportions based
+    on paired data".
+
+    Returns:
+        NaN without samples.
+    """
+    if not before:
+        return Interval(NAN, NAN, NAN)
+    count = len(before)
+    gained, lost = gained_and_lost(before, after)
+    both = sum(old and new for old, new in zip(before, after, strict=True))
+    neither = count - both - gained - lost
+    was, now = (rate_interval(sum(held), count, confidence) for held in (before, after))
+    product = float(both * neither - gained * lost)
+    # A positive correlation makes the interval narrower, so it is corrected for continuity.
+    product = max(product - count / 2, 0.0) if product > 0 else product
+    margins = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
+    phi = product / float(np.sqrt(margins)) if margins else 0.0
+
+    def reach(one: float, other: float) -> float:
+        return float(np.sqrt(max(0.0, one**2 - 2.0 * phi * one * other + other**2)))
+
+    value = now.value - was.value
+    below, above = reach(now.value - now.low, was.high - was.value), reach(now.high - now.value, was.value - was.low)
+    return Interval(value, value - below, value + above)
 
 
 def control_slope(targets: Sequence[float], shares: Sequence[float]) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +33,16 @@ CONFIDENCE, RESAMPLES = 0.95, 1000
 
 def _collate(items: list[TrainingItem]) -> dict[str, list[TrainingItem]]:
     return {"items": items}
+
+
+class _HeldOut(NamedTuple):
+    """One sample kept back: its distance, the words' mass, the first word's share of it, the share asked for."""
+
+    tvd: float
+    mass: float
+    given: float
+    wanted: float
+    at_most: bool
 
 
 class DistributionTrainer(Trainer):  # type: ignore[misc]
@@ -166,20 +176,22 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         """Mean TVD, slope of the first word's conditional share on its target, and mean mass on the held-out samples."""
         model = self.model
         model.eval()
-        given: list[float] = []
-        wanted: list[float] = []
-        distances: list[float] = []
-        masses: list[float] = []
-        size = self.recipe.batch_size
-        for start in range(0, len(self.held_out), size):
-            log_p, batch = self.word_log_p(model, self.held_out[start : start + size])
+
+        def measure(items: Sequence[TrainingItem]) -> list[_HeldOut]:
+            log_p, batch = self.word_log_p(model, items)
             log_p, target = compared(log_p, batch.target, batch.by_rank, batch.at_most)
-            distances += divergences.tvd(log_p, target).tolist()
-            masses += log_p.exp().sum(-1).tolist()
-            # A limit is no share that a word is to have.
-            given += log_p.softmax(-1)[~batch.at_most, 0].tolist()
-            wanted += target[~batch.at_most, 0].tolist()
+            columns = (divergences.tvd(log_p, target), log_p.exp().sum(-1), log_p.softmax(-1)[:, 0], target[:, 0])
+            return list(map(_HeldOut, *(column.tolist() for column in columns), batch.at_most.tolist()))
+
+        size = self.recipe.batch_size
+        found: list[_HeldOut] = []
+        for start in range(0, len(self.held_out), size):
+            found += halving(self.held_out[start : start + size], measure)
         model.train()
+        # A limit is no share that a word is to have.
+        split = [one for one in found if not one.at_most]
+        wanted, given = [one.wanted for one in split], [one.given for one in split]
+        distances, masses = [one.tvd for one in found], [one.mass for one in found]
         seed = self.recipe.seed
         return {
             **mean_interval(distances, CONFIDENCE, RESAMPLES, seed).columns("held_out_tvd"),

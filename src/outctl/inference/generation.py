@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
+from outctl.inference.passes import halving
 from outctl.inference.prompts import Prompt
 
 
@@ -23,22 +24,26 @@ class _Decided(StoppingCriteria):  # type: ignore[misc]
     Args:
         tokenizer: the model's tokenizer.
         length: tokens of the prompts, filling included.
-        first: number of the batch's first prompt.
+        numbers: numbers of the batch's prompts.
         decided: whether a prompt, by its number, needs no more new text.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, length: int, first: int, decided: Callable[[int, str], bool]
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        length: int,
+        numbers: Sequence[int],
+        decided: Callable[[int, str], bool],
     ) -> None:
         self.tokenizer = tokenizer
         self.length = length
-        self.first = first
+        self.numbers = numbers
         self.decided = decided
         self.rows: list[bool] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
         texts = self.tokenizer.batch_decode(input_ids[:, self.length :], skip_special_tokens=True)
-        self.rows = [self.decided(number, text) for number, text in enumerate(texts, self.first)]
+        self.rows = [self.decided(number, text) for number, text in zip(self.numbers, texts, strict=True)]
         return torch.tensor(self.rows, device=input_ids.device)
 
 
@@ -61,7 +66,7 @@ def generate(
         temperature: 0 takes the likeliest token each time; otherwise tokens are sampled, at 1 from the model's own
             distribution, without top-k or top-p.
         seed: seed of the sampling.
-        batch_size: prompts in a pass.
+        batch_size: prompts in a pass; fewer where memory does not suffice.
 
     Returns:
         The new text of each prompt, without special tokens.
@@ -90,7 +95,7 @@ def continuations(
         max_new_tokens: length of a continuation at most.
         temperature: 0 takes the likeliest token each time.
         seed: seed of the sampling.
-        batch_size: prompts in a pass.
+        batch_size: prompts in a pass; fewer where memory does not suffice.
         decided: whether a prompt, by its number, has new text enough, so that it is cut off there; only the limit cuts
             texts off without it.
     """
@@ -102,15 +107,15 @@ def continuations(
     # One id, several, or none.
     own_ends = model.generation_config.eos_token_id
     ends = torch.tensor([] if own_ends is None else own_ends, dtype=torch.long).reshape(-1)
-    found: list[Continuation] = []
-    for start in range(0, len(prompts), batch_size):
-        batch = prompts[start : start + batch_size]
+
+    def together(numbers: Sequence[int]) -> list[Continuation]:
+        batch = [prompts[number] for number in numbers]
         length = max(len(prompt.tokens) for prompt in batch)
         # New tokens follow the right edge, so the filling goes to the left, whatever side the tokenizer prefers.
         filling = [length - len(prompt.tokens) for prompt in batch]
         ids = [[pad] * extra + list(prompt.tokens) for extra, prompt in zip(filling, batch, strict=True)]
         mask = [[0] * extra + [1] * len(prompt.tokens) for extra, prompt in zip(filling, batch, strict=True)]
-        stop = _Decided(tokenizer, length, start, decided) if decided else None
+        stop = _Decided(tokenizer, length, numbers, decided) if decided else None
         output = model.generate(
             input_ids=torch.tensor(ids, device=model.device),
             attention_mask=torch.tensor(mask, device=model.device),
@@ -124,5 +129,8 @@ def continuations(
         if stop:
             # What fills the rows up behind there may be the token that ends a text.
             cut_off |= torch.tensor(stop.rows)
-        found += map(Continuation, tokenizer.batch_decode(new, skip_special_tokens=True), cut_off.tolist())
-    return found
+        return list(map(Continuation, tokenizer.batch_decode(new, skip_special_tokens=True), cut_off.tolist()))
+
+    every = range(len(prompts))
+    batches = [every[start : start + batch_size] for start in every[::batch_size]]
+    return [continuation for numbers in batches for continuation in halving(numbers, together)]

@@ -125,15 +125,17 @@ def enable_trees(model: Any, tolerance: float = 0.05) -> None:
 
 def length_limits(model: Any) -> dict[str, int]:
     """How many tokens of a sequence a model attends to: the limits of its configuration, by their names there."""
-    config = model.config
+    config = model.config.get_text_config()
     limits = {"max_position_embeddings": getattr(config, "max_position_embeddings", None)}
     if getattr(config, "use_sliding_window", True):
         limits["sliding_window"] = getattr(config, "sliding_window", None)
+    if "chunked_attention" in (getattr(config, "layer_types", None) or ()):
+        limits["attention_chunk_size"] = config.attention_chunk_size
     return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 def _check_length(model: Any, position_ids: Tensor) -> None:
-    """Refuse sequences that a sliding attention window or the position range of the model would cut.
+    """Refuse sequences that an attention window, a chunk or the position range of the model would cut.
 
     Raises:
         OutctlError: a sequence is longer than the model attends to.

@@ -49,26 +49,26 @@ class _Measured:
 
     @property
     def verdict(self) -> Verdict:
-        return judge(self.row, self.bar)
+        return judge(self.row)
 
 
-def judge(row: Row, bar: float) -> Verdict:
+def judge(row: Row) -> Verdict:
     """Whether a model and variant controls its distribution on a case.
 
-    It does where its mean distance is reliably below what the better fixed rule scores, and the interval of its slope lies
-    within `NEAR_CONTROL`. A small distance alone is none: always splitting evenly has one too. It does so in part where it
-    answers with the words and its shares reliably rise with those asked for.
+    It does where its mean distance is reliably below what the better fixed rule scores on the same samples, and the interval
+    of its slope lies within `NEAR_CONTROL`. A small distance alone is none: always splitting evenly has one too. It does so in
+    part where it answers with the words and its shares reliably rise with those asked for.
 
     Args:
         row: its row of the table; undefined numbers are None.
-        bar: mean distance of the best reference on the case.
     """
     low, high = row["control_slope_low"], row["control_slope_high"]
-    if row["avg_tvd_low"] is None or ((low is None or high is None) and row["avg_tvd_low"] <= bar):
+    nearest, furthest = row["reference_difference_low"], row["reference_difference_high"]
+    if nearest is None or ((low is None or high is None) and nearest <= 0.0):
         return "undecided"
     if low is None or high is None:
         return "no"
-    if row["avg_tvd_high"] < bar and NEAR_CONTROL[0] <= low and high <= NEAR_CONTROL[1]:
+    if furthest < 0.0 and NEAR_CONTROL[0] <= low and high <= NEAR_CONTROL[1]:
         return "yes"
     return "partly" if low > 0.0 and row["avg_mass"] >= ANSWERING else "no"
 
@@ -167,14 +167,14 @@ def _of_one(one: _Measured, level: str, trained: bool) -> str:
     follow = f"follow those asked for ({_slope(row)}, where 1 is control)"
     match one.verdict:
         case "yes":
-            already = not trained or judge(one.before, one.bar) == "yes"
+            already = not trained or judge(one.before) == "yes"
             when = "even without training" if already else "once trained for it"
             return f"Yes, {when}: in {case}, {who} comes to {at}; {context}."
         case "partly":
             return f"In part: in {case}, the shares that {who} gives {follow}, at {at}; {context}."
         case "undecided":
             return f"Undecided: in {case}, {who} is at {at}, but the slope of control is undefined."
-        case "no" if row["avg_tvd_high"] < one.bar:
+        case "no" if row["reference_difference_high"] < 0.0:
             return f"No: in {case}, {who} is at {at}, but the shares that it gives do not {follow}; {context}."
     when = "not after this training" if trained else "not without training"
     return f"No, {when}: in {case}, {who} is at {at}; {context}."

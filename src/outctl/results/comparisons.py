@@ -15,6 +15,7 @@ from outctl.evaluation.statistics import (
     holm,
     mcnemar_pvalue,
     mean_interval,
+    rate_difference,
     sign_flip_pvalue,
     slope_difference,
     standard_deviation,
@@ -51,6 +52,12 @@ class ComparisonRow(TableRow):
     """Two-sided p-value of the sign-flip permutation test of no difference."""
     tvd_p_holm: float
     """The same, corrected by Holm for the number of rows of the table."""
+    accuracy_difference: float
+    """Share of samples within tolerance less that of the other: above 0 is better."""
+    accuracy_difference_low: float
+    """Lower end of its interval for pairs (Newcombe)."""
+    accuracy_difference_high: float
+    """Upper end of its interval."""
     num_gained: int
     """Samples that it has within tolerance and the other has not."""
     num_lost: int
@@ -105,6 +112,7 @@ def compare(other: Sequence[Record], records: Sequence[Record], statistics: Stat
             **difference.columns("tvd_difference"),
             "tvd_p": tvd_p,
             "tvd_p_holm": tvd_p,
+            **rate_difference(was, is_now, statistics.confidence).columns("accuracy_difference"),
             "num_gained": gained,
             "num_lost": lost,
             "within_tolerance_p": within_p,
@@ -152,6 +160,18 @@ class SeedRow(TableRow):
     """Lower end of its interval over seeds (Student's t)."""
     avg_tvd_high: float
     """Upper end of its interval over seeds."""
+    avg_mass: float
+    """Mean over seeds of the mean probability of answering one of the words."""
+    avg_mass_low: float
+    """Lower end of its interval over seeds (Student's t)."""
+    avg_mass_high: float
+    """Upper end of its interval over seeds."""
+    accuracy: float
+    """Mean over seeds of the share within tolerance."""
+    accuracy_low: float
+    """Lower end of its interval over seeds (Student's t)."""
+    accuracy_high: float
+    """Upper end of its interval over seeds."""
     std_between_seeds: float
     """Standard deviation between seeds: of their mean distances, less what chance in single answers adds to it; at least 0."""
     std_between_samples: float
@@ -186,6 +206,8 @@ def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> See
         control_slope([record.target[0] for record in records], [controlled_share(record) for record in records])
         for records in repeats
     ]
+    masses = [float(np.mean([1.0 - record.other_mass for record in records])) for records in repeats]
+    rates = [float(np.mean([record.within_tolerance for record in records])) for records in repeats]
     seeds, samples = distances.shape
     freedom = (seeds - 1) * (samples - 1)
     left_variance = float((left**2).sum() / freedom) if freedom else NAN
@@ -197,6 +219,8 @@ def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> See
             "num_seeds": seeds,
             "num_trials": samples,
             **t_interval(by_seed.tolist(), confidence).columns("avg_tvd"),
+            **t_interval(masses, confidence).columns("avg_mass"),
+            **t_interval(rates, confidence).columns("accuracy"),
             "std_between_seeds": _component(by_seed, left_variance / samples),
             "std_between_samples": _component(by_sample, left_variance / seeds),
             "std_left": float(np.sqrt(left_variance)),

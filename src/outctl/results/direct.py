@@ -52,10 +52,12 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
         name: list(draw_samples(case, plan.templates[name], name, "eval", count, seed, plan.vocabularies.get(name)))
         for name, case in plan.experiment.cases.items()
     }
-    rows = []
-    for case, questions in samples.items():
-        for name, records in reference_records(questions).items():
-            rows.append(summarise(REFERENCE_MODEL, name, case, records, statistics, seed))
+    references = {case: reference_records(questions) for case, questions in samples.items()}
+    rows = [
+        summarise(REFERENCE_MODEL, name, case, records, statistics, seed)
+        for case, by_name in references.items()
+        for name, records in by_name.items()
+    ]
     variants = {BASELINE: None} if adapter is None else {BASELINE: None, adapter.name: adapter}
     for model in models:
         baseline: dict[str, list[Record]] = {}
@@ -63,7 +65,7 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
             found = _measure_cases(plan, model, variant, directory, samples, report)
             baseline = baseline or found
             rows += [
-                summarise(model, variant, case, records, statistics, seed, baseline[case])
+                summarise(model, variant, case, records, statistics, seed, baseline[case], references[case])
                 for case, records in found.items()
             ]
     return pd.DataFrame([row.model_dump() for row in rows], columns=list(SummaryRow.model_fields))

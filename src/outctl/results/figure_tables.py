@@ -136,6 +136,18 @@ class PositionRow(FigureRow):
     """Lower end of its interval."""
     kl_high: float
     """Upper end of its interval."""
+    perplexity_baseline: float
+    """Perplexity of the texts there without the adapter; undefined for answers."""
+    perplexity_baseline_low: float
+    """Lower end of its interval."""
+    perplexity_baseline_high: float
+    """Upper end of its interval."""
+    perplexity_adapter: float
+    """Perplexity of the texts there with it; undefined for answers."""
+    perplexity_adapter_low: float
+    """Lower end of its interval."""
+    perplexity_adapter_high: float
+    """Upper end of its interval."""
 
 
 class BreakRow(FigureRow):
@@ -144,7 +156,7 @@ class BreakRow(FigureRow):
     sample_id: str
     """The sample."""
     deviation: float
-    """Where the first deviation falls: 0 is the first word of the window, 1 the first behind it; undefined where nothing
+    """Where the first deviation falls: 0 is the last word before the window, 1 its last word; undefined where nothing
     deviates."""
     passed: bool
     """Whether the sample passes."""

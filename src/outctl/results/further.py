@@ -7,7 +7,7 @@ import numpy as np
 
 from outctl.config import BASELINE, Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
-from outctl.evaluation.statistics import NAN, gained_and_lost, mcnemar_pvalue, mean_interval, rate_interval
+from outctl.evaluation.statistics import NAN, gained_and_lost, mcnemar_pvalue, rate_difference, rate_interval
 from outctl.files import TableRow
 
 
@@ -63,9 +63,9 @@ class DeviationRow(TableRow):
     pass_rate_difference: float
     """Share of passes less the baseline's."""
     pass_rate_difference_low: float
-    """Lower end of its bootstrap interval over samples, paired."""
+    """Lower end of its interval for pairs (Newcombe)."""
     pass_rate_difference_high: float
-    """Upper end of its bootstrap interval."""
+    """Upper end of its interval."""
     passed_p: float
     """Two-sided exact p-value of McNemar's test against the model's baseline."""
     passed_p_holm: float
@@ -73,15 +73,14 @@ class DeviationRow(TableRow):
 
 
 def summarise_deviation(
-    records: Sequence[DeviationRecord], baseline: Sequence[DeviationRecord], statistics: Statistics, seed: int
+    records: Sequence[DeviationRecord], baseline: Sequence[DeviationRecord], statistics: Statistics
 ) -> DeviationRow:
     """Summarise the records of one model and variant.
 
     Args:
         records: its records.
         baseline: those of the model's baseline on the same samples.
-        statistics: level of the intervals, and resamples behind them.
-        seed: seed of the bootstrap.
+        statistics: level of the intervals.
     """
 
     def rate(name: str, held: Sequence[bool]) -> dict[str, float]:
@@ -94,12 +93,7 @@ def summarise_deviation(
     before, after = ([record.passed for record in baseline], passed) if adapted else ([], [])
     gained, lost = gained_and_lost(before, after) if adapted else (NAN, NAN)
     p_value = mcnemar_pvalue(before, after)
-    difference = mean_interval(
-        [float(now) - float(was) for was, now in zip(before, after, strict=True)],
-        statistics.confidence,
-        statistics.bootstrap_samples,
-        seed,
-    )
+    difference = rate_difference(before, after, statistics.confidence)
     return DeviationRow.model_validate(
         {
             "model": records[0].model,
@@ -211,6 +205,18 @@ class RetentionPositionRow(TableRow):
     """Lower end of its bootstrap interval over answers or texts."""
     kl_high: float
     """Upper end of its bootstrap interval over answers or texts."""
+    perplexity_baseline: float
+    """Perplexity of the texts there without the adapter; undefined for answers."""
+    perplexity_baseline_low: float
+    """Lower end of its bootstrap interval over texts."""
+    perplexity_baseline_high: float
+    """Upper end of its bootstrap interval over texts."""
+    perplexity_adapter: float
+    """Perplexity of the texts there with it; undefined for answers."""
+    perplexity_adapter_low: float
+    """Lower end of its bootstrap interval over texts."""
+    perplexity_adapter_high: float
+    """Upper end of its bootstrap interval over texts."""
     log_likelihood_change: float
     """Mean change in a text's log-likelihood a token there, in nats: below 0 is worse; undefined for answers."""
     log_likelihood_change_low: float
@@ -236,6 +242,8 @@ def _position_row(content: dict[str, Any], position: dict[str, Any], place: dict
             "variant": content["variant"],
             **place,
             **_estimate("kl", position["kl"]),
+            **_estimate("perplexity_baseline", position.get("perplexity_baseline")),
+            **_estimate("perplexity_adapter", position.get("perplexity_adapter")),
             **_estimate("log_likelihood_change", position.get("log_likelihood_change")),
         }
     )

@@ -17,7 +17,7 @@ from outctl.results.comparisons import between_seeds, compare, corrected
 from outctl.results.further import learning_curve, retention_positions, retention_row, summarise_deviation
 from outctl.results.overall import overall
 from outctl.results.summary import defined, summarise
-from outctl.specs import AggregateSettings, Spec
+from outctl.specs import AggregateSettings, Compare, Spec
 from outctl.tasks.samples import read_samples
 
 Check = Callable[..., dict[str, Any]]
@@ -49,10 +49,7 @@ def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
         *(overall(REFERENCE_MODEL, name, by_case, statistics, seed) for name, by_case in references.items()),
         *(overall(model, variant, by_case, statistics, seed) for variant, by_case in records.items()),
     ]
-    comparisons = [
-        compare(records[pair.against_variant][pair.against_case], records[pair.variant][pair.case], statistics, seed)
-        for pair in settings.comparisons
-    ]
+    comparisons = [compare(*_both(records, pair), statistics, seed) for pair in settings.comparisons]
     seeds = [
         between_seeds([records[adapter][case] for adapter in adapters], statistics.confidence)
         for adapters in settings.repeats.values()
@@ -79,6 +76,13 @@ def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
     write_provenance(beside(output), spec, [output])
 
 
+def _both(records: Records, pair: Compare) -> tuple[list[Record], list[Record]]:
+    """The two sides of a comparison; of cases with unlike numbers of samples, those that both have, which are the first."""
+    against, own = records[pair.against_variant][pair.against_case], records[pair.variant][pair.case]
+    common = min(len(against), len(own)) if pair.case != pair.against_case else None
+    return against[:common], own[:common]
+
+
 def _output_control(
     settings: AggregateSettings, model: str, layout: Layout, check: Check
 ) -> tuple[Records, Records, list[dict[str, Any]], dict[str, dict[str, Any]]]:
@@ -92,7 +96,8 @@ def _output_control(
         check("make-samples", case, "eval")
         samples_file = layout.samples(case, "eval")
         samples = read_samples(samples_file)
-        for name, ignoring in reference_records(samples).items():
+        fixed = reference_records(samples)
+        for name, ignoring in fixed.items():
             references[name][case] = ignoring
             summary.append(summarise(REFERENCE_MODEL, name, case, ignoring, statistics, seed))
         for variant in settings.variants:
@@ -102,7 +107,8 @@ def _output_control(
             if [record.sample_id for record in found] != [sample.sample_id for sample in samples]:
                 raise OutctlError(f"{file}: does not answer the samples of {samples_file}; run the evaluation again")
             records[variant][case] = found
-            summary.append(summarise(model, variant, case, found, statistics, seed, records[BASELINE][case]))
+            before = records[BASELINE][case]
+            summary.append(summarise(model, variant, case, found, statistics, seed, before, fixed))
     weights = {found["base_weights_hash"] for own in provenance.values() for found in own.values()}
     if len(weights) > 1:
         raise OutctlError(f"evaluations of {model} were made on {len(weights)} different weights; run them again")
@@ -130,9 +136,7 @@ def _deviation(settings: AggregateSettings, model: str, layout: Layout, check: C
     for variant in _tuned(settings):
         check("evaluate-deviation", model, variant)
         records[variant] = read_deviation_records(layout.deviation(model, variant))
-    summary = [
-        summarise_deviation(own, records[BASELINE], settings.statistics, settings.seed) for own in records.values()
-    ]
+    summary = [summarise_deviation(own, records[BASELINE], settings.statistics) for own in records.values()]
     return {
         "summary": [defined(row) for row in corrected(summary, "passed_p")],
         "records": {variant: [record.model_dump(mode="json") for record in own] for variant, own in records.items()},

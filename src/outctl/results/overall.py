@@ -30,19 +30,19 @@ class VariantRow(TableRow):
     accuracy: float
     """Mean over cases of the share within tolerance."""
     accuracy_low: float
-    """Lower end of its interval, made of the cases' Wilson intervals."""
+    """Lower end of its interval, made of the cases' Wilson intervals and of how the cases' samples go together."""
     accuracy_high: float
     """Upper end of its interval."""
     avg_tvd: float
     """Mean over cases of the mean total variation distance."""
     avg_tvd_low: float
-    """Lower end of its bootstrap interval over the samples of each case."""
+    """Lower end of its bootstrap interval over samples; those of one number are drawn together from all cases."""
     avg_tvd_high: float
     """Upper end of its bootstrap interval."""
     avg_mass: float
     """Mean over cases of the mean probability of answering one of the words."""
     avg_mass_low: float
-    """Lower end of its bootstrap interval over the samples of each case."""
+    """Lower end of its bootstrap interval over samples; those of one number are drawn together from all cases."""
     avg_mass_high: float
     """Upper end of its bootstrap interval."""
 
@@ -66,8 +66,7 @@ def overall(
             "num_trials": sum(map(len, cases)),
             "num_correct": sum(record.within_tolerance for records in cases for record in records),
             **mean_of_rates_interval(
-                [(sum(record.within_tolerance for record in records), len(records)) for records in cases],
-                statistics.confidence,
+                [[record.within_tolerance for record in records] for records in cases], statistics.confidence
             ).columns("accuracy"),
             **average("avg_tvd", [[record.tvd for record in records] for records in cases]),
             **average("avg_mass", [[1.0 - record.other_mass for record in records] for records in cases]),

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from outctl.config import DEVIATION, REFERENCES
+from outctl.config import BASELINE, DEVIATION, REFERENCES
 from outctl.results.figure_tables import (
     BreakRow,
     CalibrationRow,
@@ -24,7 +24,7 @@ from outctl.results.figure_tables import (
     PositionRow,
     SweepRow,
 )
-from outctl.results.panels import dots, draw_curve, drawn_as, legend, names_in, panels_in, size
+from outctl.results.panels import UNTRAINED, dots, draw_curve, drawn_as, legend, names_in, panels_in, size
 
 
 def calibration(rows: Sequence[CalibrationRow], width: float) -> Figure:
@@ -225,25 +225,47 @@ def retention(rows: Sequence[CostRow], width: float) -> Figure:
 
 
 def retention_positions(rows: Sequence[PositionRow], width: float) -> Figure:
-    """Divergence from the baseline at each position of answers and texts, with intervals; two panels a model."""
+    """Divergence from the baseline at each position of answers and texts, and the texts' perplexity, with intervals.
+
+    Three panels a model.
+    """
     models, drawn = names_in(rows, "model"), drawn_as(names_in(rows, "variant"))
-    figure, panels, _ = panels_in(2 * len(models), width, (22, 33), lambda wide: 0.62 * wide + size(3), most=2)
-    kinds = (("prompts", "token of the answer"), ("texts", "token of the text"))
-    for axis, (model, (source, label)) in zip(panels, itertools.product(models, kinds), strict=True):
-        for adapter, (colour, marker) in drawn.items():
-            curve = [row for row in rows if (row.model, row.variant, row.source) == (model, adapter, source)]
-            places = [math.sqrt(row.first * row.last) for row in curve]
-            draw_curve(axis, places, curve, "kl", colour, marker)
-        axis.set(title=model, xlabel=label, ylabel="KL from baseline (nats)")
-        axis.set_ylim(bottom=0.0)
+    figure, panels, _ = panels_in(3 * len(models), width, (22, 33), lambda wide: 0.62 * wide + size(3), most=3)
+    kl, perplexity = "KL from baseline (nats)", "perplexity"
+    kinds = (
+        ("prompts", "token of the answer", kl),
+        ("texts", "token of the text", kl),
+        ("texts", "token of the text", perplexity),
+    )
+    for axis, (model, (source, label, measure)) in zip(panels, itertools.product(models, kinds), strict=True):
+        curves = {
+            adapter: [row for row in rows if (row.model, row.variant, row.source) == (model, adapter, source)]
+            for adapter in drawn
+        }
+        for adapter, curve in curves.items():
+            column = "kl" if measure == kl else "perplexity_adapter"
+            draw_curve(axis, [_middle(row) for row in curve], curve, column, *drawn[adapter])
+        axis.set(title=model, xlabel=label, ylabel=measure)
+        if measure == kl:
+            axis.set_ylim(bottom=0.0)
+        else:
+            # The same behind each adapter.
+            untrained = next(iter(curves.values()))
+            looks = UNTRAINED[BASELINE]
+            draw_curve(axis, [_middle(row) for row in untrained], untrained, "perplexity_baseline", *looks)
+            axis.set_yscale("log")
         if source == "texts":
             # Ranges double in length, each drawn at its geometric mean.
             axis.set_xscale("log", base=2)
             axis.xaxis.set_major_formatter("{x:g}")
         else:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(figure, list(dots(drawn)))
+    legend(figure, list(dots({BASELINE: UNTRAINED[BASELINE]} | drawn)))
     return figure
+
+
+def _middle(row: PositionRow) -> float:
+    return math.sqrt(row.first * row.last)
 
 
 def deviation(rows: Sequence[BreakRow], width: float) -> Figure:

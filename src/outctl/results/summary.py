@@ -1,6 +1,6 @@
 """Rows of the tables: what the records of a model, variant and case amount to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -40,6 +40,13 @@ class SummaryRow(TableRow):
     avg_tvd_low: float
     """Lower end of its bootstrap interval."""
     avg_tvd_high: float
+    """Upper end of its bootstrap interval."""
+    reference_difference: float
+    """Mean distance less that of the better reference, on the same samples: below 0 is better than any fixed rule. Undefined for
+    the references themselves."""
+    reference_difference_low: float
+    """Lower end of its bootstrap interval over samples, paired."""
+    reference_difference_high: float
     """Upper end of its bootstrap interval."""
     std_tvd: float
     """Standard deviation of the distance over samples."""
@@ -113,6 +120,7 @@ def summarise(
     statistics: Statistics,
     seed: int,
     baseline: Sequence[Record] | None = None,
+    references: Mapping[str, Sequence[Record]] | None = None,
 ) -> SummaryRow:
     """Summarise the records of one model, variant and case.
 
@@ -125,6 +133,7 @@ def summarise(
         seed: seed of the bootstrap.
         baseline: the baseline's records of the same samples, whose answers without a limit tell where it binds; the
             records themselves without it.
+        references: what the references score on the same samples; without them nothing is held against them.
     """
 
     def average(name: str, values: Sequence[float | None]) -> dict[str, float]:
@@ -143,6 +152,8 @@ def summarise(
     ]
     correct = sum(record.within_tolerance for record in records)
     distances = [record.tvd for record in records]
+    scored = [[record.tvd for record in found] for found in (references or {}).values()]
+    bar = min(scored, key=sum) if scored else []
     own = [record for record in records if record.words_valid is not None]
     slope = slope_interval(
         [record.target[0] for record in records],
@@ -154,6 +165,9 @@ def summarise(
     numbers = {
         **rate("accuracy", [record.within_tolerance for record in records]),
         **average("avg_tvd", distances),
+        **average(
+            "reference_difference", [own - fixed for own, fixed in zip(distances, bar, strict=True)] if bar else []
+        ),
         **average("avg_conditional_tvd", [record.conditional_tvd for record in records]),
         **average("avg_mass", [1.0 - record.other_mass for record in records]),
         **slope.columns("control_slope"),
