@@ -33,6 +33,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from asking import Work, ask, make_prompts, make_questions, make_ready
 from gpu_table import HEADER, Row, line, table
+from outctl.errors import OutctlError
 from random_models import CONFIGURATIONS, configuration, make_tokenizer, quantise, random_model
 from report import machine, publish
 from training_steps import seconds_a_step, training_items
@@ -115,6 +116,10 @@ def _free() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
+def _times_out_of_memory() -> int:
+    return int(torch.cuda.memory_stats()["num_ooms"]) if torch.cuda.is_available() else 0
+
+
 def measure_peak(size: int) -> Peak:
     """Time a bfloat16 matrix product on random numbers; zeros would let the GPU clock higher."""
     left, right = (torch.randn(size, size, device=_device(), dtype=torch.bfloat16) for _ in range(2))
@@ -131,12 +136,16 @@ def measure_peak(size: int) -> Peak:
 def measured(row: Row, peak: Peak, measure: Callable[[], tuple[float, float]]) -> Row:
     """Fill a row with what `measure` returns, units a second and useful FLOP/s, or with what was in its way."""
     _free()
+    before = _times_out_of_memory()
     try:
         per_second, flops = measure()
-    except torch.OutOfMemoryError:
-        return replace(row, note="out of memory")
+    except (torch.OutOfMemoryError, OutctlError) as error:
+        # Where memory does not suffice for a single prompt, the engine says so itself.
+        return replace(row, note="out of memory" if isinstance(error, torch.OutOfMemoryError) else str(error))
+    halved = _times_out_of_memory() - before
     return replace(
         row,
+        note=f"halved: memory ran out {halved} times" if halved else row.note,
         per_second=per_second,
         peak_gb=torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
         of_measured=flops / peak.measured,
@@ -246,6 +255,11 @@ def main() -> None:
     start = time.perf_counter()
     peak = measure_peak(arguments.scale.matrix)
     rows: list[Row] = []
+
+    def result() -> dict[str, Any]:
+        seconds = time.perf_counter() - start
+        return {"machine": machine(), "peak": asdict(peak), "rows": [asdict(row) for row in rows], "seconds": seconds}
+
     print(HEADER)
     for name in arguments.models:
         config = configuration(name, arguments.tiny)
@@ -261,13 +275,12 @@ def main() -> None:
                 print(line(rows[-1]), flush=True)
             else:
                 rows += measure_model(name, precision, tokenizer, config, arguments, peak)
+            if arguments.json:
+                # After each model, so that a machine that goes away leaves what it measured.
+                arguments.json.write_text(json.dumps(result(), indent=2) + "\n", encoding="utf-8")
             _free()
-    result = {"machine": machine(), "peak": asdict(peak), "rows": [asdict(row) for row in rows]}
-    result["seconds"] = time.perf_counter() - start
     if not arguments.profile:
-        print(table(result).rpartition("\n\n")[2])
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        print(table(result()).rpartition("\n\n")[2])
 
 
 if __name__ == "__main__":

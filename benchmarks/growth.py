@@ -33,7 +33,7 @@ SMALL = {
     "tie_word_embeddings": True,
 }
 TOKENS = 1024
-"""Distinct tokens of a pass: the default of the configuration."""
+"""Distinct tokens of a pass, the same on every machine."""
 
 
 def _memory_mb(kind: str) -> float:

@@ -37,7 +37,7 @@ PARTS = {
     "copies": ("copy_", "cat", "clone", "fill_", "empty", "contiguous", "zero_"),
 }
 """Kinds of operators, by parts of their names; the first that fits counts."""
-REST = "all else, Python included"
+REST = "all other operators"
 
 
 class StopAfter(TrainerCallback):  # type: ignore[misc]

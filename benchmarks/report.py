@@ -82,7 +82,8 @@ def publish(name: str, result: dict[str, Any], table: str) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     where = result["machine"]
-    processor = where["gpu"] or f"{where['cpu']}, cores: {where['cores_used']}"
+    processor = where["gpu"] or f"{where['cpu']} ({', '.join(where['cpu_types'])}), cores: {where['cores_used']}"
     versions = ", ".join(f"{package} {version}" for package, version in where["versions"].items())
-    line = f"{processor}; {versions}; commit {where['commit'][:10]}, {where['date']}; `{where['command']}`"
+    code = f"commit {where['commit'][:10]}{' and changes not committed' if where['changed_files'] else ''}"
+    line = f"{processor}; {versions}; {code}, {where['date']}; `{where['command']}`"
     readme.write_text(f"{before}{begin}\n{line}\n\n{table.strip()}\n{end}{after}", encoding="utf-8")

@@ -148,11 +148,10 @@ def random_model(tokenizer: PreTrainedTokenizerFast, architecture: str, seed: in
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=512,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=None,
-        **({"initializer_range": 0.3} | ARCHITECTURES[architecture] | options),
+        **({"initializer_range": 0.3, "max_position_embeddings": 512} | ARCHITECTURES[architecture] | options),
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -10,19 +10,23 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from plain_inference import plain_log_probability
 from safetensors.torch import load_file
 
 from command_line import ByHand
+from outctl import divergences
 from outctl.config import AdapterRecipe, Suppression
 from outctl.divergences import full_kl, kl
 from outctl.errors import OutctlError
 from outctl.evaluation.retention import measure_retention
 from outctl.finetune import retention as retention_module
 from outctl.finetune import train as train_module
+from outctl.finetune import trainer as trainer_module
 from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES
@@ -320,6 +324,60 @@ def test_gradients_pass_through_layers_in_4_bits(real_model_dir: Path) -> None:
     expected = gradients(replace(plain, model=plain.model.dequantize()))
     assert torch.nn.functional.cosine_similarity(found, expected, dim=0) > 0.98
     assert found.norm() == pytest.approx(expected.norm().item(), rel=0.1)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.05)])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral"])
+def test_a_steps_gradients_are_those_of_a_plain_pass_a_form(
+    architecture: str, precision: str, tolerance: float, tmp_path: Path, tiny_model_dir: Callable[..., Path]
+) -> None:
+    """The adapter's, behind a batch whose prompts share their beginning and whose forms branch behind them."""
+    # Weights so large as those of other tests would round too much in bfloat16 for any two passes to agree.
+    loaded = load_model(tiny_model_dir(architecture, initializer_range=0.1), precision, True)
+    enable_trees(loaded.model)
+    recipe = AdapterRecipe(cases={"given": 8}, steps=1, batch_size=4, rank=4)
+    adapted = add_adapter(loaded.model, recipe)
+    torch.manual_seed(0)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight, std=0.05)
+    samples = given_samples(4)
+    items = encode_samples(loaded.tokenizer, samples, chat=True)
+    trainer = DistributionTrainer(adapted, loaded.tokenizer, recipe, items, items, tmp_path)
+    trainer.current_gradient_accumulation_steps = recipe.accumulation
+    loss = trainer.training_step(adapted, {"items": items}).item()
+    found = gradients_of(trainer)
+    prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], chat=True)
+    log_p = torch.stack(
+        [
+            torch.stack([plain_log_probability(adapted, loaded.tokenizer, prompt, word) for word in sample.words or []])
+            for prompt, sample in zip(prompts, samples, strict=True)
+        ]
+    )
+    plain = kl(log_p, torch.tensor([sample.target for sample in samples])).mean()
+    plain.backward()
+    expected = gradients_of(trainer)
+    assert loss == pytest.approx(plain.item(), rel=tolerance)
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        assert (gradient - expected[name]).norm() <= tolerance * expected[name].norm(), name
+
+
+def test_held_out_samples_that_do_not_fit_into_memory_are_measured_in_parts(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_for(tiny_model_dir(), tmp_path)
+    whole, measured = trainer.measure_held_out(), []
+
+    def short_of_memory(log_p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        measured.append(len(log_p))
+        if len(log_p) > 1:
+            torch.empty(2**62, dtype=torch.int8)
+        return divergences.tvd(log_p, target)
+
+    monkeypatch.setattr(trainer_module, "divergences", SimpleNamespace(tvd=short_of_memory))
+    assert trainer.measure_held_out() == pytest.approx(whole, rel=1e-5)
+    assert measured == [4, 2, 1, 1, 2, 1, 1]
 
 
 def test_samples_that_share_a_word_with_those_kept_back_are_not_trained_on() -> None:

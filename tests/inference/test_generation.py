@@ -57,6 +57,33 @@ def test_greedy_is_the_likeliest_token_each_time_in_batches_of_any_size(
     assert len(set(texts)) > 1
 
 
+def test_a_batch_that_does_not_fit_into_memory_is_continued_in_parts(
+    tiny_model: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = tiny_model()
+    prompts = ask(loaded, *CONTENTS)
+
+    def decided(number: int, text: str) -> bool:
+        return len(text) > number
+
+    def continued() -> list[Continuation]:
+        return continuations(loaded.model, loaded.tokenizer, prompts, 12, decided=decided)
+
+    expected, batches = continued(), []
+    own = loaded.model.generate
+
+    def short_of_memory(input_ids: torch.Tensor, **options: Any) -> torch.Tensor:
+        batches.append(len(input_ids))
+        if len(input_ids) > 2:
+            torch.empty(2**62, dtype=torch.int8)
+        found: torch.Tensor = own(input_ids=input_ids, **options)
+        return found
+
+    monkeypatch.setattr(loaded.model, "generate", short_of_memory)
+    assert continued() == expected
+    assert batches == [5, 2, 3, 1, 2]
+
+
 def test_greedy_of_the_embedded_model_in_a_batch_and_alone(real_model: LoadedModel) -> None:
     prompts = ask(real_model, "Name a colour.", "What is the capital of France? Answer in one word.")
     together = generate(real_model.model, real_model.tokenizer, prompts, max_new_tokens=6)

@@ -169,6 +169,38 @@ def test_sequences_longer_than_the_model_attends_to_are_refused(
         cached.compute()
 
 
+TEXT = {
+    **{"vocab_size": 96, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2},
+    **{"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8},
+}
+PICTURES = {
+    **{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+    **{"image_size": 28, "patch_size": 14},
+}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "name"),
+    [
+        # Its window is a key of the part that reads text.
+        ("gemma3", {"text_config": {**TEXT, "sliding_window": 48}, "vision_config": PICTURES}, "sliding_window"),
+        ("gemma3_text", {**TEXT, "sliding_window": 48}, "sliding_window"),
+        ("llama4_text", {**TEXT, "attention_chunk_size": 48, "num_local_experts": 2}, "attention_chunk_size"),
+    ],
+)
+def test_windows_of_nested_configurations_and_chunks_are_known(
+    architecture: str, options: dict[str, Any], name: str
+) -> None:
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **options)).eval()
+    enable_trees(model)
+    fitting, _ = tree_of([[7] * 48])
+    beyond, _ = tree_of([[7] * 49])
+    with torch.no_grad():
+        logits_at(model, tree_inputs(fitting, torch.float32), torch.tensor([0]))
+    with pytest.raises(OutctlError, match=f"a prompt of 49 tokens exceeds the model's {name} of 48"):
+        logits_at(model, tree_inputs(beyond, torch.float32), torch.tensor([0]))
+
+
 def test_a_sequence_as_long_as_the_window_is_attended_to_whole(tiny_model: TinyModel) -> None:
     """At the length that is not refused yet, the window must not have cut anything yet."""
     model = tiny_model("mistral").model
