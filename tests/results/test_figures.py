@@ -16,7 +16,7 @@ from outctl.errors import OutctlError
 from outctl.report.charts import SHAPES
 from outctl.results.figure_tables import TABLES, read_figure_table
 from outctl.results.figures import Drawing, draw_from_tables
-from outctl.results.panels import MARKERS
+from outctl.results.panels import MARKERS, UNTRAINED
 from outctl.results.plots import PLOTS
 
 MODELS = ("llama-3.1-8b-instruct", "qwen2.5-7b")
@@ -167,6 +167,16 @@ def test_small_distances_fill_the_figure_of_retention_and_no_model_leaves_it() -
         assert axis.get_xlim() == pytest.approx((0.0, 0.6), rel=0.2)
         assert axis.get_ylim()[1] > 0.14
         assert axis.get_xlim()[1] > 0.6
+
+
+def test_the_perplexity_of_texts_is_drawn_with_and_without_each_adapter() -> None:
+    rows = rows_of("retention_positions")
+    for axis in axes_of("retention_positions", rows)[2::3]:
+        drawn = {line.get_color() for line in axis.lines}
+        assert axis.get_ylabel() == "perplexity"
+        # The baseline's once, which is grey.
+        assert len(axis.lines) == len(VARIANTS)
+        assert UNTRAINED["baseline"][0] in drawn
 
 
 def test_undefined_numbers_are_left_out(tables: Path) -> None:

@@ -47,6 +47,13 @@ def test_breaking_off_is_compared_with_the_baseline_by_sample() -> None:
     assert row.passed_p == pytest.approx(mcnemar_pvalue([True, *[False] * 5], [False, *[True] * 5]))
 
 
+def test_that_no_answer_changed_is_not_certainty_that_none_would() -> None:
+    failing = [1] * 8
+    row = summarise_deviation(records("tuned", failing), records("baseline", failing), Statistics())
+    assert (row.pass_rate_difference, row.num_gained, row.num_lost) == (0.0, 0, 0)
+    assert -row.pass_rate_difference_low == row.pass_rate_difference_high == pytest.approx(row.pass_rate_high)
+
+
 def test_a_baseline_is_not_compared_with_itself() -> None:
     found = records("baseline", [5, 1, None])
     row = summarise_deviation(found, found, Statistics())

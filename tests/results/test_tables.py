@@ -296,5 +296,8 @@ def test_the_spread_between_seeds_is_not_that_between_samples(plan: Plan) -> Non
     assert row.std_left == pytest.approx(0.0, abs=1e-9)
     # Student's t at 2 degrees of freedom: 4.303 standard errors.
     assert row.avg_tvd_high - row.avg_tvd == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+    masses = [1.0 - record.other_mass for record in records]
+    assert (row.avg_mass_low, row.avg_mass, row.avg_mass_high) == pytest.approx([statistics.mean(masses)] * 3)
+    assert row.accuracy == pytest.approx(statistics.mean(record.within_tolerance for record in records))
     # The shares are the same, and so are the slopes.
     assert row.control_slope_low == pytest.approx(row.control_slope_high, nan_ok=True)
