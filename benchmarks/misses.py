@@ -3,7 +3,7 @@
 Reads the records of a finished experiment. A question of two words asks for log-odds x = log(t1 / t2), and the answer has
 y = log(p1 / p2). A line is fitted to y over x; what is left, the *residual*, is what the number does not explain. Where the
 residuals of adapters that learned with other seeds, or other targets, agree question by question, they come from the
-words. Prints a Markdown table, a row a variant:
+words. Prints a Markdown table, a row a variant, with intervals of 95 % (bootstrap over questions):
 
 - **slope**, **residual**: of that line, and the standard deviation of what is left;
 - **missed**: mean distance of the first word's share of the mass from the share asked (`avg_conditional_tvd`);
@@ -23,23 +23,45 @@ from scipy.special import expit, logit
 import comparison
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
+from outctl.evaluation.statistics import Array
 from outctl.results.summary import conditional_share
 
+RESAMPLES = 2000
+"""Bootstrap resamples of the questions behind an interval."""
 
-class Misses(NamedTuple):
-    """How the answers of a variant follow what is asked, in log-odds.
+
+class Line(NamedTuple):
+    """How answers follow what is asked, in log-odds.
 
     Attributes:
         slope: of the line, 1 for an answer as asked.
-        residuals: what is left of each question, by its name.
+        residual: standard deviation of what is left.
         missed: mean distance of the given share from the asked one.
-        of_the_line: the same, were all residuals 0.
+        of_the_line: the same, were nothing left.
     """
 
     slope: float
-    residuals: dict[str, float]
+    residual: float
     missed: float
     of_the_line: float
+
+
+class Misses(NamedTuple):
+    """A variant's line, with the ends of an interval of 95 % of each of its numbers, and what is left of each question."""
+
+    line: Line
+    low: Line
+    high: Line
+    residuals: dict[str, float]
+
+
+def fit(asked: Array, given: Array) -> tuple[Line, Array]:
+    """The line, and what is left of each question."""
+    line = stats.linregress(logit(asked), logit(given))
+    expected = line.intercept + line.slope * logit(asked)
+    left = logit(given) - expected
+    missed, of_the_line = np.abs(given - asked).mean(), np.abs(expit(expected) - asked).mean()
+    return Line(float(line.slope), float(left.std()), float(missed), float(of_the_line)), left
 
 
 def misses(records: list[Record]) -> Misses:
@@ -55,15 +77,12 @@ def misses(records: list[Record]) -> Misses:
         raise OutctlError("fewer than two different targets are left to fit a line to")
     asked = np.array([record.target[0] for record in kept])
     given = np.array([conditional_share(record) for record in kept])
-    line = stats.linregress(logit(asked), logit(given))
-    expected = line.intercept + line.slope * logit(asked)
-    left = logit(given) - expected
-    return Misses(
-        float(line.slope),
-        dict(zip((record.sample_id for record in kept), left.tolist(), strict=True)),
-        float(np.abs(given - asked).mean()),
-        float(np.abs(expit(expected) - asked).mean()),
-    )
+    line, left = fit(asked, given)
+    drawn = np.random.default_rng(0).integers(len(kept), size=(RESAMPLES, len(kept)))
+    # A resample of one target alone has no line.
+    lines = [fit(asked[chosen], given[chosen])[0] for chosen in drawn if np.ptp(asked[chosen]) > 0]
+    low, high = (Line(*map(float, ends)) for ends in np.quantile(lines, [0.025, 0.975], axis=0))
+    return Misses(line, low, high, dict(zip((record.sample_id for record in kept), left.tolist(), strict=True)))
 
 
 def agreement(one: Misses, other: Misses) -> str:
@@ -81,10 +100,10 @@ def table(found: dict[str, Misses]) -> str:
     rows = [
         [
             name,
-            f"{of.slope:.2f}",
-            f"{np.std(list(of.residuals.values())):.2f}",
-            f"{of.missed:.3f}",
-            f"{of.of_the_line:.3f}",
+            *(
+                f"{value:.{digits}f} ({low:.{digits}f} .. {high:.{digits}f})"
+                for value, low, high, digits in zip(of.line, of.low, of.high, (2, 2, 3, 3), strict=True)
+            ),
             "" if name == first else agreement(found[first], of),
         ]
         for name, of in found.items()

@@ -75,8 +75,13 @@ def rows(printed: str) -> dict[str, list[str]]:
 
 def test_the_line_and_what_is_left_of_it(results: Path) -> None:
     found = rows(run(results, "exact", "one").stdout)
-    assert found["exact"] == ["1.00", "0.00", "0.000", "0.000", ""]
-    slope, residual, missed, without = map(float, found["one"][:4])
+    alike = [f"{value} ({value} .. {value})" for value in ("1.00", "0.00", "0.000", "0.000")]
+    assert found["exact"] == [*alike, ""]
+    numbers = [list(map(float, re.findall(r"\d\.\d+", cell))) for cell in found["one"][:4]]
+    assert all(low < value < high for value, low, high in numbers)
+    slope, residual, missed, without = (value for value, _, _ in numbers)
+    # The width of a normal standard deviation's interval, of 400 questions.
+    assert numbers[1][2] - numbers[1][1] == pytest.approx(2 * 1.96 / math.sqrt(2 * 400), rel=0.2)
     assert slope == pytest.approx(2, abs=0.1)
     assert residual == pytest.approx(1, abs=0.1)
     assert missed > without > 0.05
