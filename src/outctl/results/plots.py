@@ -230,7 +230,7 @@ def retention_positions(rows: Sequence[PositionRow], width: float) -> Figure:
     Three panels a model.
     """
     models, drawn = names_in(rows, "model"), drawn_as(names_in(rows, "variant"))
-    figure, panels, _ = panels_in(3 * len(models), width, (22, 33), lambda wide: 0.62 * wide + size(3), most=3)
+    figure, panels, _ = panels_in(3 * len(models), width, (20, 33), lambda wide: 0.62 * wide + size(3), most=3)
     kl, perplexity = "KL from baseline (nats)", "perplexity"
     kinds = (
         ("prompts", "token of the answer", kl),
