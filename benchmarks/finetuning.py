@@ -12,12 +12,15 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import torch
+
 import comparison
 import engine
 from careful import CarefulScript
 from child import Contender
 from contest import Contest, Result
 from flops import MatrixRate, arithmetic
+from outctl.models.loading import compute_dtype
 from trainers import IGNORED, Apart, Outctl, Setting, Sft, TrainerPadded
 from workload import WORKLOADS, short
 
@@ -175,7 +178,9 @@ def main() -> None:
         print(f"{kind}:", file=sys.stderr)
         figures["workloads"][kind], text = time_steps(arguments, model, kind)
         texts.append(text)
-    comparison.publish(arguments, "finetuning", figures, "\n\n".join(texts))
+    # Machines without bfloat16 arithmetic do another work, which has a table of its own.
+    name = "finetuning" if compute_dtype() == torch.bfloat16 else "finetuning_float32"
+    comparison.publish(arguments, name, figures, "\n\n".join(texts))
 
 
 if __name__ == "__main__":
