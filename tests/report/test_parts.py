@@ -65,7 +65,7 @@ def test_the_page_has_a_section_for_all_that_was_measured(run: Plan, bare: Plan)
 def test_the_page_says_what_counts_as_control_and_who_is_not_counted(run: Plan, bare: Plan) -> None:
     whole, little = (plan.layout.report().read_text() for plan in (run, bare))
     for page in (whole, little):
-        assert "that of the slope between 0.5 and 1.5." in page
+        assert "the interval of the slope lies between 0.5 and 1.5." in page
     # Eight of the nine adapters of each model.
     assert "all of 16 adapters of 2 models" in whole
     assert "are controls, and not counted: even." in whole
