@@ -124,9 +124,9 @@ def _correlation_of_rates(first: Sequence[bool], second: Sequence[bool]) -> floa
     common = min(len(first), len(second))
     one, other = (np.asarray(held[:common], dtype=np.float64) for held in (first, second))
     spread = float(one.std() * other.std())
-    phi = (
-        float(((one - one.mean()) * (other - other.mean())).mean()) / spread if spread > 0.0 else float(first is second)
-    )
+    if spread == 0.0:
+        return 0.0
+    phi = float(((one - one.mean()) * (other - other.mean())).mean()) / spread
     return phi * common / float(np.sqrt(len(first) * len(second)))
 
 
