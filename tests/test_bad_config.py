@@ -26,7 +26,10 @@ EXPERIMENT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text()) | {
     "statistics": {"confidence": 0.9, "bootstrap_samples": 100},
     "resources": {"gpu": 0, "threads": 2},
 }
-EXPERIMENT["cases"]["given_words"] |= {"template": "template.yaml", "percents": {"min": 10, "max": 90, "step": 10}}
+# Those that it is compared with ask for the same shares.
+for name in ("given_words", *EXPERIMENT["comparisons"]["cases"]):
+    EXPERIMENT["cases"][name] |= {"percents": {"min": 10, "max": 90, "step": 10}}
+EXPERIMENT["cases"]["given_words"] |= {"template": "template.yaml"}
 EXPERIMENT["adapters"]["given-words"] |= {"layers": [0, 1], "target_modules": ["q_proj"], "loss": "kl", "alpha": 16.0}
 MODELS = yaml.safe_load((ROOT / "config" / "models.yaml").read_text())["models"]
 LOCAL = {"source": {"kind": "local", "path": "weights"}, "chat": False, "parameters": 10}
