@@ -381,12 +381,13 @@ def _by_bin(texts: Sequence[_Text], statistics: _Statistics) -> Iterator[TextPos
         reaching = [text for text in texts if len(text.kl) >= first]
         if not reaching:
             return
+        parts = [_Text(*(values[first - 1 : last] for values in text)) for text in reaching]
         yield TextPositions(
             first=first,
             last=last,
             texts=len(reaching),
-            kl=statistics.estimate([_mean(text.kl[first - 1 : last]) for text in reaching]),
-            perplexity_baseline=statistics.perplexity([_mean(text.baseline[first - 1 : last]) for text in reaching]),
-            perplexity_adapter=statistics.perplexity([_mean(text.adapter[first - 1 : last]) for text in reaching]),
-            log_likelihood_change=statistics.estimate([_mean(text.change[first - 1 : last]) for text in reaching]),
+            kl=statistics.estimate([_mean(part.kl) for part in parts]),
+            perplexity_baseline=statistics.perplexity([_mean(part.baseline) for part in parts]),
+            perplexity_adapter=statistics.perplexity([_mean(part.adapter) for part in parts]),
+            log_likelihood_change=statistics.estimate([_mean(part.change) for part in parts]),
         )

@@ -123,11 +123,9 @@ def _correlation_of_rates(first: Sequence[bool], second: Sequence[bool]) -> floa
     """Correlation of two rates, whose first samples belong together as far as both go."""
     common = min(len(first), len(second))
     one, other = (np.asarray(held[:common], dtype=np.float64) for held in (first, second))
-    spread = float(one.std() * other.std())
-    if spread == 0.0:
+    if not (np.ptp(one) and np.ptp(other)):
         return 0.0
-    phi = float(((one - one.mean()) * (other - other.mean())).mean()) / spread
-    return phi * common / float(np.sqrt(len(first) * len(second)))
+    return float(np.corrcoef(one, other)[0, 1] * common / np.sqrt(len(first) * len(second)))
 
 
 def rate_difference(before: Sequence[bool], after: Sequence[bool], confidence: float) -> Interval:

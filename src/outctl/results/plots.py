@@ -231,28 +231,26 @@ def retention_positions(rows: Sequence[PositionRow], width: float) -> Figure:
     """
     models, drawn = names_in(rows, "model"), drawn_as(names_in(rows, "variant"))
     figure, panels, _ = panels_in(3 * len(models), width, (20, 33), lambda wide: 0.62 * wide + size(3), most=3)
-    kl, perplexity = "KL from baseline (nats)", "perplexity"
     kinds = (
-        ("prompts", "token of the answer", kl),
-        ("texts", "token of the text", kl),
-        ("texts", "token of the text", perplexity),
+        ("prompts", "token of the answer", "KL from baseline (nats)", "kl"),
+        ("texts", "token of the text", "KL from baseline (nats)", "kl"),
+        ("texts", "token of the text", "perplexity", "perplexity_adapter"),
     )
-    for axis, (model, (source, label, measure)) in zip(panels, itertools.product(models, kinds), strict=True):
+    for axis, (model, (source, label, measure, column)) in zip(panels, itertools.product(models, kinds), strict=True):
         curves = {
             adapter: [row for row in rows if (row.model, row.variant, row.source) == (model, adapter, source)]
             for adapter in drawn
         }
         for adapter, curve in curves.items():
-            column = "kl" if measure == kl else "perplexity_adapter"
             draw_curve(axis, [_middle(row) for row in curve], curve, column, *drawn[adapter])
         axis.set(title=model, xlabel=label, ylabel=measure)
-        if measure == kl:
+        if column == "kl":
             axis.set_ylim(bottom=0.0)
         else:
-            # The same behind each adapter.
+            # The same beside each adapter.
             untrained = next(iter(curves.values()))
-            looks = UNTRAINED[BASELINE]
-            draw_curve(axis, [_middle(row) for row in untrained], untrained, "perplexity_baseline", *looks)
+            places = [_middle(row) for row in untrained]
+            draw_curve(axis, places, untrained, "perplexity_baseline", *UNTRAINED[BASELINE])
             axis.set_yscale("log")
         if source == "texts":
             # Ranges double in length, each drawn at its geometric mean.
