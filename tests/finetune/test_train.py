@@ -286,6 +286,26 @@ def test_with_fewer_forms_the_loss_is_larger_and_what_is_measured_is_not(
         assert logged[fewer]["held_out_mass"] == pytest.approx(logged[more]["held_out_mass"], rel=1e-6)
 
 
+def test_of_some_samples_the_first_tokens_are_trained_on(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], tiny_model: Callable[..., LoadedModel]
+) -> None:
+    loaded = tiny_model()
+    # The first two are kept back, and are to share no word with the others.
+    kept = [sample(number, ["bell", "corn"], 0.7) for number in range(2)]
+    samples = [*kept, *(sample(number, ["ark", WORDS[1 + number % 7]], 0.7) for number in range(2, 14))]
+    items = encode_samples(loaded.tokenizer, samples[2:], True, "spaced", whole_words=0.25)
+    whole = [item.question.whole for item in items if item.question is not None]
+    assert whole == [False, False, False, True] * 3
+    logged = {}
+    for share in (1.0, 0.25):
+        # A learning rate at which nothing is learned, so that both measure the same model.
+        options = {"forms": "spaced", "whole_words": share}
+        spec = spec_for({"given": 14}, steps=1, measure_every=1, learning_rate=1e-12, **options)
+        logged[share] = rows(train(tmp_path, tiny_model_dir("llama"), samples, spec, name=f"whole-{share}"))[-1]
+    assert logged[0.25]["loss"] < logged[1.0]["loss"] - 0.1
+    assert logged[0.25]["held_out_mass"] == pytest.approx(logged[1.0]["held_out_mass"], rel=1e-6)
+
+
 def test_a_model_in_4_bits_is_trained_and_its_weights_stay_as_they_are(tmp_path: Path, real_model_dir: Path) -> None:
     spec = spec_for(
         {"given": 12}, precision="nf4", steps=3, batch_size=2, log_every=1, layers=[28, 29], learning_rate=0.002

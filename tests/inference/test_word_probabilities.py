@@ -338,6 +338,39 @@ def test_gradient_equals_that_of_a_plain_loop(architecture: str, tiny_model: Tin
     assert all(gradient.abs().max() > 1e-4 for gradient in expected if gradient.ndim > 1)
 
 
+def test_by_first_tokens_a_question_costs_its_prompt_alone(tiny_model: TinyModel) -> None:
+    loaded = tiny_model()
+    model, tokenizer = loaded.model, loaded.tokenizer
+    prompts = ask(loaded, "Say", "Say ark: 70%")
+    (whole,) = word_questions(tokenizer, prompts[:1], [["arkansas", "come"]])
+    (other,) = word_questions(tokenizer, prompts[1:], [["arkansas", "atom"]], "spaced")
+    assert [len(forms[0]) for forms in other.forms] == [2, 2]
+    (row,) = measure(loaded, [other.first_tokens()])
+    with torch.no_grad():
+        first = plain_logits(model, list(prompts[1].tokens))[-1].softmax(-1)
+    expected = [first[forms[0][0]].item() for forms in other.forms]
+    assert [math.exp(value) for value in row] == pytest.approx(expected, abs=1e-6)
+    # No word has more than what begins like it; and one in a batch does not change what another one gets.
+    assert measure(loaded, [whole, other.first_tokens()]) == [
+        pytest.approx(measure(loaded, [whole])[0], abs=2e-5),
+        pytest.approx(row, abs=2e-5),
+    ]
+    assert all(less <= more for less, more in zip(measure(loaded, [other])[0], row, strict=True))
+    tree = TokenTree()
+    layout = lay_out([other.first_tokens()], tree)
+    assert (len(tree), len(layout.nodes)) == (len(prompts[1].tokens), 1)
+
+
+def test_words_that_begin_alike_are_read_to_their_end(real_model: LoadedModel) -> None:
+    (prompt,) = ask(real_model, "Say")
+    alike, apart = word_questions(
+        real_model.tokenizer, [prompt, prompt], [["overgrown", "overgrazed"], ["overgrown", "atom"]], "spaced"
+    )
+    assert alike.forms[0][0][0] == alike.forms[1][0][0]
+    assert alike.first_tokens() == alike
+    assert apart.first_tokens().forms == [[forms[0][:1]] for forms in apart.forms]
+
+
 def small_batch(loaded: LoadedModel, words: Sequence[Sequence[str]]) -> Any:
     prompts = ask(loaded, *("Say" for _ in words))
     return lay_out(word_questions(loaded.tokenizer, prompts, words), TokenTree())

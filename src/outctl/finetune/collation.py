@@ -43,7 +43,11 @@ class TrainingItem:
 
 
 def encode_samples(
-    tokenizer: PreTrainedTokenizerBase, samples: Sequence[Sample], chat: bool, forms: Forms = "all"
+    tokenizer: PreTrainedTokenizerBase,
+    samples: Sequence[Sample],
+    chat: bool,
+    forms: Forms = "all",
+    whole_words: float = 1.0,
 ) -> list[TrainingItem]:
     """Encode samples once, before the first step.
 
@@ -52,9 +56,16 @@ def encode_samples(
         samples: the samples.
         chat: whether the model takes a chat template.
         forms: which surface forms count for given words, as in `surface_forms`.
+        whole_words: share of the samples whose given words are read to their end, evenly spread over them; of the others the
+            first tokens are.
     """
     prompts = build_prompts(tokenizer, [sample.messages for sample in samples], chat)
-    questions = outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples], forms)
+    questions = [
+        question if int((number + 1) * whole_words) > int(number * whole_words) else question.first_tokens()
+        for number, question in enumerate(
+            outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples], forms)
+        )
+    ]
     return [
         TrainingItem(prompt, question if sample.words else None, tuple(sample.target), sample.at_most)
         for sample, prompt, question in zip(samples, prompts, questions, strict=True)

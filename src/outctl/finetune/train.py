@@ -103,7 +103,7 @@ def _train(
         adapted,
         loaded.tokenizer,
         recipe,
-        encode_samples(loaded.tokenizer, to_train, loaded.chat, recipe.forms),
+        encode_samples(loaded.tokenizer, to_train, loaded.chat, recipe.forms, recipe.whole_words),
         encode_samples(loaded.tokenizer, held_out, loaded.chat),
         folder,
         _retention(loaded, adapted, recipe),

@@ -27,10 +27,27 @@ from outctl.inference.word_forms import form_tokens, word_continuations
 
 
 class WordQuestion(NamedTuple):
-    """A prompt and, for each of its words, the token sequences of the word's surface forms."""
+    """A prompt and, for each of its words, the token sequences of the word's surface forms.
+
+    Attributes:
+        prompt: ids of the prompt.
+        forms: for each word, the ids of each of its forms.
+        whole: whether a form counts only where the word ends behind it; otherwise the forms may be beginnings of words.
+    """
 
     prompt: tuple[int, ...]
     forms: list[list[tuple[int, ...]]]
+    whole: bool = True
+
+    def first_tokens(self) -> "WordQuestion":
+        """The same question by the first tokens of its forms, which costs no nodes behind the prompt.
+
+        What it gives a word is at least the word's probability. The question itself where two words begin with one token,
+        which the first tokens do not tell apart.
+        """
+        beginnings = [list(dict.fromkeys(form[:1] for form in forms)) for forms in self.forms]
+        known = [token for own in beginnings for token in own]
+        return self._replace(forms=beginnings, whole=False) if len(known) == len(set(known)) else self
 
 
 def word_questions(
@@ -68,7 +85,8 @@ class WordLayout:
         nodes: (P,) the nodes whose logits are needed.
         prompt_rows: (B,) row of the logits that follows each prompt.
         step_rows, step_tokens, step_forms: (S,) one entry a token of a form: the row that predicts it, its id, its form.
-        end_rows: (F,) row of the logits that follows each form.
+        end_rows, end_forms: (E,) one entry a form that counts only where the word ends: the row that follows it, the form.
+        forms: F, the number of all forms.
         word_forms: (B, K, L) the forms of each word, padded with F.
     """
 
@@ -78,11 +96,14 @@ class WordLayout:
     step_tokens: Tensor
     step_forms: Tensor
     end_rows: Tensor
+    end_forms: Tensor
+    forms: int
     word_forms: Tensor
 
     def to(self, device: torch.device | str) -> Self:
         """The same layout on another device."""
-        return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
+        moved: dict[str, Any] = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
 
 def lay_out(questions: Sequence[WordQuestion], tree: TokenTree) -> WordLayout:
@@ -99,8 +120,9 @@ def lay_out(questions: Sequence[WordQuestion], tree: TokenTree) -> WordLayout:
 
     prompt_rows: list[int] = []
     steps: list[tuple[int, int, int]] = []
-    end_rows: list[int] = []
+    ends: list[tuple[int, int]] = []
     words: list[list[list[int]]] = []
+    number_of_forms = 0
     for question in questions:
         prompt_end = tree.insert(question.prompt)[-1]
         prompt_rows.append(row_of(prompt_end))
@@ -108,26 +130,31 @@ def lay_out(questions: Sequence[WordQuestion], tree: TokenTree) -> WordLayout:
         for forms in question.forms:
             words[-1].append([])
             for tokens in forms:
-                form = len(end_rows)
-                path = tree.insert(tokens, after=prompt_end)
-                before = [prompt_end, *path[:-1]]
-                steps += [(row_of(node), token, form) for node, token in zip(before, tokens, strict=True)]
-                end_rows.append(row_of(path[-1]))
+                form = number_of_forms
+                number_of_forms += 1
+                # Where nothing is asked of what follows the last token, that token needs no node.
+                path = [prompt_end, *tree.insert(tokens if question.whole else tokens[:-1], after=prompt_end)]
+                steps += [(row_of(node), token, form) for node, token in zip(path, tokens, strict=False)]
+                if question.whole:
+                    ends.append((row_of(path[-1]), form))
                 words[-1][-1].append(form)
     most_words = max((len(own) for own in words), default=0)
     most_forms = max((len(forms) for own in words for forms in own), default=0)
-    word_forms = torch.full((len(words), most_words, most_forms), len(end_rows), dtype=torch.long)
+    word_forms = torch.full((len(words), most_words, most_forms), number_of_forms, dtype=torch.long)
     for i, own in enumerate(words):
         for k, numbers in enumerate(own):
             word_forms[i, k, : len(numbers)] = torch.tensor(numbers)
     step_table = torch.tensor(steps, dtype=torch.long).reshape(-1, 3)
+    end_table = torch.tensor(ends, dtype=torch.long).reshape(-1, 2)
     return WordLayout(
         nodes=torch.tensor(list(rows), dtype=torch.long),
         prompt_rows=torch.tensor(prompt_rows, dtype=torch.long),
         step_rows=step_table[:, 0],
         step_tokens=step_table[:, 1],
         step_forms=step_table[:, 2],
-        end_rows=torch.tensor(end_rows, dtype=torch.long),
+        end_rows=end_table[:, 0],
+        end_forms=end_table[:, 1],
+        forms=number_of_forms,
         word_forms=word_forms,
     )
 
@@ -148,7 +175,7 @@ def word_log_probabilities(logits: Tensor, layout: WordLayout, continuations: Te
         sums = (shifted.exp() @ all_and_ends.T).clamp_min(torch.finfo(shifted.dtype).tiny).log()
     steps = shifted[layout.step_rows, layout.step_tokens] - sums[layout.step_rows, 0]
     ends = sums[layout.end_rows, 1] - sums[layout.end_rows, 0]
-    forms = ends.index_add(0, layout.step_forms, steps)
+    forms = steps.new_zeros(layout.forms).index_add(0, layout.step_forms, steps).index_add(0, layout.end_forms, ends)
     padded = torch.cat([forms, forms.new_full((1,), -torch.inf)])
     return _logsumexp_or_nothing(padded[layout.word_forms])
 
