@@ -102,7 +102,9 @@ class WordLayout:
 
     def to(self, device: torch.device | str) -> Self:
         """The same layout on another device."""
-        moved: dict[str, Any] = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
         return replace(self, **moved)
 
 
