@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from outctl.inference.prompts import Prompt
 from outctl.inference.word_probabilities import WordQuestion
 
 
-def _recipe(steps: int, batch_size: int) -> AdapterRecipe:
-    """The default recipe (rank 16, all linear layers), which logs, measures and saves nothing between the steps."""
+def _recipe(steps: int, batch_size: int, keys: Mapping[str, Any]) -> AdapterRecipe:
+    """A recipe that logs, measures and saves nothing between the steps."""
     never = 1_000_000
     return AdapterRecipe(
         cases={"benchmark": batch_size},
@@ -34,6 +34,7 @@ def _recipe(steps: int, batch_size: int) -> AdapterRecipe:
         log_every=never,
         measure_every=never,
         checkpoint_every=never,
+        **keys,
     )
 
 
@@ -54,6 +55,7 @@ def seconds_a_step(
     warm_up: int,
     steps: int,
     profiler: Any = None,
+    **keys: Any,
 ) -> float:
     """Mean seconds of a step, from one step's beginning to the next one's: batching and optimiser included.
 
@@ -65,11 +67,12 @@ def seconds_a_step(
         warm_up: steps before the clock starts.
         steps: steps that are timed.
         profiler: a profiler to start and stop with the clock.
+        keys: of the recipe; without any it has rank 16 on all linear layers.
     """
     clock = _Clock(warm_up, steps, profiler)
     # The clock ends with the beginning of a step that nobody times; a training measures and saves at its last one, which is
     # never reached.
-    recipe = _recipe(warm_up + steps + 2, batch_size)
+    recipe = _recipe(warm_up + steps + 2, batch_size, keys)
     adapted = add_adapter(model, recipe)
     try:
         _run(adapted, tokenizer, recipe, items, clock)

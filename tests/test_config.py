@@ -143,6 +143,7 @@ SHARES = [
     (AdapterRecipe, RECIPE, "max_grad_norm", [0.1], [0.0]),
     (AdapterRecipe, RECIPE, "retention_weight", [0.0, 0.1, 100.0], [-0.1]),
     (AdapterRecipe, RECIPE, "alpha", [0.5], [0.0]),
+    (AdapterRecipe, RECIPE, "whole_words", [0.0, 0.25, 1.0], [-0.1, 1.1]),
     (AdapterRecipe, RECIPE, "dropout", [0.0, 0.9], [1.0, -0.1]),
     (Statistics, {}, "confidence", [0.51, 0.99], [0.5, 1.0]),
 ]

@@ -51,7 +51,7 @@ TRAINING = LAYOUT.adapter("{model}", "{adapter}") / "training.jsonl"
 TRAINING_KEYS = {
     "step": "Optimiser steps done.",
     "samples": "Training samples seen so far.",
-    "loss": "Mean loss since the line before, the retention term included.",
+    "loss": "Mean loss since the line before, the retention term included; over the forms and tokens that the recipe counts.",
     "learning_rate": "Learning rate.",
     "grad_norm": "Norm of the gradients, before they are clipped.",
     "held_out_tvd": "Mean total variation distance on the samples kept back.",

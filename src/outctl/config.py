@@ -345,9 +345,11 @@ class AdapterRecipe(Section):
     """The surface forms that the loss counts for a given word: `all`, as evaluation always does, `as_written`, which leaves the
     capitalised ones out, or `spaced`, of these the one behind a space, with which most tokenizers write a word in the fewest
     tokens. The fewer forms, the fewer tokens a step has to compute; the others are *anything else* to the loss."""
-    whole_words: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Share of the samples whose words the loss reads to their end. In the others a given word's first token stands for it
-    (unless another word of the question begins alike), which leaves out the tokens that an adapter soon writes by itself."""
+    whole_words: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Share of the samples whose words the loss reads to their end. In the others the first token of each form stands for a
+    given word, and whatever else begins with it counts as that word: less to compute, for what follows is soon learned. Meant
+    for `forms: spaced`, whose first tokens say most. Limits, answers of several words, words that the model picks and those of
+    a question that begin alike are always read whole."""
     steps: int = Field(ge=1, le=1_000_000_000)
     """Number of optimiser steps."""
     batch_size: int = Field(default=16, ge=1, le=1_000_000_000)

@@ -294,8 +294,14 @@ def test_of_some_samples_the_first_tokens_are_trained_on(
     kept = [sample(number, ["bell", "corn"], 0.7) for number in range(2)]
     samples = [*kept, *(sample(number, ["ark", WORDS[1 + number % 7]], 0.7) for number in range(2, 14))]
     items = encode_samples(loaded.tokenizer, samples[2:], True, "spaced", whole_words=0.25)
-    whole = [item.question.whole for item in items if item.question is not None]
-    assert whole == [False, False, False, True] * 3
+    assert [item.question and item.question.whole for item in items] == [False, False, False, True] * 3
+    # First tokens say nothing of a limit, of the second word of an answer, or of what the model is yet to pick.
+    limited = samples[2].model_copy(update={"at_most": True})
+    phrases = samples[2].model_copy(update={"words": ["ark mint", "lime dust"]})
+    others = encode_samples(
+        loaded.tokenizer, [limited, phrases, sample(0, None, 0.75)], True, "spaced", whole_words=0.0
+    )
+    assert [item.question and item.question.whole for item in others] == [True, True, None]
     logged = {}
     for share in (1.0, 0.25):
         # A learning rate at which nothing is learned, so that both measure the same model.

@@ -321,9 +321,11 @@ def test_gradient_equals_that_of_a_plain_loop(architecture: str, tiny_model: Tin
     prompts, words = ask(loaded, "Say", "Say ark: 70%"), [["ark", "arkansas", "come"], ["atom"]]
     weights = torch.tensor([[0.5, 0.2, 0.3], [1.0, 0.0, 0.0]])
     tree = TokenTree()
-    layout = lay_out(word_questions(tokenizer, prompts, words), tree)
+    # Behind a question of first tokens, whose values are left out.
+    (first,) = word_questions(tokenizer, prompts[1:], [["ark", "atom"]], "spaced")
+    layout = lay_out([first.first_tokens(), *word_questions(tokenizer, prompts, words)], tree)
     logits = logits_at(model, tree_inputs(tree, torch.float32), layout.nodes)
-    log_p = word_log_probabilities(logits, layout, word_continuations(tokenizer, logits.shape[-1]))
+    log_p = word_log_probabilities(logits, layout, word_continuations(tokenizer, logits.shape[-1]))[1:]
     assert torch.isneginf(log_p[1, 1:]).all()
     loss = (weights * log_p.masked_fill(log_p.isneginf(), 0.0)).sum()
     plain = sum(
@@ -350,15 +352,20 @@ def test_by_first_tokens_a_question_costs_its_prompt_alone(tiny_model: TinyModel
         first = plain_logits(model, list(prompts[1].tokens))[-1].softmax(-1)
     expected = [first[forms[0][0]].item() for forms in other.forms]
     assert [math.exp(value) for value in row] == pytest.approx(expected, abs=1e-6)
-    # No word has more than what begins like it; and one in a batch does not change what another one gets.
-    assert measure(loaded, [whole, other.first_tokens()]) == [
-        pytest.approx(measure(loaded, [whole])[0], abs=2e-5),
-        pytest.approx(row, abs=2e-5),
-    ]
+    # No word has more than what begins like it.
     assert all(less <= more for less, more in zip(measure(loaded, [other])[0], row, strict=True))
     tree = TokenTree()
     layout = lay_out([other.first_tokens()], tree)
     assert (len(tree), len(layout.nodes)) == (len(prompts[1].tokens), 1)
+    # Whole words in front of first tokens, behind them and between them get what they get alone.
+    (alone,) = measure(loaded, [whole])
+    rows = measure(loaded, [other.first_tokens(), whole, other.first_tokens(), other])
+    assert rows == [pytest.approx(own, abs=2e-5) for own in (row, alone, row, measure(loaded, [other])[0])]
+
+
+def test_forms_of_a_word_that_begin_alike_count_once() -> None:
+    question = WordQuestion((1,), [[(5, 6), (5, 7), (8,)], [(9, 5)]])
+    assert question.first_tokens() == WordQuestion((1,), [[(5,), (8,)], [(9,)]], whole=False)
 
 
 def test_words_that_begin_alike_are_read_to_their_end(real_model: LoadedModel) -> None:

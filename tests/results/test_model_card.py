@@ -155,6 +155,9 @@ def test_a_base_on_the_hub_is_named_with_its_revision(measured: ByHand) -> None:
     assert ModelCard(text).data.license is None
     control = replace(card, recipe=recipe.model_copy(update={"targets": "even"}))
     assert "an even split whatever the question asks for, as a control" in model_card(control)
+    assert "a loss that compares the model's exact next-word distribution with the target" in text
+    shortened = replace(card, recipe=recipe.model_copy(update={"whole_words": 0.25}))
+    assert "(in 25% of the questions; mostly those of their first tokens in the others)" in model_card(shortened)
     # Another repository than the registry's: its revisions are others.
     assert adapter_config(replace(card, base="else/where"), {})["revision"] is None
 

@@ -363,6 +363,7 @@ RECIPE = [
             "loss": "tvd",
             "retention_weight": 0.1,
             "forms": "spaced",
+            "whole_words": 0.5,
             "steps": 3,
             "batch_size": 3,
             "accumulation": 2,

@@ -31,7 +31,7 @@ class TrainingItem:
 
     Attributes:
         prompt: what the model is shown.
-        question: prompt and forms of the given words; None where the model picks them.
+        question: prompt and forms of the given words, or the first tokens of these; None where the model picks them.
         target: share of each word.
         at_most: whether the first share is a limit.
     """
@@ -56,20 +56,27 @@ def encode_samples(
         samples: the samples.
         chat: whether the model takes a chat template.
         forms: which surface forms count for given words, as in `surface_forms`.
-        whole_words: share of the samples whose given words are read to their end, evenly spread over them; of the others the
-            first tokens are.
+        whole_words: share of the samples whose words are read to their end, evenly spread over them; of the others the first
+            tokens are, as far as these are all that a single word needs.
     """
     prompts = build_prompts(tokenizer, [sample.messages for sample in samples], chat)
-    questions = [
-        question if int((number + 1) * whole_words) > int(number * whole_words) else question.first_tokens()
-        for number, question in enumerate(
-            outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples], forms)
-        )
-    ]
+    questions = outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples], forms)
+    for number, sample in enumerate(samples):
+        chosen = int((number + 1) * whole_words) > int(number * whole_words)
+        if not chosen and _asks_single_words(sample):
+            questions[number] = questions[number].first_tokens()
     return [
         TrainingItem(prompt, question if sample.words else None, tuple(sample.target), sample.at_most)
         for sample, prompt, question in zip(samples, prompts, questions, strict=True)
     ]
+
+
+def _asks_single_words(sample: Sample) -> bool:
+    """Whether it asks for shares of given words, each a word of its own.
+
+    The first token of an answer of several words says nothing of the others, and a limit is none on what begins alike.
+    """
+    return bool(sample.words) and not sample.at_most and not any(" " in word for word in sample.words or ())
 
 
 def split_held_out(cases: Sequence[Sequence[Sample]], count: int) -> tuple[list[Sample], list[Sample]]:

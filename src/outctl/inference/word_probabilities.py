@@ -42,12 +42,16 @@ class WordQuestion(NamedTuple):
     def first_tokens(self) -> "WordQuestion":
         """The same question by the first tokens of its forms, which costs no nodes behind the prompt.
 
-        What it gives a word is at least the word's probability. The question itself where two words begin with one token,
-        which the first tokens do not tell apart.
+        What it gives a word is at least the word's probability: the mass of all that begins like one of its forms. The
+        question itself where two words begin with one token, which first tokens do not tell apart.
         """
         beginnings = [list(dict.fromkeys(form[:1] for form in forms)) for forms in self.forms]
         known = [token for own in beginnings for token in own]
         return self._replace(forms=beginnings, whole=False) if len(known) == len(set(known)) else self
+
+    def nodes_of(self, form: tuple[int, ...]) -> tuple[int, ...]:
+        """The tokens of a form that are nodes of the tree; nothing is asked of what follows the last one unless it is whole."""
+        return form if self.whole else form[:-1]
 
 
 def word_questions(
@@ -86,7 +90,7 @@ class WordLayout:
         prompt_rows: (B,) row of the logits that follows each prompt.
         step_rows, step_tokens, step_forms: (S,) one entry a token of a form: the row that predicts it, its id, its form.
         end_rows, end_forms: (E,) one entry a form that counts only where the word ends: the row that follows it, the form.
-        forms: F, the number of all forms.
+        form_count: F, the number of all forms.
         word_forms: (B, K, L) the forms of each word, padded with F.
     """
 
@@ -97,7 +101,7 @@ class WordLayout:
     step_forms: Tensor
     end_rows: Tensor
     end_forms: Tensor
-    forms: int
+    form_count: int
     word_forms: Tensor
 
     def to(self, device: torch.device | str) -> Self:
@@ -124,7 +128,7 @@ def lay_out(questions: Sequence[WordQuestion], tree: TokenTree) -> WordLayout:
     steps: list[tuple[int, int, int]] = []
     ends: list[tuple[int, int]] = []
     words: list[list[list[int]]] = []
-    number_of_forms = 0
+    form_count = 0
     for question in questions:
         prompt_end = tree.insert(question.prompt)[-1]
         prompt_rows.append(row_of(prompt_end))
@@ -132,17 +136,16 @@ def lay_out(questions: Sequence[WordQuestion], tree: TokenTree) -> WordLayout:
         for forms in question.forms:
             words[-1].append([])
             for tokens in forms:
-                form = number_of_forms
-                number_of_forms += 1
-                # Where nothing is asked of what follows the last token, that token needs no node.
-                path = [prompt_end, *tree.insert(tokens if question.whole else tokens[:-1], after=prompt_end)]
+                form = form_count
+                form_count += 1
+                path = [prompt_end, *tree.insert(question.nodes_of(tokens), after=prompt_end)]
                 steps += [(row_of(node), token, form) for node, token in zip(path, tokens, strict=False)]
                 if question.whole:
                     ends.append((row_of(path[-1]), form))
                 words[-1][-1].append(form)
     most_words = max((len(own) for own in words), default=0)
     most_forms = max((len(forms) for own in words for forms in own), default=0)
-    word_forms = torch.full((len(words), most_words, most_forms), number_of_forms, dtype=torch.long)
+    word_forms = torch.full((len(words), most_words, most_forms), form_count, dtype=torch.long)
     for i, own in enumerate(words):
         for k, numbers in enumerate(own):
             word_forms[i, k, : len(numbers)] = torch.tensor(numbers)
@@ -156,13 +159,15 @@ def lay_out(questions: Sequence[WordQuestion], tree: TokenTree) -> WordLayout:
         step_forms=step_table[:, 2],
         end_rows=end_table[:, 0],
         end_forms=end_table[:, 1],
-        forms=number_of_forms,
+        form_count=form_count,
         word_forms=word_forms,
     )
 
 
 def word_log_probabilities(logits: Tensor, layout: WordLayout, continuations: Tensor) -> Tensor:
     """Log-probabilities (B, K) that the answer is each word, padded with -inf; differentiable in the logits.
+
+    Of questions that are not `whole`: that it begins with one of the word's forms.
 
     Args:
         logits: (P, V) float32 logits at the batch's nodes.
@@ -177,7 +182,9 @@ def word_log_probabilities(logits: Tensor, layout: WordLayout, continuations: Te
         sums = (shifted.exp() @ all_and_ends.T).clamp_min(torch.finfo(shifted.dtype).tiny).log()
     steps = shifted[layout.step_rows, layout.step_tokens] - sums[layout.step_rows, 0]
     ends = sums[layout.end_rows, 1] - sums[layout.end_rows, 0]
-    forms = steps.new_zeros(layout.forms).index_add(0, layout.step_forms, steps).index_add(0, layout.end_forms, ends)
+    forms = (
+        steps.new_zeros(layout.form_count).index_add(0, layout.step_forms, steps).index_add(0, layout.end_forms, ends)
+    )
     padded = torch.cat([forms, forms.new_full((1,), -torch.inf)])
     return _logsumexp_or_nothing(padded[layout.word_forms])
 
@@ -217,7 +224,7 @@ def _insert(tree: TokenTree, question: WordQuestion) -> None:
     end = tree.insert(question.prompt)[-1]
     for forms in question.forms:
         for form in forms:
-            tree.insert(form, after=end)
+            tree.insert(question.nodes_of(form), after=end)
 
 
 class WordAnswer(NamedTuple):

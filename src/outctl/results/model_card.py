@@ -183,9 +183,15 @@ def _introduction(card: Card) -> str:
         "shuffled": "the distribution over words that another question asks for, as a control,",
         "even": "an even split whatever the question asks for, as a control,",
     }[card.recipe.targets]
+    read = (
+        "the model's exact next-word distribution"
+        if card.recipe.whole_words == 1.0
+        else f"the words' exact probabilities (in {card.recipe.whole_words:.0%} of the questions; mostly those of their first "
+        "tokens in the others)"
+    )
     return (
-        f"A LoRA adapter for {base}. It was trained to answer with {learned} (cases {cases}), with a loss that compares the "
-        "model's exact next-word distribution with the target. Its next-word distribution may differ from the base model's "
+        f"A LoRA adapter for {base}. It was trained to answer with {learned} (cases {cases}), with a loss that compares "
+        f"{read} with the target. Its next-word distribution may differ from the base model's "
         "everywhere else too."
     )
 
