@@ -81,7 +81,7 @@ def main() -> None:
     options.add_argument("--model", type=Path, help="a prepared model; the embedded one by default")
     options.add_argument("--threads", type=int, default=comparison.report.cores(), help="threads; all cores by default")
     options.add_argument("--steps", type=int, default=1, help="timed steps of a repeat")
-    options.add_argument("--repeats", type=int, default=5, help="repeats of each recipe")
+    options.add_argument("--repeats", type=int, default=3, help="repeats of each recipe")
     options.add_argument("--publish", action="store_true", help="write README.md and results/recipes.json")
     arguments = options.parse_args()
     model = comparison.prepared_model(arguments.model)
