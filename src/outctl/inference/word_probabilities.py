@@ -39,7 +39,7 @@ class WordQuestion(NamedTuple):
     forms: list[list[tuple[int, ...]]]
     whole: bool = True
 
-    def first_tokens(self) -> "WordQuestion":
+    def first_tokens(self) -> Self:
         """The same question by the first tokens of its forms, which costs no nodes behind the prompt.
 
         What it gives a word is at least the word's probability: the mass of all that begins like one of its forms. The
