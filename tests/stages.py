@@ -1,7 +1,7 @@
 """The stages of an experiment of one tiny model in this process, where a process of its own for each would prove nothing."""
 
 from command_line import ByHand
-from outctl.evaluation.evaluate import EvaluationJob, evaluate_case
+from outctl.evaluation.evaluate import EvaluationJob
 from outctl.finetune.train import train_adapter
 from outctl.results.aggregation import aggregate
 from outctl.results.model_results import aggregate_model
@@ -20,12 +20,12 @@ def evaluate(experiment: ByHand, variant: str, case: str) -> None:
     job = EvaluationJob(
         plan.spec("evaluate", "tiny", variant, case),
         layout.model("tiny"),
-        layout.samples(case, "eval"),
         None if variant == "baseline" else layout.adapter("tiny", variant),
         layout.records("tiny", variant, case),
         layout.checkpoints(),
+        layout.samples(case, "eval"),
     )
-    evaluate_case(job, lambda done, total: None, [])
+    job.run()
 
 
 def gather(experiment: ByHand) -> None:

@@ -49,9 +49,15 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(1)
 
 
-def stopped(done: str) -> OutctlError:
-    """The error in which a job ends that was asked to stop; `done` says how far it has come."""
-    return OutctlError(f"asked to stop after {done}; what is done is kept, and the next start goes on from there")
+class StoppedError(OutctlError):
+    """A job was asked to stop.
+
+    Args:
+        done: how far it has come.
+    """
+
+    def __init__(self, done: str) -> None:
+        super().__init__(f"asked to stop after {done}; what is done is kept, and the next start goes on from there")
 
 
 def seal(directory: Path) -> None:

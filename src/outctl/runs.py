@@ -13,6 +13,7 @@ from outctl.errors import OutctlError
 from outctl.files import read_json, write_json
 from outctl.layout import Layout
 from outctl.locks import Lock, writer_of
+from outctl.slices import Job
 
 PLAN_VARIABLE = "OUTCTL_PLAN"
 """Environment variable that names the plan's file to jobs that run elsewhere."""
@@ -28,14 +29,15 @@ def announce(plan: Path) -> None:
     os.environ[RUN_VARIABLE] = uuid.uuid4().hex
 
 
-def begin(layout: Layout, evaluations: Sequence[tuple[str, str, str]]) -> None:
+def begin(layout: Layout, jobs: Sequence[Job]) -> None:
     """Be the only run that works on these results until this process ends, and their owner.
 
     Call it once Snakemake holds its own lock.
 
     Args:
         layout: where the results lie.
-        evaluations: model, variant and case of each evaluation that this run is to make.
+        jobs: those that this run is to do and that one which has loaded a model goes on with: stage, model, variant, and the
+            case where there is one.
 
     Raises:
         OutctlError: another run is still going, in another working directory or behind a lock that was removed.
@@ -46,16 +48,16 @@ def begin(layout: Layout, evaluations: Sequence[tuple[str, str, str]]) -> None:
         raise OutctlError(_still_going(layout, lock))
     atexit.register(lock.release)
     owner = {"run": os.environ[RUN_VARIABLE], "host": os.uname().nodename, "pid": os.getpid(), "started": started}
-    write_json(layout.owner(), owner | {"evaluations": [list(names) for names in evaluations]})
+    write_json(layout.owner(), owner | {"jobs": ["/".join(job) for job in jobs]})
 
 
-def evaluations_of_this_run(layout: Layout) -> list[tuple[str, str, str]]:
-    """Model, variant and case of each evaluation that the run that this job belongs to is to make; none by hand."""
+def jobs_of_this_run(layout: Layout) -> list[Job]:
+    """Those jobs of the run that this job belongs to; none by hand."""
     try:
         owner = read_json(layout.owner())
         known = owner["run"] == os.environ.get(RUN_VARIABLE)
-        return [(model, variant, case) for model, variant, case in owner["evaluations"]] if known else []
-    except (OutctlError, KeyError, TypeError, ValueError):
+        return [tuple(job.split("/")) for job in owner["jobs"]] if known else []
+    except (OutctlError, KeyError, TypeError, AttributeError):
         return []
 
 

@@ -409,6 +409,7 @@ class Slices:
         settings = TemperatureSettings(
             model=model,
             loading=self._loading(model),
+            variant=BASELINE,
             case_name=scaling.case,
             samples=scaling.samples,
             evaluation=self.experiment.evaluation,

@@ -92,12 +92,17 @@ class FinetuneSettings(Section):
     recipe: AdapterRecipe
 
 
-class EvaluateSettings(Section):
-    """Slice of `evaluate`."""
+class ModelSettings(Section):
+    """What the slices have in common of all jobs that ask a model something."""
 
     model: str
     loading: Loading
     variant: str
+
+
+class EvaluateSettings(ModelSettings):
+    """Slice of `evaluate`."""
+
     case_name: str
     evaluation: Evaluation
 
@@ -118,24 +123,18 @@ class DeviationSamplesSettings(Section):
     seed: int
 
 
-class DeviationSettings(Section):
+class DeviationSettings(ModelSettings):
     """Slice of `evaluate-deviation`: the reference is the model's own base without one."""
 
-    model: str
-    loading: Loading
-    variant: str
     reference: str | None
     reference_loading: Loading | None
     max_new_tokens: int
     evaluation: Evaluation
 
 
-class RetentionSettings(Section):
+class RetentionSettings(ModelSettings):
     """Slice of `evaluate-retention`: `texts` are those to measure perplexity on, by their names."""
 
-    model: str
-    loading: Loading
-    variant: str
     prompts: int
     answer_tokens: int
     texts: Texts
@@ -144,12 +143,9 @@ class RetentionSettings(Section):
     seed: int
 
 
-class AgreementSettings(Section):
+class AgreementSettings(ModelSettings):
     """Slice of `evaluate-agreement`."""
 
-    model: str
-    loading: Loading
-    variant: str
     case_name: str
     samples: int
     draws: int
@@ -157,11 +153,9 @@ class AgreementSettings(Section):
     seed: int
 
 
-class TemperatureSettings(Section):
+class TemperatureSettings(ModelSettings):
     """Slice of `fit-temperature`."""
 
-    model: str
-    loading: Loading
     case_name: str
     samples: int
     evaluation: Evaluation

@@ -1,18 +1,22 @@
 """Evaluations that are cut off: the command line as it is, on a tiny model, with real signals."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from command_line import ByHand
-from outctl.evaluation import evaluate
-from outctl.evaluation.evaluate import EvaluationJob
+from outctl.cli.model_jobs import planned_job
+from outctl.config import DEVIATION
+from outctl.evaluation import model_job
+from outctl.evaluation.model_job import ModelJob
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import read_records
 from outctl.layout import beside
@@ -20,6 +24,9 @@ from outctl.locks import only_writer
 from outctl.models import loading
 from outctl.plan import Plan
 from outctl.provenance import check_outputs
+from outctl.runs import PLAN_VARIABLE, RUN_VARIABLE, announce, begin
+from outctl.tasks.make_deviation import make_deviation_samples
+from stages import train
 
 MakeByHand = Callable[..., ByHand]
 COMMAND = ("evaluate", "tiny", "baseline", "given")
@@ -33,16 +40,9 @@ def experiment(by_hand: MakeByHand) -> ByHand:
     return by_hand(cases=samples, evaluation={"checkpoint_every": 2})
 
 
-def job_of(plan: Plan, case: str) -> EvaluationJob:
-    layout, names = plan.layout, ("tiny", "baseline", case)
-    return EvaluationJob(
-        plan.spec("evaluate", *names),
-        layout.model("tiny"),
-        layout.samples(case, "eval"),
-        None,
-        layout.records(*names),
-        layout.checkpoints(),
-    )
+def job_of(plan: Plan, case: str) -> ModelJob:
+    names = ("tiny", "baseline", case)
+    return planned_job(plan, plan.spec("evaluate", *names), names)
 
 
 def parts(experiment: ByHand) -> list[Path]:
@@ -68,7 +68,7 @@ def evaluate_again(experiment: ByHand, monkeypatch: pytest.MonkeyPatch) -> list[
         return measure(questions, numbers, *arguments)
 
     monkeypatch.setattr(CaseQuestions, "measure", watched)
-    evaluate.evaluate_case(job_of(experiment.plan, "given"))
+    job_of(experiment.plan, "given").run()
     return asked
 
 
@@ -148,7 +148,7 @@ def test_a_request_to_stop_while_the_model_is_loaded_is_one_line(experiment: ByH
 def three_cases(by_hand: MakeByHand) -> ByHand:
     given = {"kind": "given_words", "train_samples": 32, "eval_samples": 6}
     own = {"kind": "random_words", "eval_samples": 5}
-    return by_hand(cases={"given": given, "own": own, "third": given})
+    return by_hand(cases={"given": given, "own": own, "third": given}, evaluation={"checkpoint_every": 2})
 
 
 def test_a_loaded_model_goes_on_with_cases_that_others_then_take_over(
@@ -164,16 +164,16 @@ def test_a_loaded_model_goes_on_with_cases_that_others_then_take_over(
     monkeypatch.setattr(loading, "load_model", watched)
     jobs = {case: job_of(three_cases.plan, case) for case in ("given", "own", "third")}
     # Its samples are still to be made, so it is not to be evaluated yet.
-    later = beside(jobs["third"].samples)
+    later = beside(three_cases.plan.layout.samples("third", "eval"))
     later.rename(later.with_suffix(".later"))
-    evaluate.evaluate_case(jobs["given"], ahead=[jobs["own"], jobs["third"]])
-    assert "own.jsonl: evaluated too, since the model was loaded; its own job takes it over" in capsys.readouterr().out
+    jobs["given"].run(ahead=[jobs["own"], jobs["third"]])
+    assert "own.jsonl: made too, since the model was loaded; its own job takes it over" in capsys.readouterr().out
     assert [job.output.exists() for job in jobs.values()] == [True, False, False]
     assert [job.finished.exists() for job in jobs.values()] == [True, True, False]
-    evaluate.evaluate_case(jobs["own"])
+    jobs["own"].run()
     assert len(loads) == 1
     later.with_suffix(".later").rename(later)
-    evaluate.evaluate_case(jobs["third"])
+    jobs["third"].run()
     assert len(loads) == 2
     command = ("evaluate", "tiny", "baseline", "own", "--output", "alone.jsonl", "--checkpoints", "elsewhere")
     assert three_cases.run(*command)[0] == 0
@@ -183,27 +183,101 @@ def test_a_loaded_model_goes_on_with_cases_that_others_then_take_over(
 def test_cases_that_others_work_on_are_left_to_them(three_cases: ByHand) -> None:
     jobs = {case: job_of(three_cases.plan, case) for case in ("given", "own", "third")}
     with only_writer(jobs["own"].output):
-        evaluate.evaluate_case(jobs["given"], ahead=[jobs["own"], jobs["third"]])
+        jobs["given"].run(ahead=[jobs["own"], jobs["third"]])
     assert [job.finished.exists() for job in jobs.values()] == [True, False, True]
 
 
 def test_a_job_that_has_computed_for_long_does_not_go_on_with_others(
     three_cases: ByHand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "AHEAD", 0.0)
+    monkeypatch.setattr(model_job, "AHEAD", 0.0)
     jobs = {case: job_of(three_cases.plan, case) for case in ("given", "own")}
-    evaluate.evaluate_case(jobs["given"], ahead=[jobs["own"]])
+    jobs["given"].run(ahead=[jobs["own"]])
     assert not jobs["own"].finished.exists()
 
 
-def test_records_that_are_there_are_taken_over_without_the_heavy_libraries(three_cases: ByHand) -> None:
-    command = ("evaluate", "tiny", "baseline", "given")
-    assert three_cases.run(*command)[0] == 0
+KINDS = {
+    "evaluate": ("tiny", "tuned", "given"),
+    "evaluate-agreement": ("tiny", "tuned", "given"),
+    "evaluate-deviation": ("tiny", "tuned"),
+    "evaluate-retention": ("tiny", "tuned"),
+}
+
+
+@pytest.fixture
+def every_kind(by_hand: MakeByHand) -> ByHand:
+    """An experiment that asks a trained model everything there is to ask."""
+    experiment = by_hand(
+        {"steps": 2, "checkpoint_every": 2},
+        retention={"prompts": 2, "answer_tokens": 2},
+        agreement={"cases": ["given"], "samples": 2, "draws": 20},
+        base_model_deviation={"samples": 2, "max_new_tokens": 10},
+    )
+    plan = experiment.plan
+    make_deviation_samples(plan.spec("make-deviation-samples"), plan.layout.samples(DEVIATION, "eval"))
+    train(experiment)
+    return experiment
+
+
+@pytest.fixture
+def run_of_all(every_kind: ByHand, monkeypatch: pytest.MonkeyPatch) -> ByHand:
+    """A run of the workflow that is to ask all of it, and the baseline something too."""
+    for variable in (PLAN_VARIABLE, RUN_VARIABLE):
+        monkeypatch.setenv(variable, "")
+    plan = every_kind.plan
+    announce(plan.freeze())
+    begin(
+        plan.layout, [(stage, *names) for stage, names in KINDS.items()] + [("evaluate", "tiny", "baseline", "given")]
+    )
+    return every_kind
+
+
+@pytest.mark.parametrize("leader", KINDS)
+def test_a_loaded_model_goes_on_with_all_that_is_asked_of_its_variant(run_of_all: ByHand, leader: str) -> None:
+    plan = run_of_all.plan
+    assert run_of_all.run(leader, *KINDS[leader])[0] == 0
+    jobs = {stage: planned_job(plan, plan.spec(stage, *names), names) for stage, names in KINDS.items()}
+    assert all(job.finished.is_file() for job in jobs.values())
+    assert [stage for stage, job in jobs.items() if job.output.exists()] == [leader]
+    assert not job_of(plan, "given").finished.exists()
+
+
+def test_what_a_loaded_model_went_on_with_is_what_jobs_of_their_own_make(run_of_all: ByHand) -> None:
+    plan = run_of_all.plan
+    jobs = [planned_job(plan, plan.spec(stage, *names), names) for stage, names in KINDS.items()]
+    jobs[0].run(ahead=jobs[1:])
+    for job in jobs[1:]:
+        imported, out = modules_of(run_of_all, job.spec.stage, *KINDS[job.spec.stage])
+        assert "finished by another start" in out
+        assert {"torch", "transformers"}.isdisjoint(imported)
+        folder = run_of_all.folder / job.spec.stage
+        alone = replace(job, output=folder / job.output.name, checkpoints=folder)
+        alone.run()
+        assert job.output.read_bytes() == alone.output.read_bytes()
+
+
+def modules_of(experiment: ByHand, *command: str) -> tuple[set[str], str]:
+    """What a command imports, and what it says."""
     program = (
         "import sys; from outctl.cli.main import app; app(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
     )
     run = subprocess.run(
-        [sys.executable, "-c", program, *command], cwd=three_cases.folder, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program, *command], cwd=experiment.folder, capture_output=True, text=True, check=True
     )
-    assert "finished by another start" in run.stdout
-    assert {"torch", "transformers"}.isdisjoint(run.stdout.split())
+    said, _, imported = run.stdout.strip().rpartition("\n")
+    return set(imported.split()), said
+
+
+def test_a_request_to_stop_ends_the_work_for_others(three_cases: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = {case: job_of(three_cases.plan, case) for case in ("given", "own", "third")}
+    measure = CaseQuestions.measure
+
+    def stopped_at_the_second_case(questions: CaseQuestions, *arguments: Any) -> Any:
+        if questions.samples[0].case == "own":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return measure(questions, *arguments)
+
+    monkeypatch.setattr(CaseQuestions, "measure", stopped_at_the_second_case)
+    jobs["given"].run(ahead=[jobs["own"], jobs["third"]])
+    assert [job.finished.exists() for job in jobs.values()] == [True, False, False]
+    assert jobs["given"].output.exists()

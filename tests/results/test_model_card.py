@@ -25,8 +25,7 @@ from command_line import ByHand
 from outctl.config import HubSource
 from outctl.config_files import read_yaml
 from outctl.errors import OutctlError
-from outctl.evaluation.evaluate_retention import evaluate_retention
-from outctl.evaluation.model_job import ModelJob
+from outctl.evaluation.evaluate_retention import RetentionJob
 from outctl.files import read_json
 from outctl.models.loading import load_model
 from outctl.plan import Plan, load_plan
@@ -53,9 +52,7 @@ def measured(trained: ByHand) -> ByHand:
     for variant in ("baseline", "tuned"):
         evaluate(trained, variant, "given")
     spec = plan.spec("evaluate-retention", "tiny", "tuned")
-    evaluate_retention(
-        ModelJob(spec, layout.model("tiny"), adapter, layout.retention("tiny", "tuned"), layout.checkpoints())
-    )
+    RetentionJob(spec, layout.model("tiny"), adapter, layout.retention("tiny", "tuned"), layout.checkpoints()).run()
     gather(trained)
     return trained
 

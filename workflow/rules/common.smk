@@ -70,6 +70,13 @@ with ending_in_one_line(finish_messages):
 
 LAYOUT = PLAN.layout
 SETTINGS = PLAN.experiment.resources
+# The rules whose jobs do each other's work, where they are of one model and variant.
+IN_SERIES = (
+    "evaluate",
+    "evaluate_deviation",
+    "evaluate_retention",
+    "evaluate_agreement",
+)
 # What jobs that compute with a model run in; the others need no GPU.
 ENVIRONMENT = f"../../envs/{'gpu' if SETTINGS.gpu else 'cpu'}.yaml"
 
@@ -91,13 +98,13 @@ wildcard_constraints:
 def start():
     """What a run does once Snakemake holds its lock."""
     with ending_in_one_line(finish_messages):
-        # Jobs of a model that is loaded go on with what others of the same model are about to do.
-        evaluations = [
-            (job.wildcards.model, job.wildcards.variant, job.wildcards.case)
+        # A job that has loaded a model goes on with what others are about to ask of the same model and variant.
+        jobs = [
+            (job.rule.name.replace("_", "-"), *names_of(job))
             for job in workflow.dag.needrun_jobs()
-            if job.rule.name == "evaluate"
+            if job.rule.name in IN_SERIES
         ]
-        begin(LAYOUT, evaluations)
+        begin(LAYOUT, jobs)
         for line in orphans(PLAN.guarded_outputs()):
             print(f"outctl: {line}", file=sys.stderr)
     expected = expected_jobs()
@@ -107,6 +114,14 @@ def start():
         f"outctl: how long they take is known of {known} of {len(expected)} jobs",
         extra={"expected": expected, "rerun": rerun_command()},
     )
+
+
+def names_of(job):
+    """Model, variant and, where there is one, case of a job in a series."""
+    wildcards = job.wildcards_dict
+    return [
+        wildcards[name] for name in ("model", "variant", "case") if name in wildcards
+    ]
 
 
 def expected_jobs():
@@ -122,8 +137,8 @@ def expected_jobs():
 
 
 def series_of(job):
-    """The series of an evaluation: the first of a model and variant goes on with the other cases; None for other jobs."""
-    if job.rule.name != "evaluate":
+    """The series of an evaluation: the first of a model and variant goes on with the others; None for other jobs."""
+    if job.rule.name not in IN_SERIES:
         return None
     return f"{job.wildcards.model}/{job.wildcards.variant}"
 

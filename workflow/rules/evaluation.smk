@@ -94,6 +94,7 @@ rule evaluate_deviation:
     resources:
         gpu=SETTINGS.gpu,
         gpu_jobs=SETTINGS.gpu,
+        in_turn=1,
         gpu_mem_mb=gpu_memory(training=False),
         mem_mb=host_memory(training=False),
         runtime=runtime(lambda wildcards: PLAN.deviation_tokens()),
@@ -129,6 +130,7 @@ rule evaluate_retention:
     resources:
         gpu=SETTINGS.gpu,
         gpu_jobs=SETTINGS.gpu,
+        in_turn=1,
         gpu_mem_mb=gpu_memory(training=False),
         mem_mb=host_memory(training=False),
         runtime=runtime(lambda wildcards: PLAN.retention_tokens()),
@@ -168,6 +170,7 @@ rule evaluate_agreement:
     resources:
         gpu=SETTINGS.gpu,
         gpu_jobs=SETTINGS.gpu,
+        in_turn=1,
         gpu_mem_mb=gpu_memory(training=False),
         mem_mb=host_memory(training=False),
         runtime=runtime(lambda wildcards: PLAN.agreement_tokens(wildcards.case)),

@@ -1,8 +1,7 @@
 """The steps of the pipeline: a command a rule."""
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional, get_args
+from typing import Annotated, Optional, get_args
 
 import typer
 
@@ -24,18 +23,10 @@ from outctl.cli.app import (
     shown_progress,
     spec_of,
 )
-from outctl.config import BASELINE, DEVIATION, TEMPERATURE, Logging, Service
+from outctl.config import BASELINE, DEVIATION, Logging, Service
 from outctl.errors import OutctlError
 from outctl.layout import Layout
-from outctl.plan import Plan
-from outctl.runs import PLAN_VARIABLE, evaluations_of_this_run
 from outctl.slices import SPLITS
-from outctl.specs import Spec
-
-if TYPE_CHECKING:
-    from outctl.evaluation.evaluate import EvaluationJob
-    from outctl.evaluation.model_job import ModelJob
-
 
 ModelName = Annotated[str, typer.Argument(help="Name of the model.")]
 VariantName = Annotated[str, typer.Argument(help="baseline, or the name of an adapter.")]
@@ -159,114 +150,36 @@ def evaluate(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Measure the exact word probabilities of a model, with or without an adapter, on the samples of a case."""
-    from outctl.evaluation.evaluate import EvaluationJob, evaluate_case
+    from outctl.cli.model_jobs import jobs_beside, model_job
 
-    asked_with = adapter_dir or temperature or variant == BASELINE
-    if spec and model_dir and samples and output and checkpoints and asked_with:
-        found = spec_of(spec, config, "evaluate", model, variant, case)
-        job = EvaluationJob(found, model_dir, samples, adapter_dir, output, checkpoints, temperature)
-    else:
-        plan = plan_of(config)
-        known("model", model, plan.models)
-        known("variant", variant, plan.variants)
-        known("case", case, plan.cases)
-        planned = _evaluation(plan, spec_of(spec, config, "evaluate", model, variant, case), model, variant, case)
-        job = EvaluationJob(
-            planned.spec,
-            model_dir or planned.model_dir,
-            samples or planned.samples,
-            adapter_dir or planned.adapter,
-            output or planned.output,
-            checkpoints or planned.checkpoints,
-            temperature or planned.temperature,
-        )
-    with shown_progress(f"{model} {variant} {case}") as progress:
-        evaluate_case(job, progress, _evaluations_beside(model, variant, case))
-
-
-def _evaluation(plan: Plan, spec: Spec, model: str, variant: str, case: str) -> "EvaluationJob":
-    """An evaluation with everything where the workflow keeps it."""
-    from outctl.evaluation.evaluate import EvaluationJob
-
-    layout = plan.layout
-    return EvaluationJob(
+    names = (model, variant, case)
+    job = model_job(
+        "evaluate",
+        names,
         spec,
-        layout.model(model),
-        layout.samples(case, "eval"),
-        layout.variant_adapter(model, variant),
-        layout.records(model, variant, case),
-        layout.checkpoints(),
-        layout.temperature(model) if variant == TEMPERATURE else None,
+        config,
+        model_dir=model_dir,
+        samples=samples,
+        adapter=adapter_dir,
+        temperature=temperature,
+        output=output,
+        checkpoints=checkpoints,
     )
-
-
-def _evaluations_beside(model: str, variant: str, case: str) -> "list[EvaluationJob]":
-    """What the run of the workflow that this job belongs to evaluates of the same model and variant; nothing by hand."""
-    if PLAN_VARIABLE not in os.environ:
-        return []
-    plan = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
-    evaluations = evaluations_of_this_run(plan.layout)
-    others = [names for names in evaluations if names[:2] == (model, variant) and names[2] != case]
-    return [_evaluation(plan, plan.spec("evaluate", *names), *names) for names in others]
+    with shown_progress(f"{model} {variant} {case}") as progress:
+        job.run(progress, jobs_beside(("evaluate", *names)))
 
 
 @app.command("make-deviation-samples", rich_help_panel=STEPS)
 def make_deviation_samples(spec: SpecFile = None, output: Output = None, config: Config = DEFAULT_CONFIG) -> None:
     """Draw the samples of base_model_deviation: texts to continue and then to break off."""
+    from outctl.cli.model_jobs import check_asked_for
     from outctl.tasks.make_deviation import make_deviation_samples as make
 
     if spec is None or output is None:
         plan = plan_of(config)
-        _configured("base_model_deviation", plan.experiment.base_model_deviation)
+        check_asked_for(plan, "make-deviation-samples")
         output = output or plan.layout.samples(DEVIATION, "eval")
     make(spec_of(spec, config, "make-deviation-samples"), output)
-
-
-def _configured(section: str, value: object) -> None:
-    if value is None:
-        raise OutctlError(f"the configuration has no section {section}; without it there is nothing to do here")
-
-
-def _model_job(
-    section: str,
-    stage: str,
-    names: tuple[str, ...],
-    given: tuple[Path | None, Path | None, Path | None, Path | None, Path | None],
-    config: Path,
-) -> "tuple[ModelJob, Plan | None]":
-    """A job that asks a model something, everything that is not given being where the workflow keeps it.
-
-    Args:
-        section: the configuration's section that asks for it.
-        stage: its stage.
-        names: what it is for, the model first and the variant, if any, second.
-        given: specification, prepared model, adapter, output and checkpoints, as far as they are given.
-        config: the configuration.
-
-    Returns:
-        The job; and the plan, where something had to be looked up.
-    """
-    from outctl.evaluation.model_job import ModelJob
-
-    spec, model_dir, adapter, output, checkpoints = given
-    without_adapter = len(names) == 1 or names[1] == BASELINE
-    if spec and model_dir and output and checkpoints and (adapter or without_adapter):
-        return ModelJob(spec_of(spec, config, stage, *names), model_dir, adapter, output, checkpoints), None
-    plan = plan_of(config)
-    _configured(section, getattr(plan.experiment, section))
-    for kind, name, valid in zip(
-        ("model", "variant", "case"), names, (plan.models, plan.tuned, plan.cases), strict=False
-    ):
-        known(kind, name, valid)
-    layout = plan.layout
-    job = ModelJob(
-        spec_of(spec, config, stage, *names),
-        model_dir or layout.model(names[0]),
-        adapter or (None if without_adapter else layout.variant_adapter(names[0], names[1])),
-        output or plan.outputs(stage, *names)[0],
-        checkpoints or layout.checkpoints(),
-    )
-    return job, plan
 
 
 @app.command("fit-temperature", rich_help_panel=STEPS)
@@ -280,16 +193,19 @@ def fit_temperature(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Fit the one temperature at which the baseline comes nearest to what training samples ask for."""
-    from outctl.evaluation.fit_temperature import fit_baseline
+    from outctl.cli.model_jobs import model_job
 
-    given = (spec, model_dir, None, output, checkpoints)
-    job, plan = _model_job("temperature_scaling", "fit-temperature", (model,), given, config)
-    if samples is None:
-        plan = plan or plan_of(config)
-        scaling = plan.experiment.temperature_scaling
-        _configured("temperature_scaling", scaling)
-        samples = plan.layout.samples(scaling.case if scaling else "", "train")
-    fit_baseline(job, samples)
+    job = model_job(
+        "fit-temperature",
+        (model,),
+        spec,
+        config,
+        model_dir=model_dir,
+        samples=samples,
+        output=output,
+        checkpoints=checkpoints,
+    )
+    job.run()
 
 
 @app.command("evaluate-deviation", rich_help_panel=STEPS)
@@ -309,18 +225,23 @@ def evaluate_deviation(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Ask a model to continue texts and then to break off with what a base model would not say."""
-    from outctl.evaluation.evaluate_deviation import evaluate_deviation as measure
-    from outctl.specs import DeviationSettings
+    from outctl.cli.model_jobs import jobs_beside, model_job
 
-    given = (spec, model_dir, adapter_dir, output, checkpoints)
-    job, plan = _model_job(DEVIATION, "evaluate-deviation", (model, variant), given, config)
-    reference = job.spec.settings_as(DeviationSettings).reference
-    if samples is None or (reference and reference_dir is None):
-        plan = plan or plan_of(config)
-        samples = samples or plan.layout.samples(DEVIATION, "eval")
-        reference_dir = reference_dir or (plan.layout.model(reference) if reference else None)
+    names = (model, variant)
+    job = model_job(
+        "evaluate-deviation",
+        names,
+        spec,
+        config,
+        model_dir=model_dir,
+        samples=samples,
+        adapter=adapter_dir,
+        reference_dir=reference_dir,
+        output=output,
+        checkpoints=checkpoints,
+    )
     with shown_progress(f"{model} {variant} {DEVIATION}") as progress:
-        measure(job, samples, reference_dir, progress)
+        job.run(progress, jobs_beside(("evaluate-deviation", *names)))
 
 
 @app.command("evaluate-retention", rich_help_panel=STEPS)
@@ -335,13 +256,22 @@ def evaluate_retention(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Measure what training changed elsewhere: neutral prompts and held-out text."""
-    from outctl.evaluation.evaluate_retention import evaluate_retention as measure
+    from outctl.cli.model_jobs import jobs_beside, model_job
 
     if adapter == BASELINE:
         raise OutctlError("retention compares an adapter with the baseline; name an adapter")
-    given = (spec, model_dir, adapter_dir, output, checkpoints)
-    job, _ = _model_job("retention", "evaluate-retention", (model, adapter), given, config)
-    measure(job)
+    names = (model, adapter)
+    job = model_job(
+        "evaluate-retention",
+        names,
+        spec,
+        config,
+        model_dir=model_dir,
+        adapter=adapter_dir,
+        output=output,
+        checkpoints=checkpoints,
+    )
+    job.run(ahead=jobs_beside(("evaluate-retention", *names)))
 
 
 @app.command("evaluate-agreement", rich_help_panel=STEPS)
@@ -358,13 +288,22 @@ def evaluate_agreement(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Sample answers to the questions of a case, and hold their frequencies against the exact probabilities."""
-    from outctl.evaluation.evaluate_agreement import evaluate_agreement as measure
+    from outctl.cli.model_jobs import jobs_beside, model_job
 
-    given = (spec, model_dir, adapter_dir, output, checkpoints)
-    job, plan = _model_job("agreement", "evaluate-agreement", (model, variant, case), given, config)
-    samples = samples or (plan or plan_of(config)).layout.samples(case, "eval")
+    names = (model, variant, case)
+    job = model_job(
+        "evaluate-agreement",
+        names,
+        spec,
+        config,
+        model_dir=model_dir,
+        samples=samples,
+        adapter=adapter_dir,
+        output=output,
+        checkpoints=checkpoints,
+    )
     with shown_progress(f"{model} {variant} {case}") as progress:
-        measure(job, samples, progress)
+        job.run(progress, jobs_beside(("evaluate-agreement", *names)))
 
 
 @app.command("aggregate-model", rich_help_panel=STEPS)

@@ -1,11 +1,13 @@
 """Sample answers of one model and variant to a case, and hold them against the exact probabilities."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from outctl.evaluation.model_job import ModelJob
 from outctl.evaluation.records import Progress
 from outctl.layout import beside
+from outctl.provenance import check_upstream
 from outctl.specs import AgreementSettings
 from outctl.tasks.samples import read_samples
 
@@ -13,26 +15,39 @@ if TYPE_CHECKING:
     from outctl.models.loading import LoadedModel
 
 
-def evaluate_agreement(job: ModelJob, samples: Path, progress: Progress | None = None) -> None:
-    """Sample answers and write how they agree, with the provenance beside it.
+@dataclass(frozen=True)
+class AgreementJob(ModelJob):
+    """Sampled answers.
 
-    Args:
-        job: what to evaluate.
+    Attributes:
         samples: the samples' file.
-        progress: called as samples are done.
-
-    Raises:
-        OutctlError: something that it reads was not made by the job that the specification names.
     """
-    settings = job.spec.settings_as(AgreementSettings)
 
-    def measure(loaded: "LoadedModel", output: Path) -> None:
+    samples: Path
+
+    @property
+    def settings(self) -> AgreementSettings:
+        """The settings of its specification."""
+        return self.spec.settings_as(AgreementSettings)
+
+    def check(self) -> None:
+        """Make sure that what it reads was made by the jobs that the specification names.
+
+        Raises:
+            OutctlError: something was not.
+        """
+        super().check()
+        check_upstream(self.spec, f"make-samples/{self.settings.case_name}/eval", beside(self.samples))
+
+    def measure(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+        """Sample answers and write how they agree."""
         from outctl.evaluation.agreement import write_agreement
         from outctl.evaluation.sampling import measure_agreement
 
+        settings = self.settings
         records = measure_agreement(
             loaded,
-            read_samples(samples)[: settings.samples],
+            read_samples(self.samples)[: settings.samples],
             settings.model,
             settings.variant,
             settings.evaluation,
@@ -40,7 +55,4 @@ def evaluate_agreement(job: ModelJob, samples: Path, progress: Progress | None =
             settings.seed,
             progress,
         )
-        write_agreement(output, records)
-
-    upstream = [(f"make-samples/{settings.case_name}/eval", beside(samples))]
-    job.run(settings.model, settings.variant, settings.loading, upstream, measure)
+        write_agreement(self.finished, records)

@@ -1,9 +1,10 @@
 """Measure what training one adapter changed elsewhere."""
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from outctl.evaluation.model_job import ModelJob
+from outctl.evaluation.records import Progress
 from outctl.files import write_json
 from outctl.specs import RetentionSettings
 from outctl.tasks.neutral import neutral_prompts
@@ -12,20 +13,20 @@ if TYPE_CHECKING:
     from outctl.models.loading import LoadedModel
 
 
-def evaluate_retention(job: ModelJob) -> None:
-    """Measure retention and write it, with its provenance beside it.
+@dataclass(frozen=True)
+class RetentionJob(ModelJob):
+    """Retention."""
 
-    Args:
-        job: what to evaluate.
+    @property
+    def settings(self) -> RetentionSettings:
+        """The settings of its specification."""
+        return self.spec.settings_as(RetentionSettings)
 
-    Raises:
-        OutctlError: something that it reads was not made by the job that the specification names.
-    """
-    settings = job.spec.settings_as(RetentionSettings)
-
-    def measure(loaded: "LoadedModel", output: Path) -> None:
+    def measure(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+        """Measure retention and write it."""
         from outctl.evaluation.retention import measure_retention
 
+        settings = self.settings
         result = measure_retention(
             loaded,
             # Split by the seed that trainings split by too, whatever the experiment's.
@@ -38,6 +39,4 @@ def evaluate_retention(job: ModelJob) -> None:
             settings.seed,
         )
         content = {"model": settings.model, "variant": settings.variant, **result.model_dump(mode="json")}
-        write_json(output, content)
-
-    job.run(settings.model, settings.variant, settings.loading, [], measure)
+        write_json(self.finished, content)

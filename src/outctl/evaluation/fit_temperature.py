@@ -1,12 +1,14 @@
 """Fit the temperature of a model's baseline on training samples."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from outctl.config import BASELINE
 from outctl.evaluation.model_job import ModelJob
+from outctl.evaluation.records import Progress
 from outctl.files import write_json
 from outctl.layout import beside
+from outctl.provenance import check_upstream
 from outctl.specs import TemperatureSettings
 from outctl.tasks.samples import read_samples
 
@@ -14,25 +16,38 @@ if TYPE_CHECKING:
     from outctl.models.loading import LoadedModel
 
 
-def fit_baseline(job: ModelJob, samples: Path) -> None:
-    """Fit the temperature and write it, with its provenance beside it.
+@dataclass(frozen=True)
+class TemperatureJob(ModelJob):
+    """A fit of the temperature.
 
-    Args:
-        job: what to fit.
+    Attributes:
         samples: the training samples' file.
-
-    Raises:
-        OutctlError: something that it reads was not made by the job that the specification names, or the samples leave the
-            words to the model.
     """
-    settings = job.spec.settings_as(TemperatureSettings)
 
-    def measure(loaded: "LoadedModel", output: Path) -> None:
+    samples: Path
+
+    @property
+    def settings(self) -> TemperatureSettings:
+        """The settings of its specification."""
+        return self.spec.settings_as(TemperatureSettings)
+
+    def check(self) -> None:
+        """Make sure that what it reads was made by the jobs that the specification names.
+
+        Raises:
+            OutctlError: something was not.
+        """
+        super().check()
+        check_upstream(self.spec, f"make-samples/{self.settings.case_name}/train", beside(self.samples))
+
+    def measure(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+        """Fit the temperature and write it.
+
+        Raises:
+            OutctlError: the samples leave the words to the model.
+        """
         from outctl.evaluation.temperature import fit_temperature
 
-        chosen = read_samples(samples)[: settings.samples]
-        fit = fit_temperature(loaded, chosen, settings.evaluation.tokens_per_pass)
-        write_json(output, {"model": settings.model, **fit.model_dump(mode="json")})
-
-    upstream = [(f"make-samples/{settings.case_name}/train", beside(samples))]
-    job.run(settings.model, BASELINE, settings.loading, upstream, measure)
+        chosen = read_samples(self.samples)[: self.settings.samples]
+        fit = fit_temperature(loaded, chosen, self.settings.evaluation.tokens_per_pass)
+        write_json(self.finished, {"model": self.settings.model, **fit.model_dump(mode="json")})

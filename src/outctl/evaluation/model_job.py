@@ -1,31 +1,44 @@
-"""What all jobs have in common that ask a model something and write one file."""
+"""What all jobs have in common that ask a model something and write one file.
 
-from collections.abc import Callable, Sequence
+Such a job computes for seconds and loads for longer, so a model that is loaded is used: when its own work is done, a job goes
+on with what other jobs of the same run are about to ask of the same model and variant. What they would write is kept where a
+finished file of their own would be, and those jobs take it over without loading anything.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from outctl.config import TEMPERATURE
+from outctl.checkpoints import StoppedError
+from outctl.errors import OutctlError
+from outctl.evaluation.records import Progress
 from outctl.files import copy_file
 from outctl.layout import beside
-from outctl.locks import only_writer
+from outctl.locks import BusyError, only_writer
 from outctl.provenance import check_upstream, is_made, write_provenance
-from outctl.specs import Loading, Spec
+from outctl.specs import Loading, ModelSettings, Spec
 
 if TYPE_CHECKING:
     from outctl.models.loading import LoadedModel
 
+AHEAD = 150.0
+"""Seconds since the loading began in which a job may turn to another one's work: within what its run time allows for that."""
+
 
 @dataclass(frozen=True)
-class ModelJob:
-    """What such a job reads and writes.
+class ModelJob(ABC):
+    """What such a job reads and writes; each kind adds what else it reads, and how it measures.
 
     Attributes:
         spec: its specification.
         model_dir: the prepared model.
-        adapter: the adapter to ask with; None for the baseline.
+        adapter: the adapter to ask with; None without one.
         output: the file to write.
-        checkpoints: where the finished file is kept until the workflow knows of it.
+        checkpoints: where what is done of it is kept until the workflow knows of the finished file.
     """
 
     spec: Spec
@@ -34,47 +47,98 @@ class ModelJob:
     output: Path
     checkpoints: Path
 
-    def run(
-        self,
-        model: str,
-        variant: str,
-        loading: Loading,
-        upstream: Sequence[tuple[str, Path]],
-        measure: Callable[["LoadedModel", Path], Any],
-    ) -> None:
+    @property
+    @abstractmethod
+    def settings(self) -> ModelSettings:
+        """The settings of its specification."""
+
+    @abstractmethod
+    def measure(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+        """Ask the model, and write `finished`.
+
+        Args:
+            loaded: the model, with the adapter, ready for token trees.
+            progress: called as samples are done.
+
+        Raises:
+            OutctlError: the model cannot be asked this, or the job was asked to stop.
+        """
+
+    @property
+    def folder(self) -> Path:
+        """Where what is done of it is kept."""
+        return self.checkpoints / self.spec.hash[:16]
+
+    @property
+    def finished(self) -> Path:
+        """Its file once it is whole: the workflow deletes the output of a job that it lost, when it was itself killed."""
+        return self.folder / "finished" / self.output.name
+
+    def check(self) -> None:
+        """Make sure that what it reads was made by the jobs that the specification names.
+
+        Raises:
+            OutctlError: something was not.
+        """
+        fetched = f"fetch-model/{self.settings.model}"
+        check_upstream(self.spec, fetched, self.model_dir / "provenance.json", whole=False)
+        if self.adapter is not None:
+            trained = f"finetune/{self.settings.model}/{self.settings.variant}"
+            check_upstream(self.spec, trained, self.adapter / "provenance.json")
+
+    def run(self, progress: Progress | None = None, ahead: "Iterable[ModelJob]" = ()) -> None:
         """Load the model, measure, and write the output with its provenance beside it, whole or not at all.
 
         Args:
-            model: name of the model.
-            variant: `baseline`, or the adapter.
-            loading: how the model is loaded.
-            upstream: what else the job reads: the job that made it, as its specification names it, and its provenance.
-            measure: is given the loaded model and where to write what it measures.
+            progress: called as samples are done.
+            ahead: what others are about to ask of the same model and variant; looked at if the model has to be loaded.
 
         Raises:
-            OutctlError: something that it reads was not made by the job that the specification names.
+            OutctlError: something that it reads was not made by the job that the specification names, the adapter does not
+                belong to the model, the model cannot be asked this, or the job was asked to stop.
         """
-        check_upstream(self.spec, f"fetch-model/{model}", self.model_dir / "provenance.json", whole=False)
-        if self.adapter is not None and variant != TEMPERATURE:
-            check_upstream(self.spec, f"finetune/{model}/{variant}", self.adapter / "provenance.json")
-        for job, provenance in upstream:
-            check_upstream(self.spec, job, provenance)
-        folder = self.checkpoints / self.spec.hash[:16]
-        finished = folder / "finished" / self.output.name
-        with only_writer(self.output), only_writer(folder):
-            # The workflow deletes an output that was finished after the workflow itself was killed, so it is kept here too.
-            if is_made(beside(finished), self.spec):
-                print(f"{self.output}: finished by another start, taken from {finished}")
+        began = time.monotonic()
+        self.check()
+        loaded: LoadedModel | None = None
+        others: list[ModelJob] = []
+        with only_writer(self.output), only_writer(self.folder):
+            if is_made(beside(self.finished), self.spec):
+                print(f"{self.output}: finished by another start, taken from {self.finished}")
             else:
-                loaded = load_ready(self.model_dir, loading, self.adapter)
-                measure(loaded, finished)
-                details = {"base_weights_hash": loaded.weights_hash, **loaded.description}
-                write_provenance(beside(finished), self.spec, [finished], **details)
-            copy_file(finished, self.output)
-            copy_file(beside(finished), beside(self.output))
+                others = list(ahead)
+                loaded = _load_ready(self.model_dir, self.settings.loading, self.adapter)
+                self._finish(loaded, progress)
+            copy_file(self.finished, self.output)
+            copy_file(beside(self.finished), beside(self.output))
+        for other in others:
+            if loaded is None or time.monotonic() - began >= AHEAD:
+                return
+            try:
+                other._go_ahead(loaded)
+            except StoppedError:
+                return
+            except (BusyError, OutctlError):
+                # Whatever goes wrong is that job's to say.
+                continue
+
+    def _go_ahead(self, loaded: "LoadedModel") -> None:
+        """Do the work with a model that another job loaded, as far as nobody works on it."""
+        self.check()
+        with ExitStack() as locks:
+            for path in (self.output, self.folder):
+                locks.enter_context(only_writer(path, wait=False))
+            if not is_made(beside(self.finished), self.spec):
+                self._finish(loaded, None)
+                print(f"{self.output}: made too, since the model was loaded; its own job takes it over")
+
+    def _finish(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+        """Measure, and keep what was measured with its provenance among the checkpoints."""
+        self.measure(loaded, progress)
+        details = {"base_weights_hash": loaded.weights_hash, **loaded.description}
+        write_provenance(beside(self.finished), self.spec, [self.finished], **details)
 
 
-def load_ready(model_dir: Path, loading: Loading, adapter: Path | None) -> "LoadedModel":
+def _load_ready(model_dir: Path, loading: Loading, adapter: Path | None) -> "LoadedModel":
     """Load a model, with or without an adapter, that is ready for token trees."""
     # Here, so that a job whose output is there already need not wait for the import of torch.
     from outctl.inference.tree_forward import enable_trees
