@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from outctl.config import Evaluation
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Record
+from outctl.evaluation.statistics import mean_interval
 from outctl.evaluation.temperature import MOST_SAMPLES, fit_temperature
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Sample
@@ -45,12 +47,16 @@ def asked(loaded: LoadedModel, samples: Sequence[Sample], temperature: float) ->
     return questions.measure(range(len(samples)), "tiny", "baseline", Evaluation())
 
 
-def mean_kl(loaded: LoadedModel, samples: Sequence[Sample], temperature: float) -> float:
+def kls(loaded: LoadedModel, samples: Sequence[Sample], temperature: float) -> list[float]:
     values = []
     for record in asked(loaded, samples, temperature):
         log_p = torch.tensor(record.probabilities, dtype=torch.float64).log()
         values.append(divergences.kl(log_p, torch.tensor(record.target, dtype=torch.float64)).item())
-    return sum(values) / len(values)
+    return values
+
+
+def mean_kl(loaded: LoadedModel, samples: Sequence[Sample], temperature: float) -> float:
+    return mean(kls(loaded, samples, temperature))
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
@@ -81,6 +87,9 @@ def test_no_other_temperature_is_better(
     others = [mean_kl(loaded, samples, math.exp(step / 8)) for step in range(-23, 24)]
     assert fit.kl_after <= min(others) + 1e-4
     assert fit.kl_after <= fit.kl_before
+    before, after = (mean_interval(kls(loaded, samples, value), 0.95, 1000, 0) for value in (1.0, fit.temperature))
+    assert (fit.kl_before_low, fit.kl_before_high) == pytest.approx(before[1:], abs=1e-4)
+    assert (fit.kl_after_low, fit.kl_after_high) == pytest.approx(after[1:], abs=1e-4)
 
 
 def test_one_temperature_is_as_good_as_none_where_the_model_is_right(bigram_model: BigramModel) -> None:
@@ -88,6 +97,8 @@ def test_one_temperature_is_as_good_as_none_where_the_model_is_right(bigram_mode
     fit = fit_temperature(loaded, [sample(0, ["ark", "kan"], [0.7, 0.3])])
     assert fit.temperature == pytest.approx(1.0, abs=0.01)
     assert fit.kl_after <= fit.kl_before < 1e-5
+    # A single sample has no interval.
+    assert (fit.kl_before_low, fit.kl_before_high, fit.kl_after_low, fit.kl_after_high) == (None,) * 4
 
 
 def test_of_two_minima_the_lower_one_is_found(bigram_model: BigramModel) -> None:

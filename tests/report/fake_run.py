@@ -122,7 +122,9 @@ def _measure_further(plan: Plan) -> None:
     for model in plan.models:
         if plan.experiment.temperature_scaling:
             path = plan.layout.temperature(model)
-            fit = TemperatureFit(temperature=0.5, kl_before=2.0, kl_after=1.5, samples=2)
+            before = {"kl_before": 2.0, "kl_before_low": 1.8, "kl_before_high": 2.2}
+            after = {"kl_after": 1.5, "kl_after_low": 1.4, "kl_after_high": 1.6}
+            fit = TemperatureFit(temperature=0.5, samples=2, **before, **after)
             write_json(path, {"model": model, **fit.model_dump(mode="json")})
             _tell(plan, path, "fit-temperature", model)
         for stage, *names in plan.further_evaluations(model):

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 NAN = float("nan")
+CONFIDENCE, RESAMPLES = 0.95, 1000
+"""Of the intervals in what trainings and fits write: how tables are computed must not make these stale."""
 VALUES_AT_ONCE = 10_000_000
 """Resampled values that are held at once: memory does not grow with the number of samples and resamples."""
 

@@ -15,6 +15,7 @@ from scipy.optimize import minimize_scalar
 from outctl import divergences
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
+from outctl.evaluation.statistics import CONFIDENCE, RESAMPLES, mean_interval
 from outctl.files import StrictRow
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.word_forms import word_continuations
@@ -36,14 +37,25 @@ MOST_SAMPLES = 128
 
 
 class TemperatureFit(StrictRow):
-    """A temperature, and what it does for the samples that it was fitted on."""
+    """A temperature, and what it does for the samples that it was fitted on.
+
+    Intervals are bootstrap intervals over these samples, of 95 % and 1000 resamples; null for a single one.
+    """
 
     temperature: float = Field(gt=0.0)
     """What to divide the logits by."""
     kl_before: float
     """Mean KL(target || words' probabilities) at temperature 1."""
+    kl_before_low: float | None
+    """Lower end of its interval."""
+    kl_before_high: float | None
+    """Upper end of its interval."""
     kl_after: float
     """The same at the fitted temperature; never larger."""
+    kl_after_low: float | None
+    """Lower end of its interval, at that temperature: what choosing another one for other samples adds is not in it."""
+    kl_after_high: float | None
+    """Upper end of its interval."""
     samples: int = Field(ge=1)
     """Number of samples."""
 
@@ -76,7 +88,7 @@ def fit_temperature(
     continuations = word_continuations(loaded.tokenizer, size).to(loaded.model.device)
     targets = [torch.tensor(sample.target, dtype=torch.float64) for sample in samples]
 
-    def mean_kl(log_temperature: float) -> float:
+    def divergences_at(log_temperature: float) -> list[float]:
         temperature = math.exp(log_temperature)
         rows = [
             row
@@ -84,8 +96,10 @@ def fit_temperature(
             for row in word_log_probabilities(logits / temperature, layout, continuations).double().cpu()
         ]
         # Rows of samples that have fewer words than others of their pass are padded.
-        values = [divergences.kl(row[: len(wanted)], wanted) for row, wanted in zip(rows, targets, strict=True)]
-        return torch.stack(values).mean().item()
+        return [divergences.kl(row[: len(wanted)], wanted).item() for row, wanted in zip(rows, targets, strict=True)]
+
+    def mean_kl(log_temperature: float) -> float:
+        return float(np.mean(divergences_at(log_temperature)))
 
     tried = np.linspace(-math.log(HIGHEST), math.log(HIGHEST), STEPS)
     values = [mean_kl(value) for value in tried]
@@ -94,9 +108,12 @@ def fit_temperature(
     found = minimize_scalar(mean_kl, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     # The search does not look at its bounds, nor at what it begins with.
     least, fitted = min((values[best], tried[best]), (found.fun, found.x))
-    return TemperatureFit(
-        temperature=math.exp(fitted), kl_before=values[STEPS // 2], kl_after=float(least), samples=len(samples)
-    )
+    intervals: dict[str, float | None] = {}
+    for name, mean, log_temperature in (("kl_before", values[STEPS // 2], 0.0), ("kl_after", least, fitted)):
+        interval = mean_interval(divergences_at(log_temperature), CONFIDENCE, RESAMPLES, seed=0)
+        ends = {f"{name}_low": interval.low, f"{name}_high": interval.high}
+        intervals |= {name: float(mean)} | {end: None if math.isnan(value) else value for end, value in ends.items()}
+    return TemperatureFit.model_validate(intervals | {"temperature": math.exp(fitted), "samples": len(samples)})
 
 
 def _words(sample: Sample) -> list[str]:

@@ -17,7 +17,7 @@ from transformers import (
 
 from outctl import divergences
 from outctl.config import AdapterRecipe
-from outctl.evaluation.statistics import mean_interval, slope_interval
+from outctl.evaluation.statistics import CONFIDENCE, RESAMPLES, mean_interval, slope_interval
 from outctl.finetune.collation import TrainingBatch, TrainingItem, build_batch
 from outctl.finetune.losses import LOSSES, compared, distribution_loss
 from outctl.finetune.retention import Retention
@@ -27,8 +27,6 @@ from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
 
 Item = TypeVar("Item")
-CONFIDENCE, RESAMPLES = 0.95, 1000
-"""Of the intervals in a training's log."""
 
 
 def _collate(items: list[TrainingItem]) -> dict[str, list[TrainingItem]]:
