@@ -353,7 +353,7 @@ class AdapterRecipe(Section):
     steps: int = Field(ge=1, le=1_000_000_000)
     """Number of optimiser steps."""
     batch_size: int = Field(default=16, ge=1, le=1_000_000_000)
-    """Samples in a forward pass."""
+    """Samples in a forward pass; where memory does not take as many, they go through in parts, to the same gradients."""
     accumulation: int = Field(default=1, ge=1, le=1_000_000_000)
     """Forward passes in an optimiser step."""
     learning_rate: float = Field(default=1e-3, gt=0.0)

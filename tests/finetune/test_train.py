@@ -34,6 +34,7 @@ from outctl.finetune.retention import Retention
 from outctl.finetune.targets import with_targets
 from outctl.finetune.train import train_adapter
 from outctl.finetune.trainer import DistributionTrainer, training_log
+from outctl.inference import passes
 from outctl.inference.prompts import build_prompts
 from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
@@ -494,6 +495,32 @@ def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts_to_the_same_w
     for name, weight in found.items():
         torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-3)
     for row, other in zip(rows(parts), rows(whole), strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
+def test_a_batch_is_trained_in_as_many_parts_as_memory_needs_to_the_same_weights(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In some the model picks its words, so that nobody knows beforehand how many nodes they take.
+    samples = [*given_samples(20), *(sample(number, None, 0.7) for number in range(20, 30))]
+    spec = spec_for({"given": 30}, steps=3, batch_size=16, log_every=1)
+    parts: list[int] = []
+
+    def watched(model: Any, tokenizer: Any, items: Any) -> Any:
+        parts.append(len(items))
+        return build_batch(model, tokenizer, items)
+
+    monkeypatch.setattr(trainer_module, "build_batch", watched)
+    whole = train(tmp_path, tiny_model_dir("llama"), samples, spec, "whole")
+    assert parts.count(16) == 3
+    parts.clear()
+    monkeypatch.setattr(passes, "SHARE", 1e-9)
+    cut = train(tmp_path, tiny_model_dir("llama"), samples, spec, "cut")
+    assert max(parts) < 16
+    expected, found = (load_file(adapter / "adapter_model.safetensors") for adapter in (whole, cut))
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-3)
+    for row, other in zip(rows(cut), rows(whole), strict=True):
         assert row["loss"] == pytest.approx(other["loss"], rel=1e-4)
 
 

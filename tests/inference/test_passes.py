@@ -46,8 +46,12 @@ def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
 def test_tokens_follow_the_free_memory(tiny_model: Callable[..., LoadedModel], monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model().model
     assert tokens_that_fit(model) == passes.MOST["cpu"]
+    # Training keeps what each layer computes, and what a batch's prompts share is best computed once.
+    assert tokens_that_fit(model, training=True) > passes.MOST["cpu"]
+    monkeypatch.setattr(passes, "MOST", {"cpu": 2**40})
+    assert tokens_that_fit(model, training=True) < tokens_that_fit(model)
     monkeypatch.setattr(passes, "SHARE", 1e-9)
-    assert tokens_that_fit(model) == passes.LEAST
+    assert tokens_that_fit(model) == tokens_that_fit(model, training=True) == passes.LEAST
 
 
 LIMITED = """

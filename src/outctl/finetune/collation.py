@@ -20,6 +20,7 @@ from outctl.inference.word_probabilities import (
     WordQuestion,
     lay_out,
     outcome_questions,
+    split_by_size,
     word_questions,
 )
 from outctl.tasks.samples import Sample
@@ -108,6 +109,16 @@ def _named_words(sample: Sample) -> set[str]:
     """The single words that a question names; under a limit the first alone, as the second stands for all other answers."""
     named = sample.words or []
     return {word for words in named[: 1 if sample.at_most else None] for word in words.split()}
+
+
+def split_items(items: Sequence[TrainingItem], tokens: int) -> list[Sequence[TrainingItem]]:
+    """Cut a batch into parts of at most `tokens` nodes of a tree each, as far as words are given; one item at least a part."""
+    questions = [item.question or WordQuestion(item.prompt.tokens, []) for item in items]
+    parts, start = [], 0
+    for run in split_by_size(questions, tokens, TokenTree()):
+        parts.append(items[start : start + len(run)])
+        start += len(run)
+    return parts
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from transformers import (
 from outctl import divergences
 from outctl.config import AdapterRecipe
 from outctl.evaluation.statistics import CONFIDENCE, RESAMPLES, mean_interval, slope_interval
-from outctl.finetune.collation import TrainingBatch, TrainingItem, build_batch
+from outctl.finetune.collation import TrainingBatch, TrainingItem, build_batch, split_items
 from outctl.finetune.losses import LOSSES, compared, distribution_loss
 from outctl.finetune.retention import Retention
-from outctl.inference.passes import halving
+from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.tree_forward import logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
@@ -95,6 +95,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         self.measured: dict[str, float] = {}
         self.retention = retention
         self.retention_kl: list[float] = []
+        self.tokens: int | None = None
 
     def word_log_p(self, model: Any, items: Sequence[TrainingItem]) -> tuple[Tensor, TrainingBatch]:
         """Log-probabilities (B, K) of the words, and the batch with what they are compared with."""
@@ -113,9 +114,11 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         return distribution_loss(loss, log_p, batch.target, batch.by_rank, batch.at_most) * share
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Loss and gradients of a batch, in one pass or, where memory does not suffice for that, in halves.
+        """Loss and gradients of a batch, in as many passes as memory needs, which change them by no more than rounding.
 
-        The last batch of an optimiser step brings the step's retention term with it, so that it counts once a step.
+        A pass that was planned too large is cut in halves where that is noticed, as on a GPU; elsewhere the system may end
+        the process. The last batch of an optimiser step brings the step's retention term with it, so that it counts once a
+        step.
         """
         items = inputs["items"]
         step = super().training_step
@@ -124,7 +127,9 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
             loss: Tensor = step(model, {"items": list(part), "share": len(part) / len(items)}, num_items_in_batch)
             return loss
 
-        loss = self._in_parts(model, items, step_on)
+        # Once, with all but the passes themselves in memory.
+        self.tokens = self.tokens or tokens_that_fit(model, training=True)
+        loss = torch.stack([self._in_parts(model, part, step_on) for part in split_items(items, self.tokens)]).sum()
         if self.retention is not None and self.accelerator.sync_gradients:
             loss = loss + self._retention_step(model, self.retention)
         return loss

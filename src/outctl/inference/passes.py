@@ -1,5 +1,6 @@
 """How many tokens go through a model at once: as many as its memory takes, and fewer when it runs out."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -20,23 +21,30 @@ LOGITS = 0.15
 """Share of a pass's tokens behind which logits are wanted: forms of words behind short prompts."""
 
 
-def tokens_that_fit(model: Any) -> int:
+def tokens_that_fit(model: Any, training: bool = False) -> int:
     """Tokens for one pass by the free memory of the model's device: a power of two, so that small changes do not matter.
 
-    Counts, for each token and in bytes: the hidden states of a layer and what its products hold, keys and values of all
-    layers, attention weights on 512 keys, and in float32 the logits of those tokens that need them.
+    Counts, for each token and in bytes: the hidden states of a layer and what its products hold, attention weights on 512
+    keys, keys and values of all layers, and in float32 the logits of those tokens that need them.
+
+    Args:
+        model: the model.
+        training: whether there are gradients: every layer then keeps what its backward pass needs. What more tokens than a
+            device makes use of would cost is not bounded then, since what a batch's prompts share is computed in each part.
     """
     config = model.config.get_text_config()
     hidden, heads, layers = config.hidden_size, config.num_attention_heads, config.num_hidden_layers
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     key_heads = getattr(config, "num_key_value_heads", None) or heads
     width = getattr(config, "head_dim", None) or hidden // heads
-    values = 6 * hidden + 3 * inner + 2 * layers * key_heads * width + 3 * heads * 512
+    kept = layers if training else 1
+    values = kept * (6 * hidden + 3 * inner + 3 * heads * 512) + 2 * layers * key_heads * width
     needed = values * model.dtype.itemsize + LOGITS * 3 * 4 * config.vocab_size
     on_gpu = model.device.type == "cuda"
     free = torch.cuda.mem_get_info(model.device)[0] if on_gpu else psutil.virtual_memory().available
+    most = sys.maxsize if training else MOST["cuda" if on_gpu else "cpu"]
     tokens = LEAST
-    while 2 * tokens * needed <= SHARE * free and tokens < MOST["cuda" if on_gpu else "cpu"]:
+    while 2 * tokens * needed <= SHARE * free and tokens < most:
         tokens *= 2
     return tokens
 
