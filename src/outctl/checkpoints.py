@@ -49,15 +49,15 @@ def end_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(1)
 
 
-class StoppedError(OutctlError):
-    """A job was asked to stop.
+def end_well(number: int, frame: FrameType | None) -> None:
+    """Signal handler: end with one line and success, in a job whose own work is done."""
+    os.write(2, b"outctl: asked to stop; the job's own work is done, and what others wait for is left to them\n")
+    os._exit(0)
 
-    Args:
-        done: how far it has come.
-    """
 
-    def __init__(self, done: str) -> None:
-        super().__init__(f"asked to stop after {done}; what is done is kept, and the next start goes on from there")
+def stopped(done: str) -> OutctlError:
+    """The error in which a job ends that was asked to stop; `done` says how far it has come."""
+    return OutctlError(f"asked to stop after {done}; what is done is kept, and the next start goes on from there")
 
 
 def seal(directory: Path) -> None:

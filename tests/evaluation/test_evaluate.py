@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from command_line import ByHand
 from outctl.cli.model_jobs import planned_job
@@ -242,9 +243,12 @@ def test_a_loaded_model_goes_on_with_all_that_is_asked_of_its_variant(run_of_all
     assert not job_of(plan, "given").finished.exists()
 
 
-def test_what_a_loaded_model_went_on_with_is_what_jobs_of_their_own_make(run_of_all: ByHand) -> None:
+@pytest.mark.parametrize("leader", [0, 2, 3])
+def test_what_a_loaded_model_went_on_with_is_what_jobs_of_their_own_make(run_of_all: ByHand, leader: int) -> None:
+    """Whatever came before: deviation and retention switch the adapter off and on."""
     plan = run_of_all.plan
     jobs = [planned_job(plan, plan.spec(stage, *names), names) for stage, names in KINDS.items()]
+    jobs.insert(0, jobs.pop(leader))
     jobs[0].run(ahead=jobs[1:])
     for job in jobs[1:]:
         imported, out = modules_of(run_of_all, job.spec.stage, *KINDS[job.spec.stage])
@@ -254,6 +258,35 @@ def test_what_a_loaded_model_went_on_with_is_what_jobs_of_their_own_make(run_of_
         alone = replace(job, output=folder / job.output.name, checkpoints=folder)
         alone.run()
         assert job.output.read_bytes() == alone.output.read_bytes()
+
+
+def test_what_loads_a_second_model_is_left_to_its_own_job(run_of_all: ByHand) -> None:
+    plan = run_of_all.plan
+    names = KINDS["evaluate-deviation"]
+    own = planned_job(plan, plan.spec("evaluate-deviation", *names), names)
+    other = replace(own, reference_dir=plan.layout.model("tiny"))
+    job_of(plan, "given").run(ahead=[other])
+    assert not other.finished.exists()
+    job_of(plan, "given").finished.unlink()
+    job_of(plan, "given").run(ahead=[own])
+    assert own.finished.exists()
+
+
+def test_an_error_in_the_work_for_others_costs_the_job_nothing(
+    three_cases: ByHand, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = {case: job_of(three_cases.plan, case) for case in ("given", "own", "third")}
+    measure = CaseQuestions.measure
+
+    def broken_in_the_second_case(questions: CaseQuestions, *arguments: Any) -> Any:
+        if questions.samples[0].case == "own":
+            torch.empty(2**62, dtype=torch.int8)
+        return measure(questions, *arguments)
+
+    monkeypatch.setattr(CaseQuestions, "measure", broken_in_the_second_case)
+    jobs["given"].run(ahead=[jobs["own"], jobs["third"]])
+    assert [job.finished.exists() for job in jobs.values()] == [True, False, True]
+    assert "own.jsonl: left to its own job: " in capsys.readouterr().out
 
 
 def modules_of(experiment: ByHand, *command: str) -> tuple[set[str], str]:
@@ -268,16 +301,37 @@ def modules_of(experiment: ByHand, *command: str) -> tuple[set[str], str]:
     return set(imported.split()), said
 
 
-def test_a_request_to_stop_ends_the_work_for_others(three_cases: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("stopped", "done"), [("given", [True, False, False]), ("own", [True, True, False])])
+def test_a_request_to_stop_ends_the_work_for_others(
+    three_cases: ByHand, monkeypatch: pytest.MonkeyPatch, stopped: str, done: list[bool]
+) -> None:
+    """Also where it comes in the last part of a case, which is then whole."""
     jobs = {case: job_of(three_cases.plan, case) for case in ("given", "own", "third")}
     measure = CaseQuestions.measure
 
-    def stopped_at_the_second_case(questions: CaseQuestions, *arguments: Any) -> Any:
-        if questions.samples[0].case == "own":
+    def asked_to_stop(questions: CaseQuestions, numbers: Any, *arguments: Any) -> Any:
+        if questions.samples[0].case == stopped and numbers[-1] == len(questions.samples) - 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return measure(questions, *arguments)
+        return measure(questions, numbers, *arguments)
 
-    monkeypatch.setattr(CaseQuestions, "measure", stopped_at_the_second_case)
+    monkeypatch.setattr(CaseQuestions, "measure", asked_to_stop)
     jobs["given"].run(ahead=[jobs["own"], jobs["third"]])
-    assert [job.finished.exists() for job in jobs.values()] == [True, False, False]
+    assert [job.finished.exists() for job in jobs.values()] == done
     assert jobs["given"].output.exists()
+
+
+def test_a_job_whose_own_work_is_done_ends_well_when_asked_to_stop(run_of_all: ByHand) -> None:
+    """Its output is whole, though it was in the midst of another's work that keeps no parts."""
+    plan, names = run_of_all.plan, KINDS["evaluate"]
+    other = planned_job(plan, plan.spec("evaluate-agreement", *names), names).output
+    process = run_of_all.start("evaluate", *names)
+    while not (other.parent / f".{other.name}.lock").exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.terminate()
+    _, error = process.communicate()
+    assert process.returncode == 0, error
+    # Lines on its progress may come before.
+    assert error.endswith(
+        "outctl: asked to stop; the job's own work is done, and what others wait for is left to them\n"
+    )
+    assert planned_job(plan, plan.spec("evaluate", *names), names).output.exists()

@@ -106,7 +106,7 @@ def test_a_model_is_loaded_once_a_variant(finished: Finished) -> None:
     for variant in ("baseline", "tuned"):
         texts = [file.read_text() for file in (logs / variant).glob("*.log")]
         assert sorted("finished by another start" in text for text in texts) == [False, True]
-        assert sorted("evaluated too, since the model was loaded" in text for text in texts) == [False, True]
+        assert sorted("made too, since the model was loaded" in text for text in texts) == [False, True]
 
 
 def test_right_after_a_run_nothing_is_to_be_done(finished: Finished) -> None:

@@ -48,19 +48,20 @@ def model_job(stage: str, names: tuple[str, ...], spec: Path | None, config: Pat
         given: its other attributes.
 
     Raises:
-        OutctlError: something has to be looked up, and the configuration does not ask for the stage or does not know a name.
+        OutctlError: there is no specification, and the configuration does not ask for the stage or does not know a name.
     """
     attributes: dict[str, Any] = {name: path for name, path in given.items() if path is not None}
     if spec is not None:
         found = spec_of(spec, config, stage, *names)
         if _needed(found, names) <= attributes.keys():
             return KINDS[stage](**{"spec": found, "adapter": None} | attributes)
+        return replace(planned_job(plan_of(config), found, names), **attributes)
     plan = plan_of(config)
     check_asked_for(plan, stage)
     valid = (plan.models, plan.variants if stage == "evaluate" else plan.tuned, plan.cases)
     for kind, name, names_of_kind in zip(("model", "variant", "case"), names, valid, strict=False):
         known(kind, name, names_of_kind)
-    return replace(planned_job(plan, found if spec else plan.spec(stage, *names), names), **attributes)
+    return replace(planned_job(plan, plan.spec(stage, *names), names), **attributes)
 
 
 def check_asked_for(plan: Plan, stage: str) -> None:
@@ -126,7 +127,11 @@ def jobs_beside(job: tuple[str, ...]) -> Iterator[ModelJob]:
     """
     if PLAN_VARIABLE not in os.environ:
         return
-    plan = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
+    try:
+        plan = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
+    except OutctlError:
+        # The job itself has all that it needs.
+        return
     for other in jobs_of_this_run(plan.layout):
         if other[1:3] == job[1:3] and other != job:
             yield planned_job(plan, plan.spec(*other), other[1:])

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from outctl.checkpoints import Stop, StoppedError
+from outctl.checkpoints import Stop, stopped
 from outctl.errors import OutctlError
 from outctl.evaluation.model_job import ModelJob
 from outctl.evaluation.records import Progress, Record, read_records, write_records
@@ -52,11 +52,13 @@ class EvaluationJob(ModelJob):
         if case != self.settings.case_name:
             raise OutctlError(f"{self.samples}: samples of {case}, not of {self.settings.case_name}")
 
-    def measure(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+    def measure(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Measure all samples and write the records."""
         temperature = 1.0 if self.temperature is None else float(read_json(self.temperature)["temperature"])
         samples, parts = read_samples(self.samples), self.folder / "parts"
-        write_records(self.finished, _measure_in_parts(loaded, samples, self.settings, temperature, parts, progress))
+        write_records(
+            self.finished, _measure_in_parts(loaded, samples, self.settings, temperature, parts, stop, progress)
+        )
         shutil.rmtree(parts, ignore_errors=True)
 
 
@@ -66,6 +68,7 @@ def _measure_in_parts(
     settings: EvaluateSettings,
     temperature: float,
     folder: Path,
+    stop: Stop,
     progress: Progress | None = None,
 ) -> list[Record]:
     """Measure samples part by part: a part's records are kept in `folder`, and a part that is there is not measured again.
@@ -75,7 +78,6 @@ def _measure_in_parts(
     from outctl.evaluation.questions import CaseQuestions
 
     size = settings.evaluation.checkpoint_every
-    stop = Stop()
     records: list[Record] = []
     asked: CaseQuestions | None = None
     for start in range(0, len(samples), size):
@@ -95,7 +97,7 @@ def _measure_in_parts(
                 write_records(kept, found)
         records += found
         if stop.requested and len(records) < len(samples):
-            raise StoppedError(f"{len(records)} of {len(samples)} samples")
+            raise stopped(f"{len(records)} of {len(samples)} samples")
     return records
 
 

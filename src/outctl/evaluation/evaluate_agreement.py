@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from outctl.checkpoints import Stop
 from outctl.evaluation.model_job import ModelJob
 from outctl.evaluation.records import Progress
 from outctl.layout import beside
@@ -39,7 +40,7 @@ class AgreementJob(ModelJob):
         super().check()
         check_upstream(self.spec, f"make-samples/{self.settings.case_name}/eval", beside(self.samples))
 
-    def measure(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+    def measure(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Sample answers and write how they agree."""
         from outctl.evaluation.agreement import write_agreement
         from outctl.evaluation.sampling import measure_agreement

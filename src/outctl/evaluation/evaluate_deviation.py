@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from outctl.checkpoints import Stop
 from outctl.evaluation.model_job import ModelJob
 from outctl.evaluation.records import Progress
 from outctl.layout import beside
@@ -32,6 +33,11 @@ class DeviationJob(ModelJob):
         """The settings of its specification."""
         return self.spec.settings_as(DeviationSettings)
 
+    @property
+    def asks_two_models(self) -> bool:
+        """Whether it loads a reference beside the model."""
+        return self.reference_dir is not None
+
     def check(self) -> None:
         """Make sure that what it reads was made by the jobs that the specification names.
 
@@ -44,7 +50,7 @@ class DeviationJob(ModelJob):
             fetched = f"fetch-model/{self.settings.reference}"
             check_upstream(self.spec, fetched, self.reference_dir / "provenance.json", whole=False)
 
-    def measure(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+    def measure(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Measure all samples and write the records."""
         from outctl.evaluation.deviation import measure_deviation
         from outctl.evaluation.deviation_records import write_deviation_records

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from outctl.checkpoints import Stop
 from outctl.evaluation.model_job import ModelJob
 from outctl.evaluation.records import Progress
 from outctl.files import write_json
@@ -22,7 +23,7 @@ class RetentionJob(ModelJob):
         """The settings of its specification."""
         return self.spec.settings_as(RetentionSettings)
 
-    def measure(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+    def measure(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Measure retention and write it."""
         from outctl.evaluation.retention import measure_retention
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from outctl.checkpoints import Stop
 from outctl.evaluation.model_job import ModelJob
 from outctl.evaluation.records import Progress
 from outctl.files import write_json
@@ -40,7 +41,7 @@ class TemperatureJob(ModelJob):
         super().check()
         check_upstream(self.spec, f"make-samples/{self.settings.case_name}/train", beside(self.samples))
 
-    def measure(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+    def measure(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Fit the temperature and write it.
 
         Raises:

@@ -5,6 +5,7 @@ on with what other jobs of the same run are about to ask of the same model and v
 finished file of their own would be, and those jobs take it over without loading anything.
 """
 
+import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from outctl.checkpoints import StoppedError
-from outctl.errors import OutctlError
+from outctl.checkpoints import Stop, end_well
+from outctl.errors import OutctlError, first_line
 from outctl.evaluation.records import Progress
 from outctl.files import copy_file
 from outctl.layout import beside
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from outctl.models.loading import LoadedModel
 
 AHEAD = 150.0
-"""Seconds since the loading began in which a job may turn to another one's work: within what its run time allows for that."""
+"""Seconds since the loading began in which a job may turn to another one's work. One that a time limit ends in the midst of it
+comes back, and takes over what it had finished of its own."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,19 @@ class ModelJob(ABC):
     def settings(self) -> ModelSettings:
         """The settings of its specification."""
 
+    @property
+    def asks_two_models(self) -> bool:
+        """Whether it loads another model beside its own: nobody who has loaded that one asked for the memory."""
+        return False
+
     @abstractmethod
-    def measure(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+    def measure(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Ask the model, and write `finished`.
 
         Args:
             loaded: the model, with the adapter, ready for token trees.
             progress: called as samples are done.
+            stop: whether the process was asked to stop; what keeps parts listens for it.
 
         Raises:
             OutctlError: the model cannot be asked this, or the job was asked to stop.
@@ -101,39 +109,46 @@ class ModelJob(ABC):
         self.check()
         loaded: LoadedModel | None = None
         others: list[ModelJob] = []
+        stop = Stop()
         with only_writer(self.output), only_writer(self.folder):
             if is_made(beside(self.finished), self.spec):
                 print(f"{self.output}: finished by another start, taken from {self.finished}")
             else:
-                others = list(ahead)
+                others = [job for job in ahead if not job.asks_two_models]
                 loaded = _load_ready(self.model_dir, self.settings.loading, self.adapter)
-                self._finish(loaded, progress)
+                self._finish(loaded, progress, stop)
             copy_file(self.finished, self.output)
             copy_file(beside(self.finished), beside(self.output))
-        for other in others:
-            if loaded is None or time.monotonic() - began >= AHEAD:
-                return
-            try:
-                other._go_ahead(loaded)
-            except StoppedError:
-                return
-            except (BusyError, OutctlError):
-                # Whatever goes wrong is that job's to say.
-                continue
+        if loaded is None:
+            return
+        previous = signal.signal(signal.SIGTERM, end_well)
+        try:
+            for other in others:
+                if stop.requested or time.monotonic() - began >= AHEAD:
+                    break
+                other._go_ahead(loaded, stop)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
 
-    def _go_ahead(self, loaded: "LoadedModel") -> None:
-        """Do the work with a model that another job loaded, as far as nobody works on it."""
-        self.check()
-        with ExitStack() as locks:
-            for path in (self.output, self.folder):
-                locks.enter_context(only_writer(path, wait=False))
-            if not is_made(beside(self.finished), self.spec):
-                self._finish(loaded, None)
-                print(f"{self.output}: made too, since the model was loaded; its own job takes it over")
+    def _go_ahead(self, loaded: "LoadedModel", stop: Stop) -> None:
+        """Do the work with a model that another job loaded, as far as nobody works on it; what goes wrong is left to its job."""
+        try:
+            self.check()
+            with ExitStack() as locks:
+                for path in (self.output, self.folder):
+                    locks.enter_context(only_writer(path, wait=False))
+                if not is_made(beside(self.finished), self.spec):
+                    self._finish(loaded, None, stop)
+                    print(f"{self.output}: made too, since the model was loaded; its own job takes it over")
+        except (BusyError, OutctlError):
+            return
+        except Exception as error:
+            # The other job's own start shows it whole; here it must not cost this job's output.
+            print(f"{self.output}: left to its own job: {first_line(error)}")
 
-    def _finish(self, loaded: "LoadedModel", progress: Progress | None) -> None:
+    def _finish(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Measure, and keep what was measured with its provenance among the checkpoints."""
-        self.measure(loaded, progress)
+        self.measure(loaded, progress, stop)
         details = {"base_weights_hash": loaded.weights_hash, **loaded.description}
         write_provenance(beside(self.finished), self.spec, [self.finished], **details)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from outctl.checkpoints import Stop, StoppedError, newest_sealed
+from outctl.checkpoints import Stop, newest_sealed, stopped
 from outctl.config import AdapterRecipe
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress
@@ -118,7 +118,7 @@ def _train(
     with stop.listening():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.state.global_step < recipe.steps:
-        raise StoppedError(f"{trainer.state.global_step} of {recipe.steps} steps")
+        raise stopped(f"{trainer.state.global_step} of {recipe.steps} steps")
     _write_adapter(spec, loaded, trainer, len(to_train), output)
     for outdated in folder.glob("checkpoint-*"):
         shutil.rmtree(outdated, ignore_errors=True)
