@@ -72,6 +72,15 @@ def test_the_page_says_what_counts_as_control_and_who_is_not_counted(run: Plan, 
     assert "are controls" not in little
 
 
+def test_the_page_says_what_a_temperature_does_with_its_intervals(run: Plan) -> None:
+    text = re.sub(r"<[^>]+>|\s+", " ", run.layout.report().read_text())
+    text = re.sub(r" +", " ", text)
+    assert (
+        "small: 0.50. Mean divergence of the 2 samples that it was fitted on, in nats: 2.000 1.800 to 2.200 without it, 1.500 "
+        "1.400 to 1.600 with it." in text
+    )
+
+
 def test_one_model_has_no_column_of_its_own(run: Plan) -> None:
     assert run.layout.report().read_text().count('<th scope="col">model</th>') == 6
     assert enlarged(parts(run), 1, 2).render().count('<th scope="col">model</th>') == 1
