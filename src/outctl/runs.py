@@ -13,7 +13,6 @@ from outctl.errors import OutctlError
 from outctl.files import read_json, write_json
 from outctl.layout import Layout
 from outctl.locks import Lock, writer_of
-from outctl.slices import Job
 
 PLAN_VARIABLE = "OUTCTL_PLAN"
 """Environment variable that names the plan's file to jobs that run elsewhere."""
@@ -29,7 +28,7 @@ def announce(plan: Path) -> None:
     os.environ[RUN_VARIABLE] = uuid.uuid4().hex
 
 
-def begin(layout: Layout, jobs: Sequence[Job]) -> None:
+def begin(layout: Layout, jobs: Sequence[tuple[str, ...]]) -> None:
     """Be the only run that works on these results until this process ends, and their owner.
 
     Call it once Snakemake holds its own lock.
@@ -51,7 +50,7 @@ def begin(layout: Layout, jobs: Sequence[Job]) -> None:
     write_json(layout.owner(), owner | {"jobs": ["/".join(job) for job in jobs]})
 
 
-def jobs_of_this_run(layout: Layout) -> list[Job]:
+def jobs_of_this_run(layout: Layout) -> list[tuple[str, ...]]:
     """Those jobs of the run that this job belongs to; none by hand."""
     try:
         owner = read_json(layout.owner())

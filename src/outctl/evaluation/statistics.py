@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 NAN = float("nan")
-CONFIDENCE, RESAMPLES = 0.95, 1000
+CONFIDENCE = 0.95
 """Of the intervals in what trainings and fits write: how tables are computed must not make these stale."""
+RESAMPLES = 1000
+"""Of these intervals."""
 VALUES_AT_ONCE = 10_000_000
 """Resampled values that are held at once: memory does not grow with the number of samples and resamples."""
 
