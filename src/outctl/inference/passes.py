@@ -29,8 +29,8 @@ def tokens_that_fit(model: Any, training: bool = False) -> int:
 
     Args:
         model: the model.
-        training: whether there are gradients: every layer then keeps what its backward pass needs. What more tokens than a
-            device makes use of would cost is not bounded then, since what a batch's prompts share is computed in each part.
+        training: whether there are gradients. Every layer then keeps what its backward pass needs, and memory alone is the
+            limit: each part of a batch computes again what its prompts share.
     """
     config = model.config.get_text_config()
     hidden, heads, layers = config.hidden_size, config.num_attention_heads, config.num_hidden_layers
