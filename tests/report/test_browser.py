@@ -182,7 +182,9 @@ def test_every_table_stands_there_with_its_rows(page: Page, report: Path) -> Non
         ".filter((e) => !e.closest('figure')).map((e) => [e.getAttribute('aria-label'), e.querySelectorAll('tbody tr').length]))"
     )
     assert found == TABLES
-    assert page.texts("#further li") == ["small: 0.50", "large: 0.50"]
+    means = "2.000 1.800 to 2.200 without it, 1.500 1.400 to 1.600 with it."
+    fitted = f"0.50. Mean divergence of the 2 samples that it was fitted on, in nats: {means}"
+    assert page.texts("#further li") == [f"small: {fitted}", f"large: {fitted}"]
 
 
 def test_the_recipe_that_a_sweep_varies_stands_beside_its_variations(page: Page, report: Path) -> None:

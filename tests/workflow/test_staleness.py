@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
@@ -23,6 +24,7 @@ from staleness_report import CHECKED, Checked
 from staleness_table import CODE, CONFIG, GROUPS, ICL, LAST, REGISTRY, REVISION, Jobs, Row
 
 from outctl.config import Experiment, Registry, Section
+from outctl.locks import only_writer
 from outctl.plan import load_plan
 from outctl.provenance import write_provenance
 
@@ -245,13 +247,17 @@ def test_an_interrupted_run_goes_on_with_exactly_what_is_not_finished(
     check(pytestconfig, group, "Snakemake and its job are killed while an adapter is trained", training, found)
 
     finish(copy, "--unlock")
-    run = snakemake(copy)
     evaluations = logs / "evaluate" / "local" / "two"
-    wait_for(lambda: any(evaluations.glob("*.log")))
-    os.kill(run.pid, signal.SIGKILL)
-    run.communicate()
-    begun = [file.stem for file in evaluations.glob("*.log")]
     records = copy.results / "evaluations" / "local" / "two"
+    with ExitStack() as held:
+        # As long as somebody else works on them, no evaluation ends before Snakemake is killed.
+        for case in copy.config["cases"]:
+            held.enter_context(only_writer(records / f"{case}.jsonl"))
+        run = snakemake(copy)
+        wait_for(lambda: any("waiting for" in log.read_text() for log in evaluations.glob("*.log")))
+        os.kill(run.pid, signal.SIGKILL)
+        run.communicate()
+    begun = [file.stem for file in evaluations.glob("*.log")]
     wait_for(lambda: all((records / f"{case}.provenance.json").is_file() for case in begun))
     evaluating = ("evaluate/local/two/*", *last)
     found = processes.submit(examine, copy).result()

@@ -80,12 +80,13 @@ def _measure_in_parts(
     size = settings.evaluation.checkpoint_every
     records: list[Record] = []
     asked: CaseQuestions | None = None
-    for start in range(0, len(samples), size):
-        part = samples[start : start + size]
-        kept = folder / f"records-{start}.jsonl"
-        found = _kept_records(kept, part)
-        if not found:
-            with stop.listening():
+    # Between parts too, so that a request is answered with how far the evaluation has come.
+    with stop.listening():
+        for start in range(0, len(samples), size):
+            part = samples[start : start + size]
+            kept = folder / f"records-{start}.jsonl"
+            found = _kept_records(kept, part)
+            if not found:
                 asked = asked or CaseQuestions(loaded, samples, temperature)
                 found = asked.measure(
                     range(start, start + len(part)),
@@ -95,9 +96,9 @@ def _measure_in_parts(
                     partial(_report, progress, start, len(samples)),
                 )
                 write_records(kept, found)
-        records += found
-        if stop.requested and len(records) < len(samples):
-            raise stopped(f"{len(records)} of {len(samples)} samples")
+            records += found
+            if stop.requested and len(records) < len(samples):
+                raise stopped(f"{len(records)} of {len(samples)} samples")
     return records
 
 
