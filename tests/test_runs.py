@@ -32,7 +32,7 @@ from outctl.runs import announce, begin
 layout = Layout(Path(sys.argv[1]), Path("models"))
 announce(Path("plan.json"))
 with ending_in_one_line():
-    begin(layout, [])
+    begin(layout, {})
 print("begun", flush=True)
 sys.stdin.read()
 """
@@ -120,7 +120,7 @@ def test_jobs_of_a_run_that_no_longer_owns_the_results_refuse_themselves(layout:
     announce(layout.results / "plan.json")
     with pytest.raises(OutctlError, match=r"run\.json: no such file"):
         check_owner(layout)
-    begin(layout, [])
+    begin(layout, {})
     check_owner(layout)
     announce(layout.results / "plan.json")
     with pytest.raises(OutctlError, match=r"left in the queue by a run that has ended; the run of .* has taken over"):

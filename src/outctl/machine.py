@@ -76,19 +76,74 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@dataclass(frozen=True)
+class GroupMemory:
+    """Memory of a control group, in bytes.
+
+    Attributes:
+        limit: what its processes may have together.
+        free: what is left of that, with the files in it that the kernel would drop.
+    """
+
+    limit: int
+    free: int
+
+
+def control_groups(
+    process: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")
+) -> list[GroupMemory]:
+    """The control groups with a limit of memory that this process is in, from its own to the outermost.
+
+    Clusters and containers limit jobs so, and the kernel ends who takes more. Both versions of the interface are known
+    (https://docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/memory.html).
+
+    Args:
+        process: the file in which the kernel lists the groups of this process.
+        mounted: where the groups are mounted.
+    """
+    try:
+        lines = process.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if not controllers:
+            root, files, droppable = mounted, ("memory.max", "memory.current"), "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, files = mounted / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            droppable = "total_inactive_file"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        # Within a container the path may be the host's: then only the root, which is the container's group, is there.
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(root):
+                break
+            try:
+                limit, used = (int((folder / name).read_text()) for name in files)
+                counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                found.append(GroupMemory(limit, limit - used + int(counts.get(droppable, 0))))
+            except (OSError, ValueError):
+                # No limit, which reads `max`, or no such group.
+                continue
+    return found
+
+
 def memory_mb() -> tuple[int, str]:
     """Memory that a job can have here, in MB, and what limits it: the machine, its control group or `ulimit -v`."""
     limits = [(psutil.virtual_memory().total, "all of the machine's")]
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limits.append((int(Path(file).read_text()), "as much as its control group may have"))
-        except (OSError, ValueError):
-            continue
+    limits += [(group.limit, "as much as its control group may have") for group in control_groups()]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:
         limits.append((soft, "as much as `ulimit -v` allows"))
     total, what = min(limits)
     return total // 10**6, what
+
+
+def available_memory() -> int:
+    """Memory in bytes that this process could take now: of the machine, and of every control group that it is in."""
+    machine: int = psutil.virtual_memory().available
+    return max(0, min([machine, *(group.free for group in control_groups())]))
 
 
 def bfloat16_flags() -> list[str]:

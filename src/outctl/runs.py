@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from outctl.errors import OutctlError
@@ -28,15 +28,15 @@ def announce(plan: Path) -> None:
     os.environ[RUN_VARIABLE] = uuid.uuid4().hex
 
 
-def begin(layout: Layout, jobs: Sequence[tuple[str, ...]]) -> None:
+def begin(layout: Layout, jobs: Mapping[tuple[str, ...], Path]) -> None:
     """Be the only run that works on these results until this process ends, and their owner.
 
     Call it once Snakemake holds its own lock.
 
     Args:
         layout: where the results lie.
-        jobs: those that this run is to do and that one which has loaded a model goes on with: stage, model, variant, and the
-            case where there is one.
+        jobs: those that this run is to do and that one which has loaded a model goes on with (stage, model, variant, and the
+            case where there is one), each with the file of its specification.
 
     Raises:
         OutctlError: another run is still going, in another working directory or behind a lock that was removed.
@@ -47,17 +47,17 @@ def begin(layout: Layout, jobs: Sequence[tuple[str, ...]]) -> None:
         raise OutctlError(_still_going(layout, lock))
     atexit.register(lock.release)
     owner = {"run": os.environ[RUN_VARIABLE], "host": os.uname().nodename, "pid": os.getpid(), "started": started}
-    write_json(layout.owner(), owner | {"jobs": ["/".join(job) for job in jobs]})
+    write_json(layout.owner(), owner | {"jobs": {"/".join(job): str(spec) for job, spec in jobs.items()}})
 
 
-def jobs_of_this_run(layout: Layout) -> list[tuple[str, ...]]:
-    """Those jobs of the run that this job belongs to; none by hand."""
+def jobs_of_this_run(layout: Layout) -> dict[tuple[str, ...], Path]:
+    """Those jobs of the run that this job belongs to, with their specifications' files; none by hand."""
     try:
         owner = read_json(layout.owner())
         known = owner["run"] == os.environ.get(RUN_VARIABLE)
-        return [tuple(job.split("/")) for job in owner["jobs"]] if known else []
+        return {tuple(job.split("/")): Path(spec) for job, spec in owner["jobs"].items()} if known else {}
     except (OutctlError, KeyError, TypeError, AttributeError):
-        return []
+        return {}
 
 
 def _still_going(layout: Layout, lock: Lock) -> str:

@@ -227,9 +227,10 @@ def run_of_all(every_kind: ByHand, monkeypatch: pytest.MonkeyPatch) -> ByHand:
         monkeypatch.setenv(variable, "")
     plan = every_kind.plan
     announce(plan.freeze())
-    begin(
-        plan.layout, [(stage, *names) for stage, names in KINDS.items()] + [("evaluate", "tiny", "baseline", "given")]
-    )
+    jobs = [*((stage, *names) for stage, names in KINDS.items()), ("evaluate", "tiny", "baseline", "given")]
+    for job in jobs:
+        plan.spec(*job).write(plan.spec_path(*job))
+    begin(plan.layout, {job: plan.spec_path(*job) for job in jobs})
     return every_kind
 
 
@@ -258,6 +259,17 @@ def test_what_a_loaded_model_went_on_with_is_what_jobs_of_their_own_make(run_of_
         alone = replace(job, output=folder / job.output.name, checkpoints=folder)
         alone.run()
         assert job.output.read_bytes() == alone.output.read_bytes()
+
+
+def test_a_run_whose_code_was_edited_goes_on_with_nothing_else(run_of_all: ByHand) -> None:
+    """What a stage alone imports is read when its turn comes, and would be newer than the name of what it makes."""
+    plan = run_of_all.plan
+    agreement = "evaluate-agreement"
+    edited = plan.spec_path(agreement, *KINDS[agreement])
+    plan.spec(agreement, *KINDS[agreement]).model_copy(update={"code": "0" * 64}).write(edited)
+    assert run_of_all.run("evaluate", *KINDS["evaluate"])[0] == 0
+    finished = [planned_job(plan, plan.spec(stage, *KINDS[stage]), KINDS[stage]).finished for stage in KINDS]
+    assert [file.is_file() for file in finished] == [True, False, False, False]
 
 
 def test_what_loads_a_second_model_is_left_to_its_own_job(run_of_all: ByHand) -> None:

@@ -104,7 +104,7 @@ def start():
             for job in workflow.dag.needrun_jobs()
             if job.rule.name in IN_SERIES
         ]
-        begin(LAYOUT, jobs)
+        begin(LAYOUT, {job: PLAN.spec_path(*job) for job in jobs})
         for line in orphans(PLAN.guarded_outputs()):
             print(f"outctl: {line}", file=sys.stderr)
     expected = expected_jobs()

@@ -17,7 +17,8 @@ from outctl.evaluation.fit_temperature import TemperatureJob
 from outctl.evaluation.model_job import ModelJob
 from outctl.plan import Plan
 from outctl.runs import PLAN_VARIABLE, jobs_of_this_run
-from outctl.specs import Spec
+from outctl.specs import Spec, read_spec
+from outctl.staleness import check_unchanged
 
 KINDS: dict[str, type[ModelJob]] = {
     "evaluate": EvaluationJob,
@@ -129,9 +130,13 @@ def jobs_beside(job: tuple[str, ...]) -> Iterator[ModelJob]:
         return
     try:
         plan = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
-    except OutctlError:
-        # The job itself has all that it needs.
+        for other, file in jobs_of_this_run(plan.layout).items():
+            if other[1:3] == job[1:3] and other != job:
+                # As for a job of its own: the code must still be what the run was started with. What is imported for another
+                # stage alone is imported only now.
+                spec = read_spec(file, other[0])
+                check_unchanged(spec)
+                yield planned_job(plan, spec, other[1:])
+    except (OutctlError, SyntaxError):
+        # The job itself is done; what this says of another one, its own start says.
         return
-    for other in jobs_of_this_run(plan.layout):
-        if other[1:3] == job[1:3] and other != job:
-            yield planned_job(plan, plan.spec(*other), other[1:])

@@ -99,7 +99,8 @@ class ModelJob(ABC):
 
         Args:
             progress: called as samples are done.
-            ahead: what others are about to ask of the same model and variant; looked at if the model has to be loaded.
+            ahead: what others are about to ask of the same model and variant; looked at once the output is written, if the model
+                had to be loaded.
 
         Raises:
             OutctlError: something that it reads was not made by the job that the specification names, the adapter does not
@@ -108,13 +109,11 @@ class ModelJob(ABC):
         began = time.monotonic()
         self.check()
         loaded: LoadedModel | None = None
-        others: list[ModelJob] = []
         stop = Stop()
         with only_writer(self.output), only_writer(self.folder):
             if is_made(beside(self.finished), self.spec):
                 print(f"{self.output}: finished by another start, taken from {self.finished}")
             else:
-                others = [job for job in ahead if not job.asks_two_models]
                 loaded = _load_ready(self.model_dir, self.settings.loading, self.adapter)
                 self._finish(loaded, progress, stop)
             copy_file(self.finished, self.output)
@@ -123,10 +122,12 @@ class ModelJob(ABC):
             return
         previous = signal.signal(signal.SIGTERM, end_well)
         try:
-            for other in others:
+            # Looked up one by one, so that what changes meanwhile is seen.
+            for other in ahead:
                 if stop.requested or time.monotonic() - began >= AHEAD:
                     break
-                other._go_ahead(loaded, stop)
+                if not other.asks_two_models:
+                    other._go_ahead(loaded, stop)
         finally:
             signal.signal(signal.SIGTERM, previous)
 

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import psutil
 import torch
 
 from outctl.errors import OutctlError
+from outctl.machine import available_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,7 +41,7 @@ def tokens_that_fit(model: Any, training: bool = False) -> int:
     values = kept * (6 * hidden + 3 * inner + 3 * heads * 512) + 2 * layers * key_heads * width
     needed = values * model.dtype.itemsize + LOGITS * 3 * 4 * config.vocab_size
     on_gpu = model.device.type == "cuda"
-    free = torch.cuda.mem_get_info(model.device)[0] if on_gpu else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info(model.device)[0] if on_gpu else available_memory()
     most = sys.maxsize if training else MOST["cuda" if on_gpu else "cpu"]
     tokens = LEAST
     while 2 * tokens * needed <= SHARE * free and tokens < most:
