@@ -6,8 +6,9 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Modules are compiled when they are first imported; most never are.
-export PIP_NO_COMPILE := 1
+# Modules are compiled when they are first imported; most never are. Where Python is told not to keep what it compiles, that has
+# to be done once and for all.
+COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile,--no-compile)
 
 .PHONY: run test staleness faults newcomer check docs format schema reference clean
 
@@ -57,14 +58,16 @@ staleness: $(READY_DEV)
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, set PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
+# The pip that came with a Python of some age takes twice as long to install all of this.
+	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip
 
 $(READY): $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet $(COMPILE) --constraint constraints.txt --editable .
 	touch $@
 
 # All at once: asking the index for everything a second time takes as long again.
 $(READY_DEV): $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet $(COMPILE) --constraint constraints.txt --editable '.[dev]'
 	touch $(READY) $@
 
 clean:
