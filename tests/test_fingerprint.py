@@ -321,8 +321,8 @@ def third_party(module: str) -> set[str]:
     reach = fingerprints._Reach()
     reach.module(module)
     found = set()
-    for (place, _), statements in reach.reached.items():
-        nodes = [node for statement in statements for node in ast.walk(statement)]
+    for place, part in reach.reached:
+        nodes = [node for statement in fingerprints._module(place).statements(part) for node in ast.walk(statement)]
         used = {node.id for node in nodes if isinstance(node, ast.Name)}
         at_the_top = [node for node in ast.parse(MODULES[place].read_text()).body if used & bound_by(node)]
         for node in [*nodes, *at_the_top]:

@@ -16,35 +16,42 @@ PACKAGE = "outctl"
 ROOT = Path(__file__).parent
 
 
-class _WithoutDocstrings(ast.NodeTransformer):
-    """Drops statements that are nothing but a string: docstrings of modules, classes, functions and attributes."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            return None
-        return self.generic_visit(node)
+def _is_docstring(node: ast.AST) -> bool:
+    """Whether a statement is nothing but a string: a docstring of a module, a class, a function or an attribute."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _written(value: Any) -> str:
-    """A syntax tree as text. Fields that are empty are left out: which ones there are differs from Python to Python."""
+    """A syntax tree as text, without docstrings and empty fields: which ones there are differs from Python to Python."""
     if isinstance(value, ast.AST):
-        fields = [(name, field) for name, field in ast.iter_fields(value) if field is not None and field != []]
-        return f"{type(value).__name__}({', '.join(f'{name}={_written(field)}' for name, field in fields)})"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_written, value))}]"
+        fields = []
+        for name, field in ast.iter_fields(value):
+            if isinstance(field, list):
+                written = ", ".join(_written(part) for part in field if not _is_docstring(part))
+                if written:
+                    fields.append(f"{name}=[{written}]")
+            elif field is not None:
+                fields.append(f"{name}={_written(field)}")
+        return f"{type(value).__name__}({', '.join(fields)})"
     return repr(value)
 
 
 class _Module:
-    """A module's top level: what defines a name, what imports one, and what is done on import."""
+    """A module's top level: what defines a name, what imports one, and what is done on import.
 
-    def __init__(self, name: str, path: Path) -> None:
-        self.name = name
+    What its parts say and use is found out once, however many stages reach them.
+    """
+
+    def __init__(self, path: Path) -> None:
         self.definitions: dict[str, list[ast.stmt]] = {}
         self.imports: dict[str, tuple[str, str | None]] = {}
         self.effects: list[ast.stmt] = []
-        tree = _WithoutDocstrings().visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+        self._texts: dict[str, bytes] = {}
+        self._uses: dict[str, list[str | tuple[str, str | None]]] = {}
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
         for statement in tree.body:
+            if _is_docstring(statement):
+                continue
             match statement:
                 case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                     self.definitions.setdefault(statement.name, []).append(statement)
@@ -54,6 +61,30 @@ class _Module:
                     self.definitions.setdefault(name, []).append(statement)
                 case _:
                     self.effects.append(statement)
+
+    def statements(self, part: str) -> list[ast.stmt]:
+        """What makes up a definition, or without a name what is done on import."""
+        return self.definitions.get(part, []) if part else self.effects
+
+    def text(self, part: str) -> bytes:
+        """What a definition says, or without a name what is done on import."""
+        if part not in self._texts:
+            lines = (f"{part}:{_written(statement)}\n" for statement in self.statements(part))
+            self._texts[part] = "".join(lines).encode()
+        return self._texts[part]
+
+    def uses(self, part: str) -> list[str | tuple[str, str | None]]:
+        """What a definition, or without a name what is done on import, uses: names of this module, and what it imports itself."""
+        if part not in self._uses:
+            found: dict[str | tuple[str, str | None], None] = {}
+            for node in (node for statement in self.statements(part) for node in ast.walk(statement)):
+                # What a function or a class body gives a value to is a name of its own.
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                    found[node.id] = None
+                elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                    found |= dict.fromkeys(_imported(node).values())
+            self._uses[part] = list(found)
+        return self._uses[part]
 
 
 def _imported(statement: ast.Import | ast.ImportFrom) -> dict[str, tuple[str, str | None]]:
@@ -78,14 +109,14 @@ def _module(name: str) -> _Module:
     path = _path(name)
     if path is None:
         raise ModuleNotFoundError(f"no module {name!r} in this package")
-    return _Module(name, path)
+    return _Module(path)
 
 
 class _Reach:
-    """What can be reached, as (module, name) -> syntax trees; the name None stands for what a module does on import."""
+    """What can be reached, as (module, name); the empty name stands for what a module does on import."""
 
     def __init__(self) -> None:
-        self.reached: dict[tuple[str, str], list[ast.stmt]] = {}
+        self.reached: set[tuple[str, str]] = set()
 
     def module(self, name: str) -> None:
         """Reach all of a module."""
@@ -100,9 +131,9 @@ class _Reach:
         self._effects(module)
         known = _module(module)
         if name in known.definitions:
-            self._follow(module, name, known.definitions[name])
+            self._follow(module, name)
         elif name in known.imports:
-            self.reached[module, name] = []
+            self.reached.add((module, name))
             self._target(*known.imports[name])
 
     def _target(self, module: str, name: str | None) -> None:
@@ -116,24 +147,20 @@ class _Reach:
     def _effects(self, module: str) -> None:
         if (module, "") in self.reached:
             return
-        known = _module(module)
-        self._follow(module, "", known.effects)
+        self._follow(module, "")
         # Importing a module runs the packages around it, and what it imports, whatever for.
         if parent := module.rpartition(".")[0]:
             self._effects(parent)
-        for imported, name in known.imports.values():
+        for imported, name in _module(module).imports.values():
             self._effects(f"{imported}.{name}" if name and _path(f"{imported}.{name}") else imported)
 
-    def _follow(self, module: str, key: str, statements: list[ast.stmt]) -> None:
-        self.reached[module, key] = statements
-        for statement in statements:
-            for node in ast.walk(statement):
-                # What a function or a class body gives a value to is a name of its own.
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                    self.name(module, node.id)
-                elif isinstance(node, (ast.Import, ast.ImportFrom)):
-                    for target in _imported(node).values():
-                        self._target(*target)
+    def _follow(self, module: str, part: str) -> None:
+        self.reached.add((module, part))
+        for used in _module(module).uses(part):
+            if isinstance(used, str):
+                self.name(module, used)
+            else:
+                self._target(*used)
 
 
 @lru_cache(maxsize=64)
@@ -142,10 +169,9 @@ def code_of(stage_module: str) -> dict[str, str]:
     reach = _Reach()
     reach.module(stage_module)
     digests: dict[str, hashlib._Hash] = {}
-    for (module, name), statements in sorted(reach.reached.items()):
-        for statement in statements:
-            digest = digests.setdefault(module, hashlib.sha256())
-            digest.update(f"{name}:{_written(statement)}\n".encode())
+    for module, part in sorted(reach.reached):
+        if text := _module(module).text(part):
+            digests.setdefault(module, hashlib.sha256()).update(text)
     return {module: digest.hexdigest()[:16] for module, digest in digests.items()}
 
 

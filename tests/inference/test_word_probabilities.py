@@ -118,8 +118,8 @@ def test_narrow_types_round_no_more_than_they_do_in_plain_passes(
     """
     loaded = load_model(real_model_dir, precision, chat=True)
     enable_trees(loaded.model)
-    shared = "Answer with one word, drawn as it is said: lantern 80%, cactus 20%. Then the next one. " * 6
-    prompts = ask(loaded, *(f"{shared}Say one word: {share}% ark, {100 - share}% atom" for share in (20, 45, 70, 95)))
+    shared = "Answer with one word, drawn as it is said: lantern 80%, cactus 20%. Then the next one. " * 3
+    prompts = ask(loaded, *(f"{shared}Say one word: {share}% ark, {100 - share}% atom" for share in (20, 70)))
     size = loaded.model.get_input_embeddings().weight.shape[0]
     questions = word_questions(loaded.tokenizer, prompts, [["ark", "atom"]] * len(prompts))
     answers = list(answer_questions(loaded.model, loaded.tokenizer, questions, top=size))
