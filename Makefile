@@ -6,9 +6,12 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Modules are compiled when they are first imported; most never are. Where Python is told not to keep what it compiles, that has
-# to be done once and for all.
-COMPILE := $(if $(PYTHONDONTWRITEBYTECODE),--compile,--no-compile)
+# Modules are compiled when they are first imported; most never are. Where Python is told not to keep what it compiles, all are
+# at once, on all cores; some packages hold files that do not compile and are not meant to.
+define install
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '$(1)'
+	$(if $(PYTHONDONTWRITEBYTECODE),$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true)
+endef
 
 .PHONY: run test staleness faults newcomer check docs format schema reference clean
 
@@ -62,12 +65,12 @@ $(VENV)/bin/python:
 	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip
 
 $(READY): $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet $(COMPILE) --constraint constraints.txt --editable .
+	$(call install,.)
 	touch $@
 
 # All at once: asking the index for everything a second time takes as long again.
 $(READY_DEV): $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet $(COMPILE) --constraint constraints.txt --editable '.[dev]'
+	$(call install,.[dev])
 	touch $(READY) $@
 
 clean:
