@@ -61,7 +61,7 @@ staleness: $(READY_DEV)
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, set PYTHON=..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-# The pip that came with a Python of some age takes twice as long to install all of this.
+# The pip that came with a Python of some age takes far longer to find out what to install.
 	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip
 
 $(READY): $(VENV)/bin/python pyproject.toml constraints.txt
