@@ -1,5 +1,6 @@
 """What this machine has: memory where control groups limit it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,14 +25,21 @@ def limited_group() -> Iterator[Path]:
     (first,) = [path for _, controllers, path in lines if "memory" in controllers.split(",")] or [""]
     root, limit = (GROUPS / "memory" / first.lstrip("/"), FIRST_VERSION[0]) if first else (GROUPS, SECOND_VERSION[0])
     # Groups of the second version that hold processes have no limited ones within: beside, not below.
-    group = root / "outctl-test" if first else root / second.lstrip("/") / ".." / "outctl-test"
+    if not first:
+        root = (root / second.lstrip("/")).parent if second.strip("/") else root
+    group = root / f"outctl-test-{os.getpid()}"
     try:
         group.mkdir()
-        (group / limit).write_text(str(LIMIT))
     except OSError as error:
         pytest.skip(f"control groups cannot be made here: {error}")
-    yield group
-    group.rmdir()
+    try:
+        try:
+            (group / limit).write_text(str(LIMIT))
+        except OSError as error:
+            pytest.skip(f"control groups cannot be limited here: {error}")
+        yield group
+    finally:
+        group.rmdir()
 
 
 def test_a_control_group_limits_the_memory_that_is_planned_with(limited_group: Path) -> None:

@@ -82,7 +82,7 @@ class GroupMemory:
 
     Attributes:
         limit: what its processes may have together.
-        free: what is left of that, with the files in it that the kernel would drop.
+        free: what is left of that, with what it holds of files that nothing has read of late, which the kernel drops first.
     """
 
     limit: int
@@ -92,7 +92,7 @@ class GroupMemory:
 def control_groups(
     process: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")
 ) -> list[GroupMemory]:
-    """The control groups with a limit of memory that this process is in, from its own to the outermost.
+    """The control groups for memory that this process is in, from its own to the outermost.
 
     Clusters and containers limit jobs so, and the kernel ends who takes more. Both versions of the interface are known
     (https://docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/memory.html).
@@ -108,7 +108,9 @@ def control_groups(
     found = []
     for _, controllers, path in (line.split(":", 2) for line in lines):
         if not controllers:
-            root, files, droppable = mounted, ("memory.max", "memory.current"), "inactive_file"
+            # Beside groups of the first version they lie in a folder of their own.
+            root = mounted / "unified" if (mounted / "unified").is_dir() else mounted
+            files, droppable = ("memory.max", "memory.current"), "inactive_file"
         elif "memory" in controllers.split(","):
             root, files = mounted / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
             droppable = "total_inactive_file"

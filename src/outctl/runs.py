@@ -36,7 +36,7 @@ def begin(layout: Layout, jobs: Mapping[tuple[str, ...], Path]) -> None:
     Args:
         layout: where the results lie.
         jobs: those that this run is to do and that one which has loaded a model goes on with (stage, model, variant, and the
-            case where there is one), each with the file of its specification.
+            case where there is one), each with the file of its specification, in the order in which one goes on with them.
 
     Raises:
         OutctlError: another run is still going, in another working directory or behind a lock that was removed.
@@ -47,7 +47,7 @@ def begin(layout: Layout, jobs: Mapping[tuple[str, ...], Path]) -> None:
         raise OutctlError(_still_going(layout, lock))
     atexit.register(lock.release)
     owner = {"run": os.environ[RUN_VARIABLE], "host": os.uname().nodename, "pid": os.getpid(), "started": started}
-    write_json(layout.owner(), owner | {"jobs": {"/".join(job): str(spec) for job, spec in jobs.items()}})
+    write_json(layout.owner(), owner | {"jobs": [["/".join(job), str(spec)] for job, spec in jobs.items()]})
 
 
 def jobs_of_this_run(layout: Layout) -> dict[tuple[str, ...], Path]:
@@ -55,8 +55,8 @@ def jobs_of_this_run(layout: Layout) -> dict[tuple[str, ...], Path]:
     try:
         owner = read_json(layout.owner())
         known = owner["run"] == os.environ.get(RUN_VARIABLE)
-        return {tuple(job.split("/")): Path(spec) for job, spec in owner["jobs"].items()} if known else {}
-    except (OutctlError, KeyError, TypeError, AttributeError):
+        return {tuple(job.split("/")): Path(spec) for job, spec in owner["jobs"]} if known else {}
+    except (OutctlError, KeyError, TypeError, ValueError, AttributeError):
         return {}
 
 

@@ -261,15 +261,20 @@ def test_what_a_loaded_model_went_on_with_is_what_jobs_of_their_own_make(run_of_
         assert job.output.read_bytes() == alone.output.read_bytes()
 
 
-def test_a_run_whose_code_was_edited_goes_on_with_nothing_else(run_of_all: ByHand) -> None:
+@pytest.mark.parametrize("change", [{"code": "0" * 64}, {"settings": {}}], ids=["code edited", "specification broken"])
+def test_what_does_not_go_with_the_run_any_more_is_left_to_its_own_job(
+    run_of_all: ByHand, change: dict[str, Any]
+) -> None:
     """What a stage alone imports is read when its turn comes, and would be newer than the name of what it makes."""
     plan = run_of_all.plan
     agreement = "evaluate-agreement"
     edited = plan.spec_path(agreement, *KINDS[agreement])
-    plan.spec(agreement, *KINDS[agreement]).model_copy(update={"code": "0" * 64}).write(edited)
-    assert run_of_all.run("evaluate", *KINDS["evaluate"])[0] == 0
+    plan.spec(agreement, *KINDS[agreement]).model_copy(update=change).write(edited)
+    code, said, _ = run_of_all.run("evaluate", *KINDS["evaluate"])
+    assert code == 0
+    assert "evaluate-agreement/tiny/tuned/given: left to its own job: " in said
     finished = [planned_job(plan, plan.spec(stage, *KINDS[stage]), KINDS[stage]).finished for stage in KINDS]
-    assert [file.is_file() for file in finished] == [True, False, False, False]
+    assert [file.is_file() for file in finished] == [True, False, True, True]
 
 
 def test_what_loads_a_second_model_is_left_to_its_own_job(run_of_all: ByHand) -> None:

@@ -70,7 +70,7 @@ with ending_in_one_line(finish_messages):
 
 LAYOUT = PLAN.layout
 SETTINGS = PLAN.experiment.resources
-# The rules whose jobs do each other's work, where they are of one model and variant.
+# The rules whose jobs do each other's work, where they are of one model and variant; first those that keep parts of it.
 IN_SERIES = (
     "evaluate",
     "evaluate_deviation",
@@ -101,8 +101,9 @@ def start():
         # A job that has loaded a model goes on with what others are about to ask of the same model and variant.
         jobs = [
             (job.rule.name.replace("_", "-"), *names_of(job))
+            for rule in IN_SERIES
             for job in workflow.dag.needrun_jobs()
-            if job.rule.name in IN_SERIES
+            if job.rule.name == rule
         ]
         begin(LAYOUT, {job: PLAN.spec_path(*job) for job in jobs})
         for line in orphans(PLAN.guarded_outputs()):

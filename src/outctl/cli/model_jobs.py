@@ -8,7 +8,7 @@ from typing import Any
 
 from outctl.cli.app import known, plan_of, spec_of
 from outctl.config import BASELINE, DEVIATION, TEMPERATURE
-from outctl.errors import OutctlError
+from outctl.errors import OutctlError, first_line
 from outctl.evaluation.evaluate import EvaluationJob
 from outctl.evaluation.evaluate_agreement import AgreementJob
 from outctl.evaluation.evaluate_deviation import DeviationJob
@@ -130,13 +130,18 @@ def jobs_beside(job: tuple[str, ...]) -> Iterator[ModelJob]:
         return
     try:
         plan = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
-        for other, file in jobs_of_this_run(plan.layout).items():
-            if other[1:3] == job[1:3] and other != job:
-                # As for a job of its own: the code must still be what the run was started with. What is imported for another
-                # stage alone is imported only now.
-                spec = read_spec(file, other[0])
-                check_unchanged(spec)
-                yield planned_job(plan, spec, other[1:])
-    except (OutctlError, SyntaxError):
-        # The job itself is done; what this says of another one, its own start says.
+    except OutctlError:
         return
+    for other, file in jobs_of_this_run(plan.layout).items():
+        if other[1:3] != job[1:3] or other == job:
+            continue
+        try:
+            spec = read_spec(file, other[0])
+            # Code that only the other stage reaches may have been edited since the run began.
+            check_unchanged(spec)
+            found = planned_job(plan, spec, other[1:])
+        except Exception as error:
+            # The other job's own start shows it whole; here it must not cost the job that is done.
+            print(f"{'/'.join(other)}: left to its own job: {first_line(error)}")
+            continue
+        yield found

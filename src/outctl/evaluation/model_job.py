@@ -122,9 +122,10 @@ class ModelJob(ABC):
             return
         previous = signal.signal(signal.SIGTERM, end_well)
         try:
-            # Looked up one by one, so that what changes meanwhile is seen.
-            for other in ahead:
-                if stop.requested or time.monotonic() - began >= AHEAD:
+            others = iter(ahead)
+            while not stop.requested and time.monotonic() - began < AHEAD:
+                other = next(others, None)
+                if other is None:
                     break
                 if not other.asks_two_models:
                     other._go_ahead(loaded, stop)
