@@ -90,14 +90,19 @@ def absent() -> set[str]:
     return {module for module, names in owners if brought.isdisjoint(canonicalize_name(name) for name in names)}
 
 
+def printed_by(program: str, *arguments: str) -> str:
+    """What a program prints that ends well, in a process of its own."""
+    run = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     folder = tmp_path_factory.mktemp("gpu")
     program = WITHOUT_PACKAGES.format(absent=absent(), folder=str(SCRIPT.parent), script=str(SCRIPT))
     file = folder / "figures.json"
-    command = [sys.executable, "-c", program, "--tiny", "--json", str(file)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
+    printed_by(program, "--tiny", "--json", str(file))
     found: list[dict[str, object]] = json.loads(file.read_text())["rows"]
     return found
 
@@ -116,10 +121,7 @@ def test_packages_of_the_pipeline_were_hidden() -> None:
 
 @pytest.fixture(scope="module")
 def counts() -> dict[str, dict[str, float]]:
-    command = [sys.executable, "-c", COUNT.format(folder=str(SCRIPT.parent))]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    found: dict[str, dict[str, float]] = json.loads(run.stdout)
+    found: dict[str, dict[str, float]] = json.loads(printed_by(COUNT.format(folder=str(SCRIPT.parent))))
     return found
 
 
