@@ -44,7 +44,7 @@ format: $(READY_DEV)
 
 # The JSON schemas of the configuration, from the classes that check it.
 schema: $(READY)
-	$(BIN)/python -m outctl.schemas workflow/schemas
+	$(BIN)/python -m outctl.config.schemas workflow/schemas
 
 # The pages of the reference, from what they describe. They are kept in the repository, where they can be read without a build.
 reference: $(READY)

@@ -45,8 +45,6 @@ BILLION = {
 
 def import_all() -> None:
     """Import what an evaluation imports before it loads its model."""
-    import outctl.evaluation.evaluate
-    import outctl.models.loading  # noqa: F401
 
 
 def load(way: str, directory: Path) -> Any:

@@ -23,7 +23,7 @@ from scipy.special import expit, logit
 import comparison
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
-from outctl.evaluation.statistics import Array
+from outctl.metrics.statistics import Array
 from outctl.results.summary import conditional_share
 
 RESAMPLES = 2000

@@ -22,9 +22,9 @@ from typing import Any
 
 import yaml
 
-from outctl.config_files import read_yaml
-from outctl.plan import Plan, load_plan
-from outctl.provenance import write_provenance
+from outctl.config.reading import read_yaml
+from outctl.pipeline.plan import Plan, load_plan
+from outctl.pipeline.provenance import write_provenance
 
 ROOT = Path(__file__).parent.parent
 ADAPTERS = 5

@@ -16,7 +16,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from outctl.config import AdapterRecipe
+from outctl.config.schema import AdapterRecipe
 from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import TrainingItem
 from outctl.finetune.trainer import DistributionTrainer
@@ -88,7 +88,7 @@ def _run(
     items: list[TrainingItem],
     clock: TrainerCallback,
 ) -> None:
-    """Train with a callback, as `outctl.finetune.train` does, and write nothing."""
+    """Train with a callback, as `outctl.stages.finetune` does, and write nothing."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = DistributionTrainer(
             adapted,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from outctl.plan import Plan
+from outctl.pipeline.plan import Plan
 
 
 @dataclass(frozen=True)

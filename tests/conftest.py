@@ -24,13 +24,13 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from command_line import ByHand
-from outctl.config import LocalSource
+from outctl.config.schema import LocalSource
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import LoadedModel, load_model
-from outctl.models.prepare import prepare_model
-from outctl.plan import load_plan
-from outctl.specs import FetchSettings, Spec
-from outctl.tasks.make import make_samples
+from outctl.pipeline.plan import load_plan
+from outctl.pipeline.specs import FetchSettings, Spec
+from outctl.stages.fetch_model import prepare_model
+from outctl.stages.make_samples import make_samples
 
 # Tiny models gain nothing from threads, which wait for each other on a busy machine.
 torch.set_num_threads(1)

@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from outctl.config import Experiment, Registry
+from outctl.config.schema import Experiment, Registry
 from outctl.evaluation.records import write_records
 from outctl.evaluation.scoring import score
-from outctl.files import write_jsonl
-from outctl.layout import Layout
-from outctl.plan import Plan
-from outctl.provenance import write_provenance
-from outctl.results.aggregation import aggregate
-from outctl.results.model_results import aggregate_model
-from outctl.tasks.make import make_samples
+from outctl.pipeline.layout import Layout
+from outctl.pipeline.plan import Plan
+from outctl.pipeline.provenance import write_provenance
+from outctl.stages.aggregate import aggregate
+from outctl.stages.aggregate_model import aggregate_model
+from outctl.stages.make_samples import make_samples
+from outctl.storage.files import write_jsonl
 from outctl.tasks.samples import Sample, read_samples
 
 MODELS = ("small", "large")

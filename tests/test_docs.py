@@ -29,8 +29,9 @@ from typer.main import get_command
 
 from documentation import MARKDOWN, PAGES, ROOT, Block, anchors, blocks, links
 from outctl.cli.main import app, spread
-from outctl.config import GivenWords
-from outctl.config_files import load_registry
+from outctl.config.reading import load_registry
+from outctl.config.schema import GivenWords
+from outctl.config.schemas import SCHEMAS
 from outctl.evaluation.agreement import AgreementRow
 from outctl.evaluation.records import Record, TopToken
 from outctl.evaluation.retention import PromptRetention, RetentionResult
@@ -38,16 +39,15 @@ from outctl.evaluation.temperature import TemperatureFit
 from outctl.finetune.trainer import LOGGED
 from outctl.inference.prompts import build_prompts
 from outctl.inference.word_probabilities import answer_questions, word_questions
-from outctl.layout import Layout
 from outctl.models.loading import LoadedModel
-from outctl.plan import load_plan
-from outctl.results.aggregation import MatrixRow
+from outctl.pipeline.layout import Layout
+from outctl.pipeline.plan import load_plan
 from outctl.results.comparisons import ComparisonRow, SeedRow
 from outctl.results.figure_tables import TABLES as FIGURE_TABLES
 from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.overall import VariantRow
 from outctl.results.summary import SummaryRow
-from outctl.schemas import SCHEMAS
+from outctl.stages.aggregate import MatrixRow
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.deviation import DeviationSample
 from outctl.tasks.samples import Sample

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from breakage import REPEATABLE, TEXTS
 from outctl.errors import LONGEST, OutctlError, ending_in_one_line, first_line, of_the_machine, printable
-from outctl.files import write_json
+from outctl.storage.files import write_json
 
 MUCH = 2**25
 

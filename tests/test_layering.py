@@ -10,37 +10,17 @@ import outctl
 
 SOURCE = Path(outctl.__file__).parent
 
-HELPERS = {
-    "checkpoints",
-    "checksums",
-    "config_files",
-    "durations",
-    "environments",
-    "errors",
-    "files",
-    "fingerprint",
-    "layout",
-    "locks",
-    "machine",
-    "provenance",
-    "runs",
-    "specs",
-    "sweeps",
-    "strict_yaml",
-}
-"""Used everywhere; they know the configuration and each other, and no stage."""
+HELPERS = {"config", "errors", "machine", "pipeline", "storage"}
+"""Used everywhere; they know each other, and of the rest what planning needs."""
 LAYERS = [
-    {"config", "divergences"},
+    {"metrics"},
     {"models", "tasks"},
-    {"compute_probe"},
     {"inference"},
     {"evaluation"},
     {"finetune"},
-    {"slices"},
-    {"plan", "schemas"},
-    {"staleness", "doctor"},
-    {"results"},
-    {"report", "exchange"},
+    {"results", "report"},
+    {"exchange"},
+    {"stages"},
     {"cli"},
     {"__main__"},
 ]
@@ -87,26 +67,14 @@ def test_imports_point_one_way(importer):
                 assert other in HELPERS or other == importer or RANK[other] < RANK[importer], f"{module} -> {target}"
 
 
-@pytest.mark.parametrize("helper", sorted(HELPERS))
-def test_helpers_know_only_the_configuration_and_each_other(helper):
-    assert {part(target) for target in imported(helper)} <= HELPERS | {"config"}
-
-
 def test_foundations_stand_alone():
-    assert {
-        module: imported(module) for module in ("config", "divergences", "errors", "fingerprint", "strict_yaml")
-    } == {
-        "config": set(),
-        "divergences": set(),
-        "errors": set(),
-        "fingerprint": set(),
-        "strict_yaml": set(),
-    }
+    foundations = ("config.schema", "metrics.divergences", "errors", "pipeline.fingerprint", "config.strict_yaml")
+    assert {module: imported(module) for module in foundations} == {module: set() for module in foundations}
 
 
 def test_no_module_imports_itself_through_others():
     order = list(TopologicalSorter({module: imported(module) for module in MODULES}).static_order())
-    assert order.index("config") < order.index("plan") < order.index("cli.main")
+    assert order.index("config.schema") < order.index("pipeline.plan") < order.index("cli.main")
 
 
 def test_packages_hold_nothing_but_modules():
@@ -121,11 +89,11 @@ def test_only_the_command_line_reads_arguments():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr == "argv"
     }
-    assert readers <= {"cli.main", "schemas"}
+    assert readers <= {"cli.main", "config.schemas"}
 
 
 def test_planning_needs_none_of_the_heavy_libraries():
     program = "import sys, outctl.cli.main, outctl.models.estimates; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert "outctl.plan" in loaded
+    assert "outctl.pipeline.plan" in loaded
     assert {"torch", "transformers", "pandas", "scipy", "matplotlib", "wordfreq"}.isdisjoint(loaded)

@@ -5,7 +5,7 @@ from typing import Any
 
 from entries import entry
 
-from outctl.schemas import SCHEMAS
+from outctl.config.schemas import SCHEMAS
 
 Schema = dict[str, Any]
 

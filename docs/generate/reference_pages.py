@@ -8,7 +8,7 @@ from command_line_pages import command_line_page
 from configuration_pages import configuration_page, registry_page, template_page
 from result_pages import columns_page, files_page
 
-from outctl.files import write_text
+from outctl.storage.files import write_text
 
 PAGES: dict[str, Callable[[], str]] = {
     "configuration": configuration_page,

@@ -8,20 +8,20 @@ from typing import Any, get_args
 from entries import entry
 from pydantic import BaseModel
 
-from outctl.config import DEVIATION
+from outctl.config.schema import DEVIATION
 from outctl.evaluation.agreement import AgreementRecord, AgreementRow
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.evaluation.records import Record
 from outctl.evaluation.retention import RetentionResult
 from outctl.evaluation.temperature import TemperatureFit
-from outctl.layout import Layout
+from outctl.pipeline.layout import Layout
 from outctl.results import figure_tables
-from outctl.results.aggregation import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
 from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.overall import VariantRow
 from outctl.results.plots import PLOTS
 from outctl.results.summary import SummaryRow
+from outctl.stages.aggregate import MatrixRow
 from outctl.tasks.deviation import DeviationSample
 from outctl.tasks.samples import Sample
 

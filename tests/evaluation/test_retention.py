@@ -15,10 +15,10 @@ from transformers import AutoModelForCausalLM
 
 from outctl.errors import OutctlError
 from outctl.evaluation.retention import TEXT_BINS, TEXT_TOKENS, RetentionResult, measure_retention
-from outctl.evaluation.statistics import mean_interval
 from outctl.inference import passes
 from outctl.inference.prompts import build_prompts
 from outctl.inference.tree_forward import enable_trees, length_limits
+from outctl.metrics.statistics import mean_interval
 from outctl.models.loading import LoadedModel, load_model
 from outctl.models.lora import compute_in_input_type
 from outctl.tasks.neutral import held_out_texts

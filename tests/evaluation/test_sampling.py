@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from outctl.config import Evaluation, Statistics
+from outctl.config.schema import Evaluation, Statistics
 from outctl.errors import OutctlError
 from outctl.evaluation import sampling
 from outctl.evaluation.agreement import AgreementRecord, read_agreement, summarise_agreement, write_agreement

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from outctl import divergences
-from outctl.config import Evaluation
+from outctl.config.schema import Evaluation
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Record
-from outctl.evaluation.statistics import mean_interval
 from outctl.evaluation.temperature import MOST_SAMPLES, fit_temperature
+from outctl.metrics import divergences
+from outctl.metrics.statistics import mean_interval
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Sample
 

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from command_line import ByHand
+from in_process import evaluate, gather, train
 from outctl.evaluation.records import read_records
 from outctl.evaluation.sampling import sampling_floor
 from outctl.exchange.answers import frequency_scores
 from outctl.tasks.samples import Message, Sample, write_samples
-from stages import evaluate, gather, train
 
 pytest.importorskip("inspect_ai")
 

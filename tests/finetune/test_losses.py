@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from outctl.config import LossName
-from outctl.divergences import excess, js, kl, reverse_kl, tvd
+from outctl.config.schema import LossName
 from outctl.finetune.losses import LOSSES, distribution_loss, rank_match, within_limit
+from outctl.metrics.divergences import excess, js, kl, reverse_kl, tvd
 
 NOTHING = -torch.inf
 NO_LIMIT = torch.tensor([False])

@@ -12,12 +12,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from command_line import ByHand
-from outctl.environments import check_services
 from outctl.errors import OutctlError
-from outctl.files import read_jsonl
-from outctl.finetune.train import train_adapter
 from outctl.finetune.trainer import LOGGED
-from outctl.plan import load_plan
+from outctl.pipeline.environments import check_services
+from outctl.pipeline.plan import load_plan
+from outctl.stages.finetune import train_adapter
+from outctl.storage.files import read_jsonl
 
 FINETUNE = ("finetune", "tiny", "tuned")
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "training.jsonl")

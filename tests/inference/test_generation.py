@@ -14,12 +14,12 @@ from plain_inference import plain_logits
 from scipy.stats import chisquare
 from transformers import PreTrainedTokenizerBase
 
-from outctl.config import LocalSource
+from outctl.config.schema import LocalSource
 from outctl.inference.generation import Continuation, continuations, generate
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.models.loading import LoadedModel, load_model
-from outctl.models.prepare import prepare_model
-from outctl.specs import FetchSettings, Spec
+from outctl.pipeline.specs import FetchSettings, Spec
+from outctl.stages.fetch_model import prepare_model
 from outctl.tasks.samples import Message
 
 TinyModel = Callable[..., LoadedModel]

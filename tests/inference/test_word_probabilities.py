@@ -12,7 +12,6 @@ import torch
 from plain_inference import all_answers, plain_log_probability, plain_logits
 from transformers import PreTrainedTokenizerFast
 
-from outctl.divergences import other_mass
 from outctl.inference.prompts import Prompt, build_prompts, encode
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.tree_attention import tree_inputs
@@ -28,6 +27,7 @@ from outctl.inference.word_probabilities import (
     word_log_probabilities,
     word_questions,
 )
+from outctl.metrics.divergences import other_mass
 from outctl.models.loading import LoadedModel, load_model
 from outctl.tasks.samples import Message
 

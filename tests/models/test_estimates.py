@@ -1,4 +1,4 @@
-from outctl.config import ModelEntry, Resources
+from outctl.config.schema import ModelEntry, Resources
 from outctl.models.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes, weights_mb
 
 

@@ -10,8 +10,8 @@ from browser_packages import missing
 from fake_run import FURTHER, finished
 from page_in_browser import Page, driver
 
-from outctl.plan import Plan
-from outctl.report.page import write_report
+from outctl.pipeline.plan import Plan
+from outctl.stages.report import write_report
 
 REQUIRED = "OUTCTL_REQUIRE_BROWSER"
 """Environment variable: with the value 1, tests fail where there is no Chromium."""

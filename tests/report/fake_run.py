@@ -19,15 +19,15 @@ from outctl.evaluation.retention import (
 )
 from outctl.evaluation.sampling import compare
 from outctl.evaluation.temperature import TemperatureFit
-from outctl.files import read_json, read_jsonl, write_json, write_text
 from outctl.finetune.trainer import training_log
-from outctl.layout import Layout
-from outctl.plan import Plan
-from outctl.provenance import read_provenance, write_provenance
-from outctl.report.page import render
+from outctl.pipeline.layout import Layout
+from outctl.pipeline.plan import Plan
+from outctl.pipeline.provenance import read_provenance, write_provenance
+from outctl.pipeline.specs import ReportSettings
 from outctl.report.steps import Step, read_step
-from outctl.specs import ReportSettings
-from outctl.tasks.make import make_samples
+from outctl.stages.make_samples import make_samples
+from outctl.stages.report import render
+from outctl.storage.files import read_json, read_jsonl, write_json, write_text
 from outctl.tasks.samples import Sample, read_samples
 
 HOSTILE = "</script><img src=x onerror=\"document.title='run'\">"

@@ -9,7 +9,7 @@ from page_in_browser import Page
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from outctl.plan import Plan
+from outctl.pipeline.plan import Plan
 
 FIGURES = ("baseline-against-adapter", "calibration", "distances", "matrix")
 FURTHER = ("training", "sweeps", "retention", "retention-positions", "base-model-deviation")

@@ -16,19 +16,19 @@ import pytest
 import vl_convert
 from fake_run import HOSTILE, Parts, parts
 
-from outctl.config import REFERENCES
-from outctl.config_files import load_experiment, read_yaml
+from outctl.config.reading import load_experiment, read_yaml
+from outctl.config.schema import REFERENCES
 from outctl.errors import OutctlError
-from outctl.layout import Layout
-from outctl.plan import Plan
-from outctl.provenance import hardware
+from outctl.pipeline.layout import Layout
+from outctl.pipeline.plan import Plan
+from outctl.pipeline.provenance import hardware
+from outctl.pipeline.slices import page_assets
+from outctl.pipeline.specs import STAGES
 from outctl.report.blocks import block, rounded
 from outctl.report.charts import BASELINE_COLOUR, SHAPES, headline, matrix, retention_positions, training, variant_looks
-from outctl.report.page import write_report
 from outctl.report.steps import Machine, Step, duration, machines, read_step, stages
 from outctl.results.panels import MARKERS, drawn_as
-from outctl.slices import page_assets
-from outctl.specs import STAGES
+from outctl.stages.report import write_report
 
 MEGABYTE = 1e6
 ENVIRONMENT = {

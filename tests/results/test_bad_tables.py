@@ -13,9 +13,9 @@ from rich.console import Console
 
 from breakage import REPEATABLE, TEXTS, mistake_of
 from outctl.errors import printable
-from outctl.layout import Layout
-from outctl.results.aggregation import to_csv
+from outctl.pipeline.layout import Layout
 from outctl.results.console import print_summary
+from outctl.results.csv_tables import to_csv
 
 ROW = {
     "model": "small",

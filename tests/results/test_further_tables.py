@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from outctl.config import Statistics
+from outctl.config.schema import Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
-from outctl.evaluation.statistics import mcnemar_pvalue
+from outctl.metrics.statistics import mcnemar_pvalue
 from outctl.results.further import summarise_deviation
 
 

@@ -12,13 +12,13 @@ import pytest
 from fake_answers import MODELS, evaluate_with_fakes, gather, plan_in
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
-from outctl.plan import Plan
-from outctl.results.aggregation import to_csv
+from outctl.pipeline.plan import Plan
 from outctl.results.comparisons import between_seeds, compare
 from outctl.results.console import number, summary_table
+from outctl.results.csv_tables import to_csv
 from outctl.results.figure_tables import read_figure_table
-from outctl.results.figures import draw_figures
-from outctl.results.model_results import aggregate_model
+from outctl.stages.aggregate_model import aggregate_model
+from outctl.stages.figures import draw_figures
 
 
 @pytest.fixture

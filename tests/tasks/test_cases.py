@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outctl.config import CaseConfig, GivenWords, IclRandomWords, Percents, RandomWords, SuccessiveWords, Suppression
+from outctl.config.schema import (
+    CaseConfig,
+    GivenWords,
+    IclRandomWords,
+    Percents,
+    RandomWords,
+    SuccessiveWords,
+    Suppression,
+)
 from outctl.errors import OutctlError
 from outctl.tasks.cases import (
     EVAL_SEEDS,

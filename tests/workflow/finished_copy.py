@@ -107,7 +107,7 @@ def examine(copy: Copy, by_dry_run: bool = True) -> Findings:
     sys.path[:0] = [str(copy.checkout / "src"), *copy.packages]
     output = dry_run(copy) if by_dry_run else ""
     plan = plan_of(copy)
-    found = import_module("outctl.staleness").stale_jobs(plan)
+    found = import_module("outctl.pipeline.staleness").stale_jobs(plan)
     reasons = {"/".join(job): lines for job, lines in found.items()}
     reasons = {job: lines for job, lines in reasons.items() if fnmatch(job, copy.scope)}
     jobs = listed_jobs(output) if by_dry_run else set(reasons)
@@ -152,8 +152,8 @@ def plan_of(copy: Copy) -> Any:
     """The copy's plan by its own checkout, inspected."""
     versions = None
     if "conda" in copy.arguments:
-        versions = import_module("outctl.environments").pinned_versions(copy.checkout / "envs")
-    planning = import_module("outctl.plan")
+        versions = import_module("outctl.pipeline.environments").pinned_versions(copy.checkout / "envs")
+    planning = import_module("outctl.pipeline.plan")
     assert Path(planning.__file__).is_relative_to(copy.checkout)
     plan = planning.load_plan(copy.config, [Path("experiment.yaml")], versions)
     plan.inspect()

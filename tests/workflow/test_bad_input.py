@@ -12,8 +12,8 @@ import pytest
 import yaml
 from workspace import ROOT, Run
 
-from outctl.config import RESULT_FOLDERS
-from outctl.specs import STAGES
+from outctl.config.schema import RESULT_FOLDERS
+from outctl.pipeline.specs import STAGES
 
 MODEL = {"source": {"kind": "local", "path": "weights"}, "chat": True, "parameters": 1000}
 CONFIG: dict[str, Any] = {
@@ -192,5 +192,7 @@ def test_a_folder_in_the_language_of_the_shell_is_a_folder(folder: Path) -> None
 
 def test_the_folders_that_models_stay_out_of_are_those_of_the_rules() -> None:
     logs = {name for file in RULES for name in re.findall(r'LAYOUT\.results\s*/ "(\w+)"', file.read_text())}
-    layout = set(re.findall(r'self\.results / "(\w+)"', (ROOT / "src" / "outctl" / "layout.py").read_text()))
+    layout = set(
+        re.findall(r'self\.results / "(\w+)"', (ROOT / "src" / "outctl" / "pipeline" / "layout.py").read_text())
+    )
     assert logs | layout == set(RESULT_FOLDERS)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from workspace import Workspace
 
-from outctl.specs import STAGES
+from outctl.pipeline.specs import STAGES
 
 RECIPE = {
     "cases": {"given": 24},

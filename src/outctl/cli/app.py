@@ -13,12 +13,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from outctl.config_files import nearest, read_yaml
+from outctl.config.reading import nearest, read_yaml
 from outctl.errors import OutctlError
-from outctl.layout import Layout
-from outctl.plan import Plan, load_plan
-from outctl.specs import Spec, read_spec
-from outctl.staleness import check_unchanged
+from outctl.pipeline.layout import Layout
+from outctl.pipeline.plan import Plan, load_plan
+from outctl.pipeline.specs import Spec, read_spec
+from outctl.pipeline.staleness import check_unchanged
 
 app = typer.Typer(
     add_completion=False,

@@ -11,7 +11,7 @@ from outctl.cli.app import DEFAULT_CONFIG, PERSON, AsJson, Config, app, console,
 from outctl.errors import OutctlError
 
 if TYPE_CHECKING:
-    from outctl.doctor import Diagnosis
+    from outctl.machine.doctor import Diagnosis
 
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
@@ -22,7 +22,7 @@ def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
     Example: [bold]outctl doctor --config config/seed-models.yaml[/bold]
     """
-    from outctl.doctor import diagnose
+    from outctl.machine.doctor import diagnose
 
     try:
         diagnosis = diagnose(plan_of(config))
@@ -37,7 +37,7 @@ def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
 
 def _show(diagnosis: "Diagnosis", config: str) -> None:
-    from outctl.doctor import gigabytes
+    from outctl.machine.doctor import gigabytes
     from outctl.results.console import print_table
 
     shown = console()

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from outctl.cli.app import known, plan_of, spec_of
-from outctl.config import BASELINE, DEVIATION, TEMPERATURE
+from outctl.config.schema import BASELINE, DEVIATION, TEMPERATURE
 from outctl.errors import OutctlError, first_line
-from outctl.evaluation.evaluate import EvaluationJob
-from outctl.evaluation.evaluate_agreement import AgreementJob
-from outctl.evaluation.evaluate_deviation import DeviationJob
-from outctl.evaluation.evaluate_retention import RetentionJob
-from outctl.evaluation.fit_temperature import TemperatureJob
-from outctl.evaluation.model_job import ModelJob
-from outctl.plan import Plan
-from outctl.runs import PLAN_VARIABLE, jobs_of_this_run
-from outctl.specs import Spec, read_spec
-from outctl.staleness import check_unchanged
+from outctl.pipeline.plan import Plan
+from outctl.pipeline.runs import PLAN_VARIABLE, jobs_of_this_run
+from outctl.pipeline.specs import Spec, read_spec
+from outctl.pipeline.staleness import check_unchanged
+from outctl.stages.evaluate import EvaluationJob
+from outctl.stages.evaluate_agreement import AgreementJob
+from outctl.stages.evaluate_deviation import DeviationJob
+from outctl.stages.evaluate_retention import RetentionJob
+from outctl.stages.fit_temperature import TemperatureJob
+from outctl.stages.model_job import ModelJob
 
 KINDS: dict[str, type[ModelJob]] = {
     "evaluate": EvaluationJob,

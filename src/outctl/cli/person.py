@@ -8,9 +8,9 @@ from typing import Annotated, Any, Optional
 import typer
 
 from outctl.cli.app import DEFAULT_CONFIG, PERSON, AsJson, Config, app, console, known, plan_of, progress_bar
-from outctl.config_files import read_yaml
+from outctl.config.reading import read_yaml
 from outctl.errors import OutctlError
-from outctl.plan import load_plan
+from outctl.pipeline.plan import load_plan
 
 
 @app.command(rich_help_panel=PERSON)
@@ -31,8 +31,8 @@ def why(
 
     Example: [bold]outctl why results/output_control_results.csv[/bold]
     """
-    from outctl.environments import pinned_versions
-    from outctl.staleness import explain, job_of, stale_jobs
+    from outctl.pipeline.environments import pinned_versions
+    from outctl.pipeline.staleness import explain, job_of, stale_jobs
 
     plan = load_plan(read_yaml(config), [config], pinned_versions(environments) if environments else None)
     plan.inspect()
@@ -191,8 +191,8 @@ def push_adapter(
 
     Example: [bold]outctl push-adapter smollm2-135m-instruct given-words --repo me/given-words --dry-run card[/bold]
     """
-    from outctl.results.hub import check_access, check_repo, push_folder
-    from outctl.results.model_card import write_hub_folder
+    from outctl.exchange.hub import check_access, check_repo, push_folder
+    from outctl.exchange.model_card import write_hub_folder
 
     check_repo("--repo", repo)
     if base_model:

@@ -23,10 +23,10 @@ from outctl.cli.app import (
     shown_progress,
     spec_of,
 )
-from outctl.config import BASELINE, DEVIATION, Logging, Service
+from outctl.config.schema import BASELINE, DEVIATION, Logging, Service
 from outctl.errors import OutctlError
-from outctl.layout import Layout
-from outctl.slices import SPLITS
+from outctl.pipeline.layout import Layout
+from outctl.pipeline.slices import SPLITS
 
 ModelName = Annotated[str, typer.Argument(help="Name of the model.")]
 VariantName = Annotated[str, typer.Argument(help="baseline, or the name of an adapter.")]
@@ -48,7 +48,7 @@ def fetch_model(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Fetch a model and prepare it: safetensors, tokenizer, chat template. The only step that uses the network."""
-    from outctl.models.prepare import prepare_model
+    from outctl.stages.fetch_model import prepare_model
 
     if spec is None or output is None:
         plan = plan_of(config)
@@ -66,7 +66,7 @@ def make_samples(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Draw the samples of a case: seeded questions that every model answers alike."""
-    from outctl.tasks.make import make_samples as make
+    from outctl.stages.make_samples import make_samples as make
 
     known("split", split, list(SPLITS))
     if spec is None or output is None:
@@ -110,7 +110,7 @@ def finetune(
 ) -> None:
     """Train a LoRA adapter whose loss compares the model's word distribution with the target."""
     from outctl.finetune.tracking import Tracking
-    from outctl.finetune.train import train_adapter
+    from outctl.stages.finetune import train_adapter
 
     for service in report_to or []:
         known("service", service, list(get_args(Service)))
@@ -173,7 +173,7 @@ def evaluate(
 def make_deviation_samples(spec: SpecFile = None, output: Output = None, config: Config = DEFAULT_CONFIG) -> None:
     """Draw the samples of base_model_deviation: texts to continue and then to break off."""
     from outctl.cli.model_jobs import check_asked_for
-    from outctl.tasks.make_deviation import make_deviation_samples as make
+    from outctl.stages.make_deviation_samples import make_deviation_samples as make
 
     if spec is None or output is None:
         plan = plan_of(config)
@@ -314,7 +314,7 @@ def aggregate_model(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Gather the summary and the records of one model in one file."""
-    from outctl.results.model_results import aggregate_model as gather
+    from outctl.stages.aggregate_model import aggregate_model as gather
 
     layout = layout_of(results_dir, config)
     gather(spec_of(spec, config, "aggregate-model", model), layout, layout.model_results(model))
@@ -323,7 +323,7 @@ def aggregate_model(
 @app.command(rich_help_panel=STEPS)
 def aggregate(spec: SpecFile = None, results_dir: ResultsDir = None, config: Config = DEFAULT_CONFIG) -> None:
     """Combine the results of all models: one JSON file and the tables."""
-    from outctl.results.aggregation import aggregate as combine
+    from outctl.stages.aggregate import aggregate as combine
 
     combine(spec_of(spec, config, "aggregate"), layout_of(results_dir, config))
 
@@ -351,7 +351,7 @@ def figures(
 
     Example: [bold]outctl figures --from-csv results/figures --output paper --format pdf --width 3.4 --font-size 7[/bold]
     """
-    from outctl.results.figures import Drawing, Format, draw_figures, draw_from_tables
+    from outctl.stages.figures import Drawing, Format, draw_figures, draw_from_tables
 
     if from_csv is None:
         if output is not None or (format_, width, font_size) != ("svg", 7.0, 8.0):
@@ -369,7 +369,7 @@ def report(
     spec: SpecFile = None, results_dir: ResultsDir = None, models_dir: ModelsDir = None, config: Config = DEFAULT_CONFIG
 ) -> None:
     """Write the report: one HTML file with the answer, the figures and every sample."""
-    from outctl.report.page import write_report
+    from outctl.stages.report import write_report
 
     if results_dir is None or models_dir is None:
         planned = plan_of(config).layout

@@ -7,10 +7,10 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from scipy import stats
 
-from outctl.config import Statistics
+from outctl.config.schema import Statistics
 from outctl.evaluation.records import ROUNDING, Share
-from outctl.evaluation.statistics import NAN, mean_interval, rate_interval
-from outctl.files import StrictRow, TableRow, read_rows, write_jsonl
+from outctl.metrics.statistics import NAN, mean_interval, rate_interval
+from outctl.storage.files import StrictRow, TableRow, read_rows, write_jsonl
 
 SIGNIFICANCE = 0.05
 """Level below which a sample's counts disagree: one in twenty does by chance."""

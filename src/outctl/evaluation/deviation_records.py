@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from outctl.files import StrictRow, read_rows, write_jsonl
+from outctl.storage.files import StrictRow, read_rows, write_jsonl
 
 REFERENCE_WORDS = 5
 """A word is surprising if it is none of so many likeliest next words of the reference."""

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from outctl.files import StrictRow, read_rows, write_jsonl
+from outctl.storage.files import StrictRow, read_rows, write_jsonl
 
 Progress = Callable[[int, int], None]
 """Told how many samples are done, of how many."""

@@ -22,14 +22,14 @@ from pydantic import Field
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
-from outctl.divergences import full_kl
 from outctl.errors import OutctlError
-from outctl.evaluation.statistics import mean_interval
-from outctl.files import StrictRow
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.prompts import Prompt, build_prompts, encode, leading_bos
 from outctl.inference.tree_forward import length_limits
+from outctl.metrics.divergences import full_kl
+from outctl.metrics.statistics import mean_interval
 from outctl.models.loading import LoadedModel
+from outctl.storage.files import StrictRow
 from outctl.tasks.samples import Message
 
 POSITIONS = 64

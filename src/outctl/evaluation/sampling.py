@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from scipy import stats
 
-from outctl import divergences
-from outctl.config import Evaluation
+from outctl.config.schema import Evaluation
 from outctl.evaluation.agreement import AgreementRecord
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Progress, Record
-from outctl.evaluation.statistics import Array
 from outctl.inference.sampling import classify, sample_answers
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_questions
+from outctl.metrics import divergences
+from outctl.metrics.statistics import Array
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Sample
 

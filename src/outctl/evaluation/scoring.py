@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from outctl import divergences
 from outctl.evaluation.records import Record, TopToken
-from outctl.evaluation.sad import sad_score
+from outctl.metrics import divergences
+from outctl.metrics.sad import sad_score
 from outctl.tasks.samples import Sample
 from outctl.tasks.words import is_rare_word
 

@@ -12,11 +12,8 @@ import torch
 from pydantic import Field
 from scipy.optimize import minimize_scalar
 
-from outctl import divergences
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
-from outctl.evaluation.statistics import CONFIDENCE, RESAMPLES, mean_interval
-from outctl.files import StrictRow
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import (
@@ -25,7 +22,10 @@ from outctl.inference.word_probabilities import (
     word_log_probabilities,
     word_questions,
 )
+from outctl.metrics import divergences
+from outctl.metrics.statistics import CONFIDENCE, RESAMPLES, mean_interval
 from outctl.models.loading import LoadedModel
+from outctl.storage.files import StrictRow
 from outctl.tasks.samples import Sample
 
 HIGHEST = 20.0

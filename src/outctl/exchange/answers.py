@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from outctl import divergences
 from outctl.evaluation.sampling import sampling_floor
 from outctl.inference.word_forms import continues_word, surface_forms
+from outctl.metrics import divergences
 
 
 def answered(text: str, outcomes: Sequence[Sequence[str]], cut: bool = False) -> int | None:

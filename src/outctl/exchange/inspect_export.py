@@ -41,14 +41,14 @@ from inspect_ai.model import (
 )
 from inspect_ai.scorer import CORRECT, INCORRECT, Score
 
-from outctl.config import Statistics
+from outctl.config.schema import Statistics
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
 from outctl.exchange.inspect_task import chat_messages
-from outctl.files import write_bytes
-from outctl.layout import Layout
-from outctl.provenance import check_outputs
+from outctl.pipeline.layout import Layout
+from outctl.pipeline.provenance import check_outputs
 from outctl.results.summary import conditional_share, summarise
+from outctl.storage.files import write_bytes
 from outctl.tasks.samples import Sample, read_samples
 
 COLUMNS = {

@@ -50,7 +50,7 @@ SPACES = str.maketrans("Ġ▁", "  ")
 @metric
 def control_slope() -> Metric:
     """Least-squares slope of the first word's share on the asked share: 1 is control, 0 is ignoring the number."""
-    from outctl.evaluation import statistics
+    from outctl.metrics import statistics
 
     def measure(scores: list[SampleScore]) -> float:
         targets = [(score.sample_metadata or {})["target"][0] for score in scores]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from outctl.errors import OutctlError
-from outctl.files import copy_file, whole_directory, write_jsonl, write_text
 from outctl.inference.word_forms import surface_forms
+from outctl.storage.files import copy_file, whole_directory, write_jsonl, write_text
 from outctl.tasks.samples import Sample
 
 FUNCTIONS = "outctl_words"

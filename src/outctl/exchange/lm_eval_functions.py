@@ -1,7 +1,7 @@
 """What lm-evaluation-harness calls for the tasks beside this file: their questions, and the scores of an answer.
 
 `outctl export-lm-eval` copies this file beside the tasks, so that they work where outctl is not installed: it imports
-nothing of it. The scores are those of `outctl.divergences` and `outctl.evaluation.statistics`.
+nothing of it. The scores are those of `outctl.metrics.divergences` and `outctl.metrics.statistics`.
 """
 
 import json

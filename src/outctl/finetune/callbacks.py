@@ -5,8 +5,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from outctl.checkpoints import Stop, seal
 from outctl.evaluation.records import Progress
+from outctl.pipeline.checkpoints import Stop, seal
 
 
 class Steps(TrainerCallback):  # type: ignore[misc]

@@ -1,12 +1,12 @@
-"""Losses between the target and the model's word distribution: the divergences of `outctl.divergences`, by name."""
+"""Losses between the target and the model's word distribution: the divergences of `outctl.metrics.divergences`, by name."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from outctl import divergences
-from outctl.config import LossName
+from outctl.config.schema import LossName
+from outctl.metrics import divergences
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From log-probabilities of the words and targets, both (B, K), to one value a sample, (B,)."""
@@ -40,7 +40,7 @@ def within_limit(log_p: Tensor, target: Tensor) -> Tensor:
     """The nearest shares that keep to a limit, for questions that ask for a word *at most* so often.
 
     A word that stays below its limit is right as it is: only what is given to neither outcome is then wrong. `tvd` to these
-    shares is `outctl.divergences.excess`. No gradient goes through them.
+    shares is `outctl.metrics.divergences.excess`. No gradient goes through them.
 
     Args:
         log_p: (B, K) log-probabilities; the first outcome has the limit, the second is all other answers, the rest is padding.

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from outctl.divergences import full_kl
 from outctl.inference.passes import halving
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.tree_attention import tree_inputs
 from outctl.inference.tree_forward import logits_at, on_device
+from outctl.metrics.divergences import full_kl
 
 
 class Retention:

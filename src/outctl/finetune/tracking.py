@@ -10,7 +10,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from outctl.environments import check_services
+from outctl.pipeline.environments import check_services
 
 EVENTS = "events.out.tfevents.*"
 """Names of TensorBoard's event files."""

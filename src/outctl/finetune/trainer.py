@@ -15,9 +15,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from outctl import divergences
-from outctl.config import AdapterRecipe
-from outctl.evaluation.statistics import CONFIDENCE, RESAMPLES, mean_interval, slope_interval
+from outctl.config.schema import AdapterRecipe
 from outctl.finetune.collation import TrainingBatch, TrainingItem, build_batch, split_items
 from outctl.finetune.losses import LOSSES, compared, distribution_loss
 from outctl.finetune.retention import Retention
@@ -25,6 +23,8 @@ from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.tree_forward import logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
+from outctl.metrics import divergences
+from outctl.metrics.statistics import CONFIDENCE, RESAMPLES, mean_interval, slope_interval
 
 Item = TypeVar("Item")
 

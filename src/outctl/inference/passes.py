@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 
 from outctl.errors import OutctlError
-from outctl.machine import available_memory
+from outctl.machine.memory import available_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -1,6 +1,6 @@
 """What a model will need, estimated from its entry in the registry before anything is fetched."""
 
-from outctl.config import ModelEntry, Precision, Resources
+from outctl.config.schema import ModelEntry, Precision, Resources
 
 BYTES_PER_PARAMETER: dict[Precision, float] = {
     "auto": 2.0,

@@ -15,10 +15,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from outctl.config import Precision
+from outctl.config.schema import Precision
 from outctl.errors import OutctlError, first_line
 from outctl.models.snapshots import is_whole, keep, snapshot_of
-from outctl.provenance import check_sizes
+from outctl.pipeline.provenance import check_sizes
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from outctl.errors import OutctlError
-from outctl.files import read_json, whole_directory, write_json
-from outctl.locks import BusyError, only_writer
+from outctl.storage.files import read_json, whole_directory, write_json
+from outctl.storage.locks import BusyError, only_writer
 
 FOLDER = ".nf4"
 """No model can be called that."""

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from outctl.config import HubSource, LocalSource, Source, WheelSource
+from outctl.config.schema import HubSource, LocalSource, Source, WheelSource
 from outctl.errors import OutctlError
-from outctl.files import sha256_of
+from outctl.storage.files import sha256_of
 
 HUB_FILES = (
     "*.safetensors",

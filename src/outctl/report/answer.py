@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-from outctl.config import BASELINE, REFERENCE_MODEL
-from outctl.evaluation.statistics import t_interval
-from outctl.specs import Compared
+from outctl.config.schema import BASELINE, REFERENCE_MODEL
+from outctl.metrics.statistics import t_interval
+from outctl.pipeline.specs import Compared
 
 Row = Mapping[str, Any]
 Verdict = Literal["yes", "partly", "no", "undecided"]

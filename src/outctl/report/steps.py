@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outctl.layout import Layout
-from outctl.specs import STAGES
+from outctl.pipeline.layout import Layout
+from outctl.pipeline.specs import STAGES
 
 NAMES = ("model", "models", "variant", "case_name", "adapter")
 """Keys of a job's settings that name what it is about, where others say how it does it."""

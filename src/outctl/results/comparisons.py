@@ -5,9 +5,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from outctl.config import Statistics
+from outctl.config.schema import Statistics
 from outctl.evaluation.records import Record
-from outctl.evaluation.statistics import (
+from outctl.metrics.statistics import (
     NAN,
     Array,
     control_slope,
@@ -21,8 +21,8 @@ from outctl.evaluation.statistics import (
     standard_deviation,
     t_interval,
 )
-from outctl.files import TableRow
 from outctl.results.summary import controlled_share
+from outctl.storage.files import TableRow
 
 Table = TypeVar("Table", bound=TableRow)
 

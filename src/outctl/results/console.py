@@ -7,10 +7,10 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from outctl.config import REFERENCES, Experiment, Registry
+from outctl.config.schema import REFERENCES, Experiment, Registry
 from outctl.errors import OutctlError, first_line
-from outctl.layout import Layout
 from outctl.models.estimates import weights_mb
+from outctl.pipeline.layout import Layout
 
 TEXTS = ("case_type", "model", "variant")
 NUMBERS = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "accuracy", "control_slope", "avg_mass")

@@ -8,15 +8,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from outctl.config import BASELINE, REFERENCE_MODEL
+from outctl.config.schema import BASELINE, REFERENCE_MODEL
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Record
 from outctl.evaluation.references import reference_records
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import check_adapter, load_model
-from outctl.plan import Plan
-from outctl.provenance import read_provenance
+from outctl.pipeline.plan import Plan
+from outctl.pipeline.provenance import read_provenance
 from outctl.results.summary import SummaryRow, summarise
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.samples import Sample

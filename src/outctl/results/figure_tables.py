@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from outctl.config import DEVIATION, REFERENCES, TEMPERATURE
+from outctl.config.schema import DEVIATION, REFERENCES, TEMPERATURE
 from outctl.errors import OutctlError
-from outctl.evaluation.statistics import NAN
-from outctl.files import TableRow, write_text
-from outctl.results.aggregation import to_csv
-from outctl.specs import FiguresSettings
+from outctl.metrics.statistics import NAN
+from outctl.pipeline.specs import FiguresSettings
+from outctl.results.csv_tables import to_csv
+from outctl.storage.files import TableRow, write_text
 
 Results = dict[str, Any]
 """The results of each model, by its name."""

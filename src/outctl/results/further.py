@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from outctl.config import BASELINE, Statistics
+from outctl.config.schema import BASELINE, Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
-from outctl.evaluation.statistics import NAN, gained_and_lost, mcnemar_pvalue, rate_difference, rate_interval
-from outctl.files import TableRow
+from outctl.metrics.statistics import NAN, gained_and_lost, mcnemar_pvalue, rate_difference, rate_interval
+from outctl.storage.files import TableRow
 
 
 class DeviationRow(TableRow):

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from outctl.config import BASELINE, REFERENCE_MODEL, TEMPERATURE, Statistics
+from outctl.config.schema import BASELINE, REFERENCE_MODEL, TEMPERATURE, Statistics
 from outctl.evaluation.records import Record
-from outctl.evaluation.statistics import mean_of_means_interval, mean_of_rates_interval
-from outctl.files import TableRow
+from outctl.metrics.statistics import mean_of_means_interval, mean_of_rates_interval
+from outctl.storage.files import TableRow
 
 
 class VariantRow(TableRow):

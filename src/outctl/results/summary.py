@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from outctl.config import Statistics
+from outctl.config.schema import Statistics
 from outctl.evaluation.records import Record
-from outctl.evaluation.statistics import NAN, mean_interval, rate_interval, slope_interval, standard_deviation
-from outctl.files import TableRow
+from outctl.metrics.statistics import NAN, mean_interval, rate_interval, slope_interval, standard_deviation
 from outctl.results.overall import is_fine_tuned
+from outctl.storage.files import TableRow
 
 
 class SummaryRow(TableRow):

@@ -6,7 +6,15 @@ from itertools import product
 from random import Random
 from typing import Any, NamedTuple
 
-from outctl.config import CaseConfig, GivenWords, IclRandomWords, Percents, RandomWords, SuccessiveWords, Suppression
+from outctl.config.schema import (
+    CaseConfig,
+    GivenWords,
+    IclRandomWords,
+    Percents,
+    RandomWords,
+    SuccessiveWords,
+    Suppression,
+)
 from outctl.errors import OutctlError
 from outctl.tasks.samples import Message, Sample
 from outctl.tasks.shares import named_shares

@@ -11,7 +11,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from outctl.errors import OutctlError
-from outctl.files import StrictRow, read_rows, write_jsonl
+from outctl.storage.files import StrictRow, read_rows, write_jsonl
 from outctl.tasks.samples import Message
 
 EXCERPT_CUTS = (25, 50)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
-from outctl.files import StrictRow, read_rows, write_jsonl
+from outctl.storage.files import StrictRow, read_rows, write_jsonl
 
 
 class Message(TypedDict):

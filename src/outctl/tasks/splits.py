@@ -2,7 +2,7 @@
 
 import hashlib
 
-from outctl.config import GivenWords, SuccessiveWords
+from outctl.config.schema import GivenWords, SuccessiveWords
 from outctl.errors import OutctlError
 
 

@@ -14,8 +14,8 @@ from jinja2 import Template as JinjaTemplate
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import Field
 
-from outctl.config import Section
-from outctl.config_files import nearest, read_yaml, validate
+from outctl.config.reading import nearest, read_yaml, validate
+from outctl.config.schema import Section
 from outctl.errors import OutctlError, first_line
 
 

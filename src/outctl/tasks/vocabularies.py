@@ -4,8 +4,8 @@ import string
 from importlib import resources
 from pathlib import Path
 
-from outctl.config import VOCABULARIES
-from outctl.config_files import nearest
+from outctl.config.reading import nearest
+from outctl.config.schema import VOCABULARIES
 from outctl.errors import OutctlError
 
 LETTERS = tuple(string.ascii_lowercase)

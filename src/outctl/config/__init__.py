@@ -1,0 +1,1 @@
+"""The configuration: sections, reading, messages, schemas."""

@@ -1,0 +1,1 @@
+"""Divergences, scores, references and statistics."""

@@ -1,0 +1,1 @@
+"""Jobs, their specifications, and which of them are stale."""

@@ -1,0 +1,194 @@
+"""Where the pipeline keeps its files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from outctl.config.schema import BASELINE, DEVIATION, TEMPERATURE
+
+
+def beside(output: Path) -> Path:
+    """The provenance file beside an output that is one file."""
+    return output.with_suffix(".provenance.json")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one experiment.
+
+    Attributes:
+        results: what the pipeline writes, the key `results_dir`.
+        models: prepared models, the key `models_dir`.
+    """
+
+    results: Path
+    models: Path
+
+    def model(self, model: str) -> Path:
+        """Directory of a prepared model."""
+        return self.models / model
+
+    def samples(self, case: str, split: str) -> Path:
+        """Samples of a case and split."""
+        return self.results / "samples" / case / f"{split}.jsonl"
+
+    def adapter(self, model: str, adapter: str) -> Path:
+        """Directory of an adapter."""
+        return self.results / "adapters" / model / adapter
+
+    def variant_adapter(self, model: str, variant: str) -> Path | None:
+        """Directory of a variant's adapter; None for the baseline, at whatever temperature."""
+        return None if variant in (BASELINE, TEMPERATURE) else self.adapter(model, variant)
+
+    def tensorboard(self, model: str, adapter: str) -> Path:
+        """TensorBoard event files of a training."""
+        return self.results / "tensorboard" / model / adapter
+
+    def tracking(self) -> Path:
+        """What services that trainings report to keep on this machine."""
+        return self.results / "tracking"
+
+    def records(self, model: str, variant: str, case: str) -> Path:
+        """Records of a model, variant and case."""
+        return self.results / "evaluations" / model / variant / f"{case}.jsonl"
+
+    def deviation(self, model: str, variant: str) -> Path:
+        """Records of `base_model_deviation` of a model and variant."""
+        return self.results / "deviation" / model / f"{variant}.jsonl"
+
+    def retention(self, model: str, variant: str) -> Path:
+        """What a variant's training changed elsewhere."""
+        return self.results / "retention" / model / f"{variant}.json"
+
+    def agreement(self, model: str, variant: str, case: str) -> Path:
+        """Sampled answers of a model, variant and case beside their exact probabilities."""
+        return self.results / "agreement" / model / variant / f"{case}.jsonl"
+
+    def temperature(self, model: str) -> Path:
+        """The best temperature of a model's baseline."""
+        return self.results / "temperatures" / f"{model}.json"
+
+    def model_results(self, model: str) -> Path:
+        """Summary and records of one model."""
+        return self.results / f"output_control_results_{model}.json"
+
+    def combined(self) -> Path:
+        """Summaries and comparisons of all models."""
+        return self.results / "output_control_combined_results.json"
+
+    def comparison_table(self) -> Path:
+        """Table with a row a model, variant and case: paired with the baseline, and with what `comparisons` names."""
+        return self.results / "output_control_comparisons.csv"
+
+    def matrix_table(self) -> Path:
+        """Table of what carries over: a row a model and variant, a column a case."""
+        return self.results / "output_control_matrix.csv"
+
+    def seed_table(self) -> Path:
+        """Table with a row a model, repeated recipe and case: the spread between seeds."""
+        return self.results / "output_control_seeds.csv"
+
+    def learning_table(self) -> Path:
+        """Table with a row a model, adapter and measurement while training."""
+        return self.results / "output_control_learning_curves.csv"
+
+    def agreement_table(self) -> Path:
+        """Table with a row a model, variant and case whose answers were sampled."""
+        return self.results / "sampling_agreement_results.csv"
+
+    def deviation_table(self) -> Path:
+        """Table with a row a model and variant that was asked to break off."""
+        return self.results / "base_model_deviation_results.csv"
+
+    def retention_table(self) -> Path:
+        """Table with a row a model and adapter: what training changed elsewhere."""
+        return self.results / "retention_results.csv"
+
+    def retention_position_table(self) -> Path:
+        """Table with a row a model, adapter and position: what training changed elsewhere, and where."""
+        return self.results / "retention_by_position.csv"
+
+    def results_table(self) -> Path:
+        """Table with a row a model and variant."""
+        return self.results / "output_control_results.csv"
+
+    def case_table(self) -> Path:
+        """Table with a row a model, variant and case."""
+        return self.results / "output_control_simple_metrics.csv"
+
+    def figure(self, name: str) -> Path:
+        """A figure."""
+        return self.results / "figures" / f"{name}.svg"
+
+    def figure_numbers(self, name: str) -> Path:
+        """The numbers that a figure shows, beside it."""
+        return self.figure(name).with_suffix(".csv")
+
+    def report(self) -> Path:
+        """The report, to be read in a browser."""
+        return self.results / "report.html"
+
+    def benchmark(self, stage: str, *names: str) -> Path:
+        """What a job took, as Snakemake measured it; of models beside the models, which experiments share."""
+        # No model can be called `.benchmarks`.
+        folder = self.models / ".benchmarks" if stage == "fetch-model" else self.results / "benchmarks"
+        return folder.joinpath(stage.replace("-", "_"), *names[:-1], f"{names[-1] if names else 'all'}.tsv")
+
+    def provenance(self, stage: str, *names: str) -> Path:
+        """Provenance of what a job writes."""
+        match stage, names:
+            case "fetch-model", (model,):
+                return self.model(model) / "provenance.json"
+            case "make-samples", (case, split):
+                return beside(self.samples(case, split))
+            case "finetune", (model, adapter):
+                return self.adapter(model, adapter) / "provenance.json"
+            case "evaluate", (model, variant, case):
+                return beside(self.records(model, variant, case))
+            case "make-deviation-samples", ():
+                return beside(self.samples(DEVIATION, "eval"))
+            case "evaluate-deviation", (model, variant):
+                return beside(self.deviation(model, variant))
+            case "evaluate-retention", (model, variant):
+                return beside(self.retention(model, variant))
+            case "evaluate-agreement", (model, variant, case):
+                return beside(self.agreement(model, variant, case))
+            case "fit-temperature", (model,):
+                return beside(self.temperature(model))
+            case "aggregate-model", (model,):
+                return beside(self.model_results(model))
+            case "aggregate", ():
+                return beside(self.combined())
+            case "figures", ():
+                return beside(self.figure("figures"))
+            case "report", ():
+                return beside(self.report())
+        raise ValueError(f"no stage {stage!r} for {names}")
+
+    def specs(self, stage: str) -> Path:
+        """Where a stage's specifications lie; those of models beside the models, which experiments share."""
+        # No model can be called `.specs`, and no case or adapter lies directly below the results.
+        return (self.models / ".specs" if stage == "fetch-model" else self.results / "specs") / stage
+
+    def spec(self, spec_name: str, stage: str, *names: str) -> Path:
+        """A specification of a job; `@` is in no name, so one job's files are never another's."""
+        return self.specs(stage).joinpath(*names[:-1], f"{names[-1] if names else 'all'}@{spec_name}.json")
+
+    def code(self, fingerprint: str) -> Path:
+        """What a fingerprint of code was made from: the part of it that lies in each module."""
+        return self.results / "specs" / "code" / f"{fingerprint[:16]}.json"
+
+    def plans(self) -> Path:
+        """Plans of started workflows, for the jobs that they send elsewhere."""
+        return self.results / "specs" / "plans"
+
+    def owner(self) -> Path:
+        """Which run of the workflow owns the results."""
+        return self.results / "specs" / "run.json"
+
+    def run_lock(self) -> Path:
+        """Held by the run of the workflow that is going."""
+        return self.results / "specs" / ".run.lock"
+
+    def checkpoints(self) -> Path:
+        """Where trainings and evaluations keep what they have done so far, a directory a specification."""
+        return self.results / "checkpoints"

@@ -1,0 +1,116 @@
+"""Evaluate one model and variant on one case: a record for each sample."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from outctl.errors import OutctlError
+from outctl.evaluation.records import Progress, Record, read_records, write_records
+from outctl.pipeline.checkpoints import Stop, stopped
+from outctl.pipeline.layout import beside
+from outctl.pipeline.provenance import check_upstream
+from outctl.pipeline.specs import EvaluateSettings
+from outctl.stages.model_job import ModelJob
+from outctl.storage.files import read_json
+from outctl.tasks.samples import Sample, read_samples
+
+if TYPE_CHECKING:
+    from outctl.models.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class EvaluationJob(ModelJob):
+    """An evaluation: it keeps the records of finished samples, and one of the same specification goes on behind them.
+
+    Attributes:
+        samples: the samples' file.
+        temperature: file with the temperature to ask at; None asks at 1.
+    """
+
+    samples: Path
+    temperature: Path | None = None
+
+    @property
+    def settings(self) -> EvaluateSettings:
+        """The settings of its specification."""
+        return self.spec.settings_as(EvaluateSettings)
+
+    def check(self) -> None:
+        """Make sure that what it reads was made by the jobs that the specification names, and is of its case.
+
+        Raises:
+            OutctlError: something was not, or is of another case.
+        """
+        super().check()
+        check_upstream(self.spec, f"make-samples/{self.settings.case_name}/eval", beside(self.samples))
+        if self.temperature is not None:
+            check_upstream(self.spec, f"fit-temperature/{self.settings.model}", beside(self.temperature))
+        case = read_samples(self.samples)[0].case
+        if case != self.settings.case_name:
+            raise OutctlError(f"{self.samples}: samples of {case}, not of {self.settings.case_name}")
+
+    def measure(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
+        """Measure all samples and write the records."""
+        temperature = 1.0 if self.temperature is None else float(read_json(self.temperature)["temperature"])
+        samples, parts = read_samples(self.samples), self.folder / "parts"
+        write_records(
+            self.finished, _measure_in_parts(loaded, samples, self.settings, temperature, parts, stop, progress)
+        )
+        shutil.rmtree(parts, ignore_errors=True)
+
+
+def _measure_in_parts(
+    loaded: "LoadedModel",
+    samples: Sequence[Sample],
+    settings: EvaluateSettings,
+    temperature: float,
+    folder: Path,
+    stop: Stop,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """Measure samples part by part: a part's records are kept in `folder`, and a part that is there is not measured again.
+
+    Parts begin at the same samples each time, so the records are the same whether they were measured in one go or not.
+    """
+    from outctl.evaluation.questions import CaseQuestions
+
+    size = settings.evaluation.checkpoint_every
+    records: list[Record] = []
+    asked: CaseQuestions | None = None
+    # Between parts too, so that a request is answered with how far the evaluation has come.
+    with stop.listening():
+        for start in range(0, len(samples), size):
+            part = samples[start : start + size]
+            kept = folder / f"records-{start}.jsonl"
+            found = _kept_records(kept, part)
+            if not found:
+                asked = asked or CaseQuestions(loaded, samples, temperature)
+                found = asked.measure(
+                    range(start, start + len(part)),
+                    settings.model,
+                    settings.variant,
+                    settings.evaluation,
+                    partial(_report, progress, start, len(samples)),
+                )
+                write_records(kept, found)
+            records += found
+            if stop.requested and len(records) < len(samples):
+                raise stopped(f"{len(records)} of {len(samples)} samples")
+    return records
+
+
+def _report(progress: Progress | None, start: int, total: int, done: int, _: int) -> None:
+    if progress:
+        progress(start + done, total)
+
+
+def _kept_records(file: Path, samples: Sequence[Sample]) -> list[Record]:
+    """Records of these samples that an interrupted evaluation kept; none where they are missing or broken."""
+    try:
+        records = read_records(file)
+    except OutctlError:
+        return []
+    return records if [record.sample_id for record in records] == [sample.sample_id for sample in samples] else []

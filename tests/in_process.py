@@ -1,0 +1,35 @@
+"""The stages of an experiment of one tiny model in this process, where a process of its own for each would prove nothing."""
+
+from command_line import ByHand
+from outctl.stages.aggregate import aggregate
+from outctl.stages.aggregate_model import aggregate_model
+from outctl.stages.evaluate import EvaluationJob
+from outctl.stages.finetune import train_adapter
+
+
+def train(experiment: ByHand) -> None:
+    """Train the adapter."""
+    plan, layout = experiment.plan, experiment.plan.layout
+    files, adapter = plan.training_files("tuned"), layout.adapter("tiny", "tuned")
+    train_adapter(plan.spec("finetune", "tiny", "tuned"), layout.model("tiny"), files, adapter, layout.checkpoints())
+
+
+def evaluate(experiment: ByHand, variant: str, case: str) -> None:
+    """Evaluate the baseline, or the adapter after it was trained."""
+    plan, layout = experiment.plan, experiment.plan.layout
+    job = EvaluationJob(
+        plan.spec("evaluate", "tiny", variant, case),
+        layout.model("tiny"),
+        None if variant == "baseline" else layout.adapter("tiny", variant),
+        layout.records("tiny", variant, case),
+        layout.checkpoints(),
+        layout.samples(case, "eval"),
+    )
+    job.run()
+
+
+def gather(experiment: ByHand) -> None:
+    """Make the tables."""
+    plan, layout = experiment.plan, experiment.plan.layout
+    aggregate_model(plan.spec("aggregate-model", "tiny"), layout, layout.model_results("tiny"))
+    aggregate(plan.spec("aggregate"), layout)

@@ -1,0 +1,208 @@
+import math
+
+import numpy as np
+import pytest
+
+from outctl.metrics import statistics
+from outctl.metrics.statistics import (
+    control_slope,
+    holm,
+    mcnemar_pvalue,
+    mean_interval,
+    mean_of_means_interval,
+    mean_of_rates_interval,
+    rate_difference,
+    rate_interval,
+    sign_flip_pvalue,
+    slope_difference,
+    slope_interval,
+    standard_deviation,
+)
+
+NAN = float("nan")
+
+
+def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        interval = mean_interval(list(random.normal(3.0, 1.0, size=60)), 0.9, 300, seed=trial)
+        covered += interval.low <= 3.0 <= interval.high
+    assert 165 <= covered <= 192
+
+
+def held(successes: int, trials: int) -> list[bool]:
+    return [number < successes for number in range(trials)]
+
+
+def test_a_mean_of_rates_has_an_interval_where_nothing_succeeds_and_covers_as_often_as_it_says() -> None:
+    assert mean_of_rates_interval([held(3, 20)], 0.95) == pytest.approx(rate_interval(3, 20, 0.95))
+    nothing = mean_of_rates_interval([held(0, 50), held(0, 50)], 0.95)
+    assert nothing.low == 0.0
+    assert 0.0 < nothing.high < rate_interval(0, 50, 0.95).high
+    assert all(
+        math.isnan(value)
+        for value in (*mean_of_rates_interval([], 0.95), *mean_of_rates_interval([held(1, 2), []], 0.95))
+    )
+    random = np.random.default_rng(0)
+    drawn = zip(random.random((1000, 40)) < 0.02, random.random((1000, 80)) < 0.3, strict=True)
+    intervals = [mean_of_rates_interval([few.tolist(), many.tolist()], 0.9) for few, many in drawn]
+    assert 880 <= sum(interval.low <= 0.16 <= interval.high for interval in intervals) <= 950
+
+
+def test_a_mean_of_means_counts_groups_alike_and_keeps_their_sizes() -> None:
+    random = np.random.default_rng(0)
+    many, few = random.normal(0.0, 1.0, 400).tolist(), random.normal(1.0, 1.0, 25).tolist()
+    found = mean_of_means_interval([many, few], 0.95, 4000, 0)
+    assert found.value == pytest.approx((np.mean(many) + np.mean(few)) / 2)
+    # Half the root of the sum of the squared standard errors, on either side.
+    reach = 1.96 * 0.5 * math.sqrt(np.var(many) / 400 + np.var(few) / 25)
+    assert found.high - found.low == pytest.approx(2 * reach, rel=0.06)
+    # A number that no other has the same groups as stays as it is.
+    single = mean_of_means_interval([few, [3.0]], 0.95, 4000, 0)
+    assert single.value == pytest.approx((np.mean(few) + 3.0) / 2)
+    assert single.high - single.low == pytest.approx(1.96 * math.sqrt(np.var(few) / 25), rel=0.06)
+    assert mean_of_means_interval([few], 0.95, 500, 3) == pytest.approx(mean_interval(few, 0.95, 500, 3))
+
+
+def test_groups_that_miss_the_same_samples_have_the_interval_of_one_of_them() -> None:
+    random = np.random.default_rng(0)
+    values, others = random.random(80), random.random(80)
+    alone = mean_interval(values.tolist(), 0.95, 4000, 0)
+    twice = mean_of_means_interval([values.tolist()] * 2, 0.95, 4000, 0)
+    apart = mean_of_means_interval([values.tolist(), others.tolist()], 0.95, 4000, 0)
+    assert twice.high - twice.low == pytest.approx(alone.high - alone.low, rel=0.05)
+    assert apart.high - apart.low < 0.8 * (alone.high - alone.low)
+    rates = [(values < 0.4).tolist(), (others < 0.4).tolist()]
+    assert mean_of_rates_interval([rates[0]] * 2, 0.95) == pytest.approx(rate_interval(sum(rates[0]), 80, 0.95))
+    narrower = mean_of_rates_interval(rates, 0.95)
+    assert narrower.high - narrower.low < 0.8 * np.ptp(rate_interval(sum(rates[0]), 80, 0.95)[1:])
+    # The second group succeeds as often, and half of the time where the first does.
+    half = mean_of_rates_interval([rates[0], [*rates[0][:40], *rates[1][40:]]], 0.95)
+    assert narrower.high - narrower.low < half.high - half.low
+
+
+def test_a_difference_of_rates_has_a_width_where_nothing_changed_and_covers_as_often_as_it_says() -> None:
+    nothing = rate_difference(held(0, 8), held(0, 8), 0.95)
+    assert nothing.value == 0.0
+    assert -nothing.low == nothing.high == pytest.approx(rate_interval(0, 8, 0.95).high)
+    # 36 held both times, 2 were gained, 12 lost, and none held never: worked out by hand from the formula.
+    before = [True] * 48 + [False] * 2
+    after = [True] * 36 + [False] * 12 + [True] * 2
+    assert rate_difference(before, after, 0.95) == pytest.approx((-0.2, -0.3404, -0.0569), abs=1e-4)
+    assert all(math.isnan(value) for value in rate_difference([], [], 0.95))
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        first = random.random(40) < 0.3
+        second = np.where(random.random(40) < 0.5, first, random.random(40) < 0.5)
+        interval = rate_difference(first.tolist(), second.tolist(), 0.9)
+        covered += interval.low <= 0.1 <= interval.high
+    assert 880 <= covered <= 950
+
+
+def test_the_bootstrap_is_seeded() -> None:
+    values = [0.1, 0.5, 0.2, 0.9, 0.4]
+    assert mean_interval(values, 0.95, 500, seed=1) == mean_interval(values, 0.95, 500, seed=1)
+    assert mean_interval(values, 0.95, 500, seed=1) != mean_interval(values, 0.95, 500, seed=2)
+
+
+def test_what_is_undefined_is_nan() -> None:
+    assert all(math.isnan(value) for value in mean_interval([], 0.95, 100, 0))
+    assert all(math.isnan(value) for value in mean_of_means_interval([[0.1, 0.2], []], 0.95, 100, 0))
+    assert math.isnan(mean_of_means_interval([[0.1], [0.3]], 0.95, 100, 0).low)
+    single = mean_interval([0.3], 0.95, 100, 0)
+    assert single.value == 0.3
+    assert math.isnan(single.low)
+    assert math.isnan(single.high)
+    assert all(math.isnan(value) for value in rate_interval(0, 0, 0.95))
+    assert math.isnan(standard_deviation([0.3]))
+    assert math.isnan(control_slope([0.5, 0.5], [0.2, 0.8]))
+    assert math.isnan(control_slope([0.1, 0.9], [NAN, 0.8]))
+    assert all(math.isnan(value) for value in slope_interval([0.5, 0.5], [0.2, 0.8], 0.95, 100, 0))
+    assert all(math.isnan(value) for value in slope_difference([0.1, 0.9], [NAN, 0.8], [0.1, 0.8], 0.95, 100, 0))
+    assert math.isnan(sign_flip_pvalue([], [], 99, 0))
+    assert math.isnan(mcnemar_pvalue([], []))
+    assert math.isnan(holm([NAN])[0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_equal_values_have_an_interval_of_no_width_and_nobody_is_warned() -> None:
+    assert slope_interval([0.1, 0.5, 0.9], [0.25, 0.25, 0.25], 0.95, 100, 0) == pytest.approx((0.0, 0.0, 0.0))
+    assert mean_interval([0.25, 0.25], 0.95, 100, 0) == pytest.approx((0.25, 0.25, 0.25))
+    assert mean_interval([0.25, 0.25, 0.25], 0.95, 100, 0) == pytest.approx((0.25, 0.25, 0.25))
+
+
+@pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (0.0, 0.5), (-1.0, 1.0), (0.4, 0.3)])
+def test_the_slope_of_a_line_is_found_and_undefined_points_are_left_out(slope: float, offset: float) -> None:
+    targets = [0.05, 0.3, 0.5, 0.95, 0.7]
+    shares = [offset + slope * target for target in targets]
+    assert control_slope([*targets, 0.2], [*shares, float("nan")]) == pytest.approx(slope)
+
+
+def test_slopes_need_as_many_targets_as_shares() -> None:
+    with pytest.raises(ValueError, match="2 targets and 1 shares"):
+        control_slope([0.1, 0.2], [0.1])
+
+
+def test_the_interval_of_a_slope_covers_it_as_often_as_it_says() -> None:
+    random = np.random.default_rng(1)
+    covered = 0
+    for trial in range(200):
+        targets = random.uniform(0.05, 0.95, size=60)
+        shares = 0.2 + 0.6 * targets + random.normal(0.0, 0.2, size=60)
+        interval = slope_interval(list(targets), list(shares), 0.9, 300, seed=trial)
+        covered += interval.low <= 0.6 <= interval.high
+    assert 163 <= covered <= 193
+
+
+def test_an_interval_of_a_slope_outlasts_resamples_of_a_single_target() -> None:
+    interval = slope_interval([0.1, 0.1, 0.9], [0.2, 0.1, 0.7], 0.95, 200, seed=0)
+    assert interval.low <= interval.value <= interval.high
+
+
+def test_the_difference_of_slopes_is_that_of_the_samples_that_both_have() -> None:
+    targets = [0.1, 0.4, 0.6, 0.9]
+    before, after = [0.5, 0.5, NAN, 0.5], [0.1, 0.4, 0.0, 0.9]
+    found = slope_difference(targets, before, after, 0.95, 300, seed=0)
+    assert found.value == pytest.approx(1.0)
+    assert found.low == pytest.approx(1.0)
+
+
+def test_sign_flips_of_few_pairs_are_all_tried() -> None:
+    # Of the 32 ways to sign five differences of one sign, two are as far from zero.
+    assert sign_flip_pvalue([0.9] * 5, [0.1, 0.2, 0.3, 0.4, 0.5], 9999, 0) == pytest.approx(2 / 32)
+
+
+def test_a_single_pair_tells_nothing() -> None:
+    assert sign_flip_pvalue([0.9], [0.1], 99, 0) == 1.0
+
+
+def test_how_many_resamples_are_held_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(0.2, 1.0, 60).tolist()
+    zeros = [0.0] * len(values)
+    at_once = mean_interval(values, 0.95, 500, 0), sign_flip_pvalue(zeros, values, 500, 0)
+    monkeypatch.setattr(statistics, "VALUES_AT_ONCE", 1000)
+    in_parts = mean_interval(values, 0.95, 500, 0), sign_flip_pvalue(zeros, values, 500, 0)
+    assert in_parts == at_once
+
+
+def test_sign_flips_reject_true_hypotheses_as_seldom_as_they_say_and_find_small_differences() -> None:
+    random = np.random.default_rng(2)
+    base = random.uniform(0.0, 1.0, size=(100, 30))
+    noise = random.normal(0.0, 0.05, size=(100, 30))
+    rejected = sum(sign_flip_pvalue(a, a + e, 199, 0) < 0.05 for a, e in zip(base, noise, strict=True))
+    assert rejected <= 12
+    # Paired, a shift of a fifth of the spread between samples is plain.
+    assert sign_flip_pvalue(base[0], base[0] + 0.06 + noise[0], 9999, 0) < 0.001
+
+
+def test_mcnemar_counts_the_samples_that_changed() -> None:
+    before, after = [True] * 5 + [False] * 8, [True] * 4 + [False] + [True] * 7 + [False]
+    # One lost and seven gained: twice the chance of at most one head in eight throws.
+    assert mcnemar_pvalue(before, after) == pytest.approx(2 * (1 + 8) / 2**8)
+    assert mcnemar_pvalue([True, False], [True, False]) == 1.0
+
+
+def test_holm_multiplies_by_the_number_of_hypotheses_left() -> None:
+    assert holm([0.01, 0.04, NAN, 0.03]) == pytest.approx([0.03, 0.06, NAN, 0.06], nan_ok=True)
