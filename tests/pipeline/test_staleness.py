@@ -197,7 +197,7 @@ def test_another_version_of_a_package_is_named(monkeypatch: pytest.MonkeyPatch) 
 def test_edited_code_is_named_by_its_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     root = tmp_path / "edited"
     shutil.copytree(fingerprints.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("results/figures.py", "layout.py"):
+    for name in ("stages/figures.py", "pipeline/layout.py"):
         text = (root / name).read_text()
         (root / name).write_text(f"{text}\n\nprint(end='')\n")
     caches = (fingerprints._module, fingerprints.code_of, fingerprints.fingerprint)
