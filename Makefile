@@ -13,13 +13,24 @@ define install
 	$(if $(PYTHONDONTWRITEBYTECODE),$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true)
 endef
 
-.PHONY: run test staleness faults newcomer check docs format schema reference clean
+.PHONY: run test test-all test-gpu staleness faults newcomer check docs format schema reference clean
 
 run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
 
+# The everyday tests: four minutes on 2 CPU cores.
 test: $(READY_DEV)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 4 --no-loadscope-reorder
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2
+
+# What `make test` leaves out: faults, a real Slurm, Chromium, the tutorial, dry runs, NF4, the documentation, and more random input.
+test-all: $(READY_DEV)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2 --hypothesis-profile thorough \
+		-m "(slow or hypothesis) and not gpu and not many_faults and not newcomer"
+
+# The tests that need CUDA.
+test-gpu: $(READY_DEV)
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "make test-gpu needs a GPU, and torch finds no CUDA device here")'
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -m gpu tests/gpu
 
 # Every fault, a table of how it went, and the same in docs/reliability.md: three quarters of an hour on 2 CPU cores.
 faults: $(READY_DEV)

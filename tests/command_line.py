@@ -1,14 +1,12 @@
 """The command line in real processes, on an experiment with a tiny model."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from forked import Forked
 from outctl.pipeline.plan import Plan
 
 
@@ -19,17 +17,9 @@ class ByHand:
     folder: Path
     plan: Plan
 
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+    def start(self, *arguments: str) -> Forked:
         """Start a command."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "outctl", *arguments],
-            cwd=self.folder,
-            # Tiny models gain nothing from threads, which wait for each other on a busy machine.
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return Forked(arguments, self.folder)
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, output and errors of a command."""
@@ -48,9 +38,8 @@ class ByHand:
             time.sleep(0.005)
         first.send_signal(signal.SIGSTOP)
         second = self.start(*arguments)
-        assert second.stdout is not None
-        line = second.stdout.readline()
+        second.first_line()
         first.send_signal(signal.SIGCONT)
         out, err = second.communicate()
         assert (first.wait(), second.returncode) == (0, 0), err
-        return first.pid, line + out
+        return first.pid, out

@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from xdist.remote import Producer
@@ -61,6 +62,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "qwen2": {"num_key_value_heads": 4, "tie_word_embeddings": True},
     "mistral": {"num_key_value_heads": 1, "sliding_window": 64},
 }
+
+
+settings.register_profile("everyday", max_examples=20)
+settings.register_profile("thorough", max_examples=150)
+settings.load_profile("everyday")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

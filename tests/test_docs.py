@@ -53,6 +53,8 @@ from outctl.tasks.deviation import DeviationSample
 from outctl.tasks.samples import Sample
 from outctl.tasks.templates import load_template
 
+pytestmark = pytest.mark.slow
+
 REFERENCE = ROOT / "docs" / "reference"
 OTHER_PROGRAMS = ("tensorboard", "vllm", "ls", "cat", "cut", "tar", "sudo", ".")
 """Programs of shell blocks that are not this project's."""

@@ -18,6 +18,8 @@ from result_pages import columns_page
 
 from documentation import ROOT, Block, between, blocks, section, write_between
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / "docs" / "tutorial.md"
 MODEL = "resources/models/smollm2-135m-instruct"
 END_OF_BLOCK = "--- end of a block ---"

@@ -11,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 NAMED = ("torch", "transformers", "peft", "accelerate", "pydantic", "bitsandbytes")
 """Packages that machines with a GPU need for it; they bring what they need themselves."""

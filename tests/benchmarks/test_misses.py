@@ -11,6 +11,8 @@ import pytest
 
 from outctl.evaluation.records import Record, write_records
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "misses.py"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from breakage import NASTY_TEXTS, REPEATABLE, Broken, broken, damaged, mistake_of
@@ -211,7 +211,7 @@ def renamed(kind: str, name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["models", "cases", "adapters"])
 def test_names_never_lead_out_of_the_folders(kind: str, folder: Path):
-    @settings(REPEATABLE, max_examples=60)
+    @REPEATABLE
     @given(st.sampled_from(NASTY_TEXTS) | st.from_regex(r"\A[A-Za-z0-9._/-]{1,4}\Z"))
     def check(name: str) -> None:
         put(**renamed(kind, name))

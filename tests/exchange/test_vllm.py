@@ -13,6 +13,8 @@ from outctl.config.schema import AdapterRecipe
 from outctl.finetune.adapter import add_adapter
 from outctl.models.loading import load_model
 
+pytestmark = pytest.mark.slow
+
 PYTHON = os.environ.get("OUTCTL_VLLM_PYTHON")
 """vLLM is kept apart: it takes other versions of transformers than this program."""
 PROMPT = [504, 2644, 9531, 8982, 260, 1421]

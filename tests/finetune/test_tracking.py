@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_the_curves_of_a_training_that_was_cut_off_have_every_step_once(by_hand:
     # Some lines beyond the checkpoint, which the next start logs again.
     time.sleep(0.1)
     assert process.poll() is None, process.communicate()
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     process.communicate()
     code, _, error = experiment.run(*FINETUNE)
     assert code == 0, error

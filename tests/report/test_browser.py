@@ -11,6 +11,8 @@ from selenium.webdriver.common.keys import Keys
 
 from outctl.pipeline.plan import Plan
 
+pytestmark = pytest.mark.slow
+
 FIGURES = ("baseline-against-adapter", "calibration", "distances", "matrix")
 FURTHER = ("training", "sweeps", "retention", "retention-positions", "base-model-deviation")
 TABLES = {

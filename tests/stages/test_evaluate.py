@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from command_line import ByHand
+from forked import Forked
 from in_process import train
 from outctl.cli.model_jobs import planned_job
 from outctl.config.schema import DEVIATION
@@ -50,7 +51,7 @@ def parts(experiment: ByHand) -> list[Path]:
     return sorted(experiment.plan.layout.checkpoints().glob("*/parts/records-*.jsonl"))
 
 
-def cut_off(experiment: ByHand, number: int) -> "subprocess.Popen[str]":
+def cut_off(experiment: ByHand, number: int) -> Forked:
     """Start an evaluation and give it a signal once some of its parts are kept."""
     process = experiment.start(*COMMAND)
     while len(parts(experiment)) < 5 and process.poll() is None:
@@ -138,7 +139,7 @@ def test_a_request_to_stop_while_the_model_is_loaded_is_one_line(experiment: ByH
     lock = experiment.plan.layout.records("tiny", "baseline", "given").parent / ".given.jsonl.lock"
     while not lock.exists() and process.poll() is None:
         time.sleep(0.001)
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     _, error = process.communicate()
     assert process.returncode == 1
     assert error.startswith("outctl: asked to stop")
@@ -344,7 +345,7 @@ def test_a_job_whose_own_work_is_done_ends_well_when_asked_to_stop(run_of_all: B
     process = run_of_all.start("evaluate", *names)
     while not (other.parent / f".{other.name}.lock").exists() and process.poll() is None:
         time.sleep(0.001)
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     _, error = process.communicate()
     assert process.returncode == 0, error
     # Lines on its progress may come before.

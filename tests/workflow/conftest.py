@@ -1,5 +1,6 @@
-"""A small experiment on the embedded model's real weights, run once through Snakemake and looked at by many tests."""
+"""Experiments that many tests look at, run once through Snakemake."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 from scene import Reference
 from staleness_report import CHECKED, markdown
 from workspace import Run, Workspace
@@ -29,35 +31,44 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory, real_model_dir: Path) -> Workspace:
-    """A configured working directory in which nothing has run."""
-    folder = tmp_path_factory.mktemp("experiment")
-    source = {"kind": "local", "path": str(real_model_dir)}
-    entry = {"source": source, "chat": True, "parameters": 134515008}
-    registry = {"models": {"small": entry, "small-nf4": entry | {"precision": "nf4"}}}
-    (folder / "models.yaml").write_text(yaml.safe_dump(registry))
-    (folder / "asking.yaml").write_text("question: 'Seed {{ seed }}: {{ percents[0] }} or {{ percents[1] }}?'\n")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Callable[..., Path]) -> tuple[Workspace, Run]:
+    """An experiment on a tiny model, run by Snakemake from nothing to the report, and what the run wrote into a pipe.
+
+    One of the processes that the tests are spread over runs it, and each has a copy of its own.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, printed = shared / "finished", shared / "finished.txt"
+    source = {"kind": "local", "path": str(shared / "original")}
+    entry = {"source": source, "chat": True, "parameters": 30_000, "precision": "float32"}
+    recipe = {"cases": {"given": 24}, "steps": 12, "batch_size": 4, "held_out_samples": 2, "log_every": 4}
     config = {
-        "models": ["small"],
+        "models": ["tiny"],
         "registry": "models.yaml",
         "models_dir": "models",
         "cases": {
-            "given": {"kind": "given_words", "train_samples": 24, "eval_samples": 4},
+            "given": {"kind": "given_words", "train_samples": 24, "eval_samples": 12},
             "own": {"kind": "random_words", "eval_samples": 2, "template": "asking.yaml"},
         },
-        "adapters": {
-            "tuned": {"cases": {"given": 24}, "steps": 2, "batch_size": 2, "held_out_samples": 2, "log_every": 1},
-        },
+        "adapters": {"tuned": recipe},
+        "resources": {"threads": 1},
     }
-    return Workspace(folder, config)
-
-
-@pytest.fixture(scope="session")
-def finished(workspace: Workspace) -> tuple[Workspace, Run]:
-    """The experiment, run from nothing to its tables, and what the run printed."""
-    run = workspace.snakemake()
-    assert run.code == 0, run.output
-    return workspace, run
+    with FileLock(shared / "finished.lock"):
+        if not printed.exists():
+            shutil.copytree(tiny_model_dir().parent / "original", shared / "original")
+            folder.mkdir()
+            registry = {"models": {"tiny": entry, "tiny-nf4": entry | {"precision": "nf4"}}}
+            (folder / "models.yaml").write_text(yaml.safe_dump(registry))
+            (folder / "asking.yaml").write_text(
+                "question: 'Seed {{ seed }}: {{ percents[0] }} or {{ percents[1] }}?'\n"
+            )
+            run = Workspace(folder, config).snakemake()
+            assert run.code == 0, run.output
+            printed.write_text(run.output)
+    own = Workspace(tmp_path_factory.mktemp("experiment") / "finished", config)
+    shutil.copytree(folder, own.folder)
+    return own, Run(0, printed.read_text())
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from faults import FAULTS, QUICK, Fault
 from scene import Reference, Scene
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 TRIES = [(fault, number) for fault in FAULTS for number in range(fault.times)]
 PARAMETERS = [
     pytest.param(

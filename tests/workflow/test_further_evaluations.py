@@ -1,7 +1,8 @@
-"""Every further evaluation at once, on a tiny model, through Snakemake; and what of it stands in the results."""
+"""Every evaluation at once, on a tiny model: what each command writes, and that the workflow writes the same."""
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -54,12 +55,23 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Callable
 
 @pytest.fixture(scope="module")
 def results(workspace: Workspace) -> Path:
-    run = workspace.snakemake()
+    """What the commands of all jobs write, one after the other."""
+    workspace.every_command()
+    return workspace.results
+
+
+@pytest.fixture(scope="module")
+def through_snakemake(workspace: Workspace) -> Workspace:
+    """The same experiment, run by the workflow."""
+    other = Workspace(workspace.folder.parent / "further-by-snakemake", workspace.config)
+    other.folder.mkdir()
+    shutil.copy(workspace.folder / "models.yaml", other.folder)
+    run = other.snakemake()
     assert run.code == 0, run.output
     # Snakemake says so, and goes on, where a rule cannot make what another one makes.
     assert "Exception" not in run.output
     assert "Traceback" not in run.output
-    return workspace.results
+    return other
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +80,25 @@ def combined(results: Path) -> dict[str, Any]:
     return content
 
 
-def test_a_run_behind_a_run_does_nothing(workspace: Workspace, results: Path) -> None:
-    assert workspace.stale() == {}
+@pytest.mark.slow
+def test_the_workflow_writes_what_the_commands_write(through_snakemake: Workspace, results: Path) -> None:
+    for folder, pattern in (
+        ("", "*.csv"),
+        ("evaluations", "**/*.jsonl"),
+        ("adapters", "**/*.safetensors"),
+        ("figures", "*.svg"),
+    ):
+        files = [
+            file.relative_to(results) for file in (results / folder).glob(pattern) if "provenance" not in file.name
+        ]
+        assert files
+        for file in files:
+            assert (through_snakemake.results / file).read_bytes() == (results / file).read_bytes(), file
+
+
+@pytest.mark.slow
+def test_a_run_behind_a_run_does_nothing(through_snakemake: Workspace) -> None:
+    assert through_snakemake.stale() == {}
 
 
 def test_every_variant_stands_in_the_case_table(results: Path) -> None:
@@ -178,37 +207,22 @@ def test_figures_are_drawn_for_all_of_it(results: Path) -> None:
     }
 
 
-def test_the_report_has_all_of_it_and_what_each_step_took(results: Path) -> None:
+def test_the_report_has_all_of_it(results: Path) -> None:
     text = (results / "report.html").read_text()
     for name in ("training", "sweeps", "retention", "base-model-deviation"):
         assert f'data-figure="{name}"' in text
     for heading in ("Repeats over seeds", "Do sampled answers agree", "Best temperature of the baseline"):
         assert heading in text
+
+
+@pytest.mark.slow
+def test_the_report_has_what_each_step_took(through_snakemake: Workspace) -> None:
+    text = (through_snakemake.results / "report.html").read_text()
     rows = json.loads(re.search(r'id="step-rows">(.*?)</script>', text, re.DOTALL)[1])
     # The report is not made yet when it is written.
     assert {row["stage"] for row in rows} == set(STAGES) - {"report"}
     assert all(row["wall_s"] > 0.0 for row in rows)
-    assert (results / "benchmarks" / "report" / "all.tsv").is_file()
-
-
-def test_each_evaluation_runs_by_hand_too(workspace: Workspace, results: Path) -> None:
-    for stage, *names in (
-        ("make-deviation-samples",),
-        ("fit-temperature", "tiny"),
-        ("evaluate-deviation", "tiny", "tuned"),
-        ("evaluate-retention", "tiny", "tuned"),
-        ("evaluate-agreement", "tiny", "tuned", "letters"),
-    ):
-        run = workspace.outctl(stage, *names, "--config", "experiment.yaml", "--output", f"{stage}.out")
-        assert run.code == 0, run.output
-        kept = {
-            "make-deviation-samples": "samples/base_model_deviation/eval.jsonl",
-            "fit-temperature": "temperatures/tiny.json",
-            "evaluate-deviation": "deviation/tiny/tuned.jsonl",
-            "evaluate-retention": "retention/tiny/tuned.json",
-            "evaluate-agreement": "agreement/tiny/tuned/letters.jsonl",
-        }[stage]
-        assert (workspace.folder / f"{stage}.out").read_bytes() == (results / kept).read_bytes()
+    assert (through_snakemake.results / "benchmarks" / "report" / "all.tsv").is_file()
 
 
 def test_what_is_not_configured_gives_one_line(workspace: Workspace, results: Path) -> None:

@@ -31,20 +31,20 @@ def test_a_run_goes_from_the_models_name_to_tables_and_figures(finished: Finishe
     workspace, run = finished
     table = pd.read_csv(workspace.results / "output_control_simple_metrics.csv")
     rows = set(zip(table["model"], table["variant"], table["case_type"], strict=True))
-    assert {("small", variant, case) for variant in ("baseline", "tuned") for case in ("given", "own")} <= rows
+    assert {("tiny", variant, case) for variant in ("baseline", "tuned") for case in ("given", "own")} <= rows
     for name in (
         "output_control_results.csv",
         "output_control_combined_results.json",
-        "output_control_results_small.json",
+        "output_control_results_tiny.json",
         "figures/calibration.svg",
         "figures/tvd.svg",
         "report.html",
-        "adapters/small/tuned/adapter_model.safetensors",
-        "adapters/small/tuned/training.jsonl",
-        "evaluations/small/baseline/own.jsonl",
+        "adapters/tiny/tuned/adapter_model.safetensors",
+        "adapters/tiny/tuned/training.jsonl",
+        "evaluations/tiny/baseline/own.jsonl",
         "samples/given/train.jsonl",
-        "logs/finetune/small/tuned.log",
-        "benchmarks/evaluate/small/tuned/own.tsv",
+        "logs/finetune/tiny/tuned.log",
+        "benchmarks/evaluate/tiny/tuned/own.tsv",
         "benchmarks/report/all.tsv",
     ):
         assert (workspace.results / name).stat().st_size > 0 or name.endswith(".log")
@@ -52,6 +52,7 @@ def test_a_run_goes_from_the_models_name_to_tables_and_figures(finished: Finishe
     assert "results/output_control_results.csv" in run.output
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_again_from_their_numbers_alone(finished: Finished, tmp_path: Path) -> None:
     figures = finished[0].results / "figures"
     for file in figures.glob("*.csv"):
@@ -65,9 +66,10 @@ def test_figures_are_drawn_again_from_their_numbers_alone(finished: Finished, tm
     assert len(drawn) == len(result.stdout.splitlines()) >= 4
 
 
+@pytest.mark.slow
 def test_trainings_of_the_workflow_show_their_curves_and_these_are_no_output(finished: Finished) -> None:
     workspace, _ = finished
-    events = workspace.results / "tensorboard" / "small" / "tuned"
+    events = workspace.results / "tensorboard" / "tiny" / "tuned"
     (file,) = events.iterdir()
     assert file.stat().st_size > 0
     shutil.rmtree(events.parent.parent)
@@ -76,7 +78,9 @@ def test_trainings_of_the_workflow_show_their_curves_and_these_are_no_output(fin
     assert workspace.stale(logging={"project": "another"}) == {}
 
 
-def test_a_service_that_is_not_installed_stops_the_workflow_with_one_line(workspace: Workspace) -> None:
+@pytest.mark.slow
+def test_a_service_that_is_not_installed_stops_the_workflow_with_one_line(finished: Finished) -> None:
+    workspace, _ = finished
     absent = [name for name in ("mlflow", "trackio", "wandb") if find_spec(name) is None]
     if not absent:
         pytest.skip("every service is installed")
@@ -86,6 +90,7 @@ def test_a_service_that_is_not_installed_stops_the_workflow_with_one_line(worksp
     assert not (workspace.folder / "unmade").exists()
 
 
+@pytest.mark.slow
 def test_the_report_holds_every_figure_and_table_with_its_caption(finished: Finished) -> None:
     workspace, _ = finished
     run = workspace.snakemake("--report", "report.zip")
@@ -102,7 +107,7 @@ def test_the_report_holds_every_figure_and_table_with_its_caption(finished: Fini
 
 
 def test_a_model_is_loaded_once_a_variant(finished: Finished) -> None:
-    logs = finished[0].results / "logs" / "evaluate" / "small"
+    logs = finished[0].results / "logs" / "evaluate" / "tiny"
     for variant in ("baseline", "tuned"):
         texts = [file.read_text() for file in (logs / variant).glob("*.log")]
         assert sorted("finished by another start" in text for text in texts) == [False, True]
@@ -113,6 +118,7 @@ def test_right_after_a_run_nothing_is_to_be_done(finished: Finished) -> None:
     assert finished[0].stale() == {}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(finished: Finished) -> None:
     workspace, _ = finished
     # The report is made of the same, and has a test of its own for it.
@@ -120,12 +126,13 @@ def test_the_same_seed_gives_the_same_bytes(finished: Finished) -> None:
     assert again.code == 0, again.output
     for name in ("output_control_results.csv", "output_control_simple_metrics.csv"):
         assert (workspace.folder / "again" / name).read_bytes() == (workspace.results / name).read_bytes()
-    for name in ("samples/given/train.jsonl", "adapters/small/tuned/adapter_model.safetensors", "figures/tvd.svg"):
+    for name in ("samples/given/train.jsonl", "adapters/tiny/tuned/adapter_model.safetensors", "figures/tvd.svg"):
         assert (workspace.folder / "again" / name).read_bytes() == (workspace.results / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_weights_in_4_bits_make_their_own_jobs_stale_and_no_others(finished: Finished) -> None:
-    jobs = finished[0].stale(models=["small", "small-nf4"])
+    jobs = finished[0].stale(models=["tiny", "tiny-nf4"])
     assert jobs == {
         "fetch_model": 1,
         "finetune": 1,
@@ -137,17 +144,18 @@ def test_the_same_weights_in_4_bits_make_their_own_jobs_stale_and_no_others(fini
     }
 
 
+@pytest.mark.slow
 def test_samples_of_other_settings_are_refused_by_a_job(finished: Finished) -> None:
     workspace, _ = finished
-    (file,) = (workspace.results / "specs" / "evaluate" / "small" / "baseline").glob("own@*.json")
+    (file,) = (workspace.results / "specs" / "evaluate" / "tiny" / "baseline").glob("own@*.json")
     spec = json.loads(file.read_text())
     spec["upstream"]["make-samples/own/eval"] = "0" * 64
     other = workspace.folder / "other.json"
     other.write_text(json.dumps(spec))
-    command = [sys.executable, "-m", "outctl", "evaluate", "small", "baseline", "own", "--spec", str(other)]
+    command = [sys.executable, "-m", "outctl", "evaluate", "tiny", "baseline", "own", "--spec", str(other)]
     command += [
         "--model-dir",
-        "models/small",
+        "models/tiny",
         "--samples",
         "results/samples/own/eval.jsonl",
         "--output",
@@ -161,6 +169,7 @@ def test_samples_of_other_settings_are_refused_by_a_job(finished: Finished) -> N
     assert "results/samples/own: made from other settings or code than the current ones" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_deleted_output_is_made_again(finished: Finished) -> None:
     workspace, _ = finished
     file = workspace.results / "figures" / "tvd.svg"
@@ -173,28 +182,20 @@ def test_a_deleted_output_is_made_again(finished: Finished) -> None:
     assert file.read_bytes() == content
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("cases.own.eval_sample", 3, "cases.own.eval_sample: unknown key; did you mean 'eval_samples'?"),
-        ("models", ["smal"], "models.0: 'smal' is not in models.yaml; did you mean 'small'?"),
-        ("adapters.tuned.steps", 0, "adapters.tuned.steps: Input should be greater than or equal to 1, not 0"),
-        ("cases.own.template", "asking", "cases.own.template: there is no prompt template 'asking'"),
-    ],
-)
-def test_a_mistake_in_the_configuration_stops_the_workflow_with_one_line(
-    workspace: Workspace, key: str, value: Any, message: str
-) -> None:
-    elsewhere = {**changed(workspace.config, key, value), "results_dir": "unmade"}
+def test_a_mistake_in_the_configuration_stops_the_workflow_with_one_line(finished: Finished) -> None:
+    workspace, _ = finished
+    elsewhere = {**changed(workspace.config, "cases.own.eval_sample", 3), "results_dir": "unmade"}
     run = workspace.snakemake(**elsewhere)
     assert run.code != 0
     (line,) = [line for line in run.output.splitlines() if not line.startswith("Using workflow specific profile")]
     assert line.startswith("outctl: ")
-    assert "experiment.yaml: " + message in line
+    assert "experiment.yaml: cases.own.eval_sample: unknown key; did you mean 'eval_samples'?" in line
     assert not (workspace.folder / "unmade").exists()
 
 
-def test_a_failed_job_shows_the_last_lines_of_its_log(workspace: Workspace) -> None:
+@pytest.mark.slow
+def test_a_failed_job_shows_the_last_lines_of_its_log(finished: Finished) -> None:
+    workspace, _ = finished
     weights = workspace.folder / "broken"
     weights.mkdir()
     registry = (workspace.folder / "models.yaml").read_text()
@@ -207,7 +208,9 @@ def test_a_failed_job_shows_the_last_lines_of_its_log(workspace: Workspace) -> N
     assert not (workspace.folder / "models" / "broken").exists()
 
 
-def test_the_slurm_profile_plans_the_default_experiment(workspace: Workspace) -> None:
+@pytest.mark.slow
+def test_the_slurm_profile_plans_the_default_experiment(finished: Finished) -> None:
+    workspace, _ = finished
     folder = workspace.folder / "checkout"
     folder.mkdir()
     for name in ("Snakefile", "workflow", "config", "slurm", "profiles", "src", "envs"):
@@ -219,7 +222,7 @@ def test_the_slurm_profile_plans_the_default_experiment(workspace: Workspace) ->
 
 
 @pytest.mark.parametrize("name", ["controls", "generalisation", "seed-models", "sweeps", "wordings"])
-def test_further_experiments_are_planned(workspace: Workspace, name: str) -> None:
+def test_further_experiments_are_planned(name: str) -> None:
     from outctl.config.reading import read_yaml
     from outctl.pipeline.plan import load_plan
 

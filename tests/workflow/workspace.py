@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
+
+from outctl.cli.main import main
+from outctl.pipeline.plan import load_plan
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -18,6 +23,15 @@ class Run:
 
     code: int
     output: str
+
+
+def _exit_code() -> int:
+    """Run the command line in this process."""
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,15 @@ class Workspace:
             check=False,
         )
         return Run(result.returncode, result.stdout)
+
+    def every_command(self) -> None:
+        """Run every job of the experiment by its command, one after the other in this process, which has imported everything."""
+        self.command()
+        with chdir(self.folder):
+            for job in list(load_plan(self.config, [Path("experiment.yaml")]).jobs()):
+                with patch.object(sys, "argv", ["outctl", *job, "--config", "experiment.yaml"]):
+                    code = _exit_code()
+                assert code == 0, job
 
     def stale(self, **changes: Any) -> dict[str, int]:
         """Rules that a dry run would run, each with its number of jobs; the rule `all` is left out."""

@@ -12,6 +12,8 @@ from slurm.availability import REQUIRED, started
 from slurm.cluster import Cluster, ClusterError, why_not
 from slurm.configuration import Options
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent
 SUBMIT = ("sbatch", "--parsable", "--mem=10", "--chdir=/", "--output=/dev/null")
 

@@ -10,6 +10,8 @@ from slurm.submission import Submission
 from slurm.training import frozen_training, logged_losses, newest_checkpoint
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Disturbed:

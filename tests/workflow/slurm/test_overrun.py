@@ -5,6 +5,8 @@ from slurm.submission import Submission
 from slurm.training import logged_losses
 from workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(overrun: Submission) -> Submission:

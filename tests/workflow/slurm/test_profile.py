@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import snakemake_executor_plugin_slurm as plugin
 import yaml
 from slurm.availability import started
@@ -17,6 +18,8 @@ from slurm.submission import Submission
 from snakemake.cli import get_argument_parser
 from snakemake_executor_plugin_slurm import submit_string, utils
 from workspace import ROOT, Workspace
+
+pytestmark = pytest.mark.slow
 
 PROFILE = (ROOT / "slurm" / "config.v9+.yaml").read_text()
 

@@ -9,6 +9,8 @@ import pytest
 from slurm.cluster import Job
 from slurm.submission import Submission
 
+pytestmark = pytest.mark.slow
+
 JOBS = {
     "finetune_wildcards": 1,
     "make_samples_wildcards": 4,
