@@ -221,12 +221,22 @@ def test_the_slurm_profile_plans_the_default_experiment(finished: Finished) -> N
     assert "finetune" in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("name", ["controls", "generalisation", "seed-models", "sweeps", "wordings"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config/controls",
+        "config/generalisation",
+        "config/seed-models",
+        "config/sweeps",
+        "config/wordings",
+        ".test/config/config",
+    ],
+)
 def test_further_experiments_are_planned(name: str) -> None:
     from outctl.config.reading import read_yaml
     from outctl.pipeline.plan import load_plan
 
-    file = ROOT / "config" / f"{name}.yaml"
+    file = ROOT / f"{name}.yaml"
     data = read_yaml(file) | {"registry": str(ROOT / "config" / "models.yaml")}
     plan = load_plan(data, [file])
     assert {job[0] for job in plan.jobs()} >= {"fetch-model", "finetune", "evaluate", "aggregate"}
