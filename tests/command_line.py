@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,9 @@ class ByHand:
     folder: Path
     plan: Plan
 
-    def start(self, *arguments: str) -> Forked:
-        """Start a command."""
-        return Forked(arguments, self.folder)
+    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Forked:
+        """Start a command, with changes to its environment."""
+        return Forked(arguments, self.folder, environment)
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, output and errors of a command."""

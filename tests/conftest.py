@@ -297,12 +297,13 @@ def by_hand(
 
     Args of the fixture's value:
         recipe: changes to the adapter's recipe.
+        entry: changes to the model's entry in the registry.
         config: further keys of the experiment.
     """
 
-    def make(recipe: dict[str, Any] | None = None, **config: Any) -> ByHand:
+    def make(recipe: dict[str, Any] | None = None, entry: dict[str, Any] | None = None, **config: Any) -> ByHand:
         source = {"kind": "local", "path": str(tiny_model_dir().parent / "original")}
-        entry = {"source": source, "chat": True, "parameters": 30_000, "precision": "float32"}
+        model = {"source": source, "chat": True, "parameters": 30_000, "precision": "float32"} | (entry or {})
         steps = {"steps": 60, "batch_size": 4, "held_out_samples": 2, "log_every": 2, "checkpoint_every": 10}
         experiment = {
             "models": ["tiny"],
@@ -310,7 +311,7 @@ def by_hand(
             "adapters": {"tuned": {"cases": {"given": 32}} | steps | (recipe or {})},
         }
         (tmp_path / "config").mkdir()
-        (tmp_path / "config" / "models.yaml").write_text(yaml.safe_dump({"models": {"tiny": entry}}))
+        (tmp_path / "config" / "models.yaml").write_text(yaml.safe_dump({"models": {"tiny": model}}))
         file = tmp_path / "config" / "config.yaml"
         file.write_text(yaml.safe_dump(experiment | config))
         monkeypatch.chdir(tmp_path)

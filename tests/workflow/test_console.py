@@ -5,6 +5,7 @@ import pty
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 from workspace import Run, Workspace
