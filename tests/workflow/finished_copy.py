@@ -4,11 +4,13 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,8 @@ class Copy:
         """Give the copy a checkout of its own, to be edited."""
         if self.checkout == ROOT:
             self.checkout = self.folder / "checkout"
-            copy_checkout(self.checkout)
+            if not self.checkout.is_dir():
+                copy_checkout(self.checkout)
         return self.checkout
 
     def write(self) -> None:
@@ -68,6 +71,29 @@ class Copy:
         """Arguments of Snakemake."""
         files = ["--snakefile", str(self.checkout / "Snakefile"), "--directory", str(self.folder)]
         return [*arguments, *files, "--configfile", "experiment.yaml", "--cores", "2", "--resources", "gpu=2"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished experiment.
+
+    Attributes:
+        folder: its working directory.
+        config: its configuration.
+        registry: its model registry.
+        numbers: numbers of its copies.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    registry: dict[str, Any]
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def copy(self) -> Copy:
+        """A copy, to be changed."""
+        folder = self.folder.parent / f"copy-{next(self.numbers)}"
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("log", "*.lock"))
+        return Copy(folder, deepcopy(self.config), deepcopy(self.registry))
 
 
 def copy_checkout(target: Path) -> None:
@@ -89,7 +115,7 @@ class Findings:
         known: all jobs of the experiment, as `outctl why` names them.
         jobs: those that the dry run lists; without one, those of `outctl why`.
         reasons: the jobs that `outctl why` lists, each with its reasons.
-        output: what the dry run printed.
+        output: what the dry run printed; nothing without one.
     """
 
     known: set[str]
@@ -98,20 +124,19 @@ class Findings:
     output: str
 
 
-def examine(copy: Copy, by_dry_run: bool = True) -> Findings:
-    """Dry-run Snakemake, if wanted, and ask `outctl why`; call it in a process of its own, which it changes for good."""
+def examine(copy: Copy) -> Findings:
+    """Dry-run Snakemake and ask `outctl why`; call it in a process of its own, which it changes for good."""
     os.chdir(copy.folder)
     copy.write()
     if copy.path:
         os.environ["PATH"] = f"{copy.path}{os.pathsep}{os.environ['PATH']}"
     sys.path[:0] = [str(copy.checkout / "src"), *copy.packages]
-    output = dry_run(copy) if by_dry_run else ""
+    output = dry_run(copy)
     plan = plan_of(copy)
     found = import_module("outctl.pipeline.staleness").stale_jobs(plan)
     reasons = {"/".join(job): lines for job, lines in found.items()}
     reasons = {job: lines for job, lines in reasons.items() if fnmatch(job, copy.scope)}
-    jobs = listed_jobs(output) if by_dry_run else set(reasons)
-    return Findings({"/".join(job) for job in plan.jobs()}, jobs, reasons, output)
+    return Findings({"/".join(job) for job in plan.jobs()}, listed_jobs(output), reasons, output)
 
 
 def dry_run(copy: Copy) -> str:

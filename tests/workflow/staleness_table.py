@@ -590,18 +590,6 @@ MODULES = [
     ),
     Row("comments, docstrings and white space of every module", NONE, wording),
     Row("every file of the checkout is touched", NONE, both(moved_checkout, touched("checkout"))),
-    Row(
-        "white space in a rule's command",
-        NONE,
-        in_checkout(
-            "workflow/rules/evaluation.smk", "exec python -m outctl evaluate {", "exec  python  -m  outctl  evaluate {"
-        ),
-    ),
-    Row(
-        "a rule's message",
-        NONE,
-        in_checkout("workflow/rules/finetune.smk", "training {wildcards", "now training {wildcards"),
-    ),
 ]
 PACKAGES = [
     Row("version of wordfreq, the word list", AFTER["make-samples"], version("wordfreq", "99.0")),
@@ -634,7 +622,6 @@ MODEL_RESULTS = "results/output_control_results_local.json"
 FILES = [
     Row("every result is touched", NONE, touched("results")),
     Row("every model is touched", NONE, touched("models")),
-    Row("everything is touched, the configuration too", NONE, touched(".")),
     *(
         Row(f"{what}: a byte is changed, old time", jobs, flipped(file))
         for what, file, jobs in (
@@ -674,12 +661,32 @@ FILES = [
             ("a table", ("results/output_control_simple_metrics.csv",), ("aggregate", "report")),
             ("a figure", ("results/figures/calibration.svg",), AFTER["figures"]),
             ("the report", ("results/report.html",), ("report",)),
-            ("logs and benchmarks", ("results/logs", "results/benchmarks", "models/.benchmarks"), NONE),
+            ("benchmarks", ("results/benchmarks", "models/.benchmarks"), NONE),
             ("the specifications", ("results/specs", "models/.specs"), NONE),
-            ("Snakemake's own records", (".snakemake",), NONE),
         )
     ),
 ]
+OF_SNAKEMAKE = [
+    Row("everything is touched, the configuration too", NONE, touched(".")),
+    Row(
+        "a rule's message, and white space in a rule's command",
+        NONE,
+        both(
+            in_checkout("workflow/rules/finetune.smk", "training {wildcards", "now training {wildcards"),
+            in_checkout(
+                "workflow/rules/evaluation.smk",
+                "exec python -m outctl evaluate {",
+                "exec  python  -m  outctl  evaluate {",
+            ),
+        ),
+    ),
+    Row(
+        "Snakemake's own records, logs and specifications: deleted",
+        NONE,
+        deleted(".snakemake", "results/logs", "results/specs", "models/.specs"),
+    ),
+]
+"""What no specification depends on, so that only Snakemake could make something stale."""
 GROUPS = {
     "Nothing": UNCHANGED,
     "The experiment": EXPERIMENT,
@@ -690,4 +697,15 @@ GROUPS = {
     "Packages": PACKAGES,
     "Files": FILES,
 }
-"""The table."""
+"""The table, of what the plan is asked about."""
+DRY_RUN = (
+    "nothing",
+    "a model is added",
+    "a template is edited and keeps its time",
+    "`adapters.one.loss`",
+    "a model's revision",
+    "`outctl.metrics.divergences`: `tvd`",
+    "pin of matplotlib in the environments",
+    "records: a byte is changed, old time",
+)
+"""The rows of each group that Snakemake is asked about too: a new specification is a new job, and nothing else is."""

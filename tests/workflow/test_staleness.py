@@ -1,4 +1,4 @@
-"""Exactly the stale steps: every row of the table, by a dry run and by `outctl why`, against one finished experiment."""
+"""Exactly the stale steps: every row of the table by the plan, some by a dry run too, each against a finished experiment."""
 
 import multiprocessing
 import os
@@ -8,27 +8,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from copy import deepcopy
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
 import pytest
-from finished_copy import ROOT, Copy, Findings, examine, matching
+from finished_by_hand import TEMPLATE, ByHand, made_by_hand, stale_by_plan
+from finished_copy import ROOT, Copy, Findings, Finished, examine, matching
 from staleness_changes import deleted
 from staleness_report import CHECKED, Checked
-from staleness_table import CODE, CONFIG, GROUPS, ICL, LAST, REGISTRY, REVISION, Jobs, Row
+from staleness_table import CODE, CONFIG, DRY_RUN, GROUPS, LAST, OF_SNAKEMAKE, REGISTRY, REVISION, Jobs, Row
 
 from outctl.config.schema import Experiment, Registry, Section
-from outctl.pipeline.plan import load_plan
-from outctl.pipeline.provenance import write_provenance
 from outctl.storage.locks import only_writer
 
-ROWS = [row for rows in GROUPS.values() for row in rows]
+ROWS = [(group, row) for group, rows in GROUPS.items() for row in rows]
+ASKED = "By a dry run of Snakemake"
+DRY_RUNS = [(ASKED, row) for row in (*(row for _, row in ROWS if row.change in DRY_RUN), *OF_SNAKEMAKE)]
 TABLES = ("output_control_results.csv", "output_control_simple_metrics.csv")
 PRELOADED = [
     "snakemake.cli",
@@ -42,20 +40,6 @@ PRELOADED = [
     "typer",
 ]
 """What dry runs import; the process from which they are forked has them once."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A finished experiment of tiny models."""
-
-    folder: Path
-    numbers: Iterator[int]
-
-    def copy(self) -> Copy:
-        """A copy, to be changed."""
-        folder = self.folder.parent / f"copy-{next(self.numbers)}"
-        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("log", "*.lock"))
-        return Copy(folder, deepcopy(CONFIG), deepcopy(REGISTRY))
 
 
 def snakemake(copy: Copy, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
@@ -83,62 +67,36 @@ def finish(copy: Copy, *arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def finished_tiny(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Callable[..., Path]) -> Finished:
-    """Two models, two cases, two adapters, run to the end; samples of a third case, and a fetched model of a wheel."""
-    folder = tmp_path_factory.mktemp("tiny") / "finished"
+    """Two models, two cases, two adapters, run to the end."""
+    finished = Finished(tmp_path_factory.mktemp("tiny") / "finished", CONFIG, REGISTRY)
+    folder = finished.folder
     folder.mkdir()
-    copy = Copy(folder, deepcopy(CONFIG), deepcopy(REGISTRY))
-    (folder / "asking.yaml").write_text("question: 'Seed {{ seed }}: {{ percents[0] }} or {{ percents[1] }}?'\n")
+    (folder / "asking.yaml").write_text(TEMPLATE)
     # Weights of more than the megabyte up to which Snakemake compares checksums.
     shutil.copytree(tiny_model_dir("llama", 0, head_dim=512).parent / "original", folder / "original")
     snapshot = folder / "cache" / "models--lab--tiny" / "snapshots" / REVISION
     shutil.copytree(tiny_model_dir("llama", 1).parent / "original", snapshot)
-    with_icl = Copy(folder, deepcopy(CONFIG), deepcopy(REGISTRY))
-    with_icl.config["cases"]["icl"] = ICL
-    finish(with_icl, "results/samples/icl/eval.provenance.json")
-    finish(copy)
-    only_wheel = {"models": ["wheel"], "models_dir": str(folder / "models"), "registry": str(folder / "models.yaml")}
-    plan = load_plan({**CONFIG, **only_wheel, "cases": {"given": CONFIG["cases"]["given"]}, "adapters": {}}, [])
-    job = ("fetch-model", "wheel")
-    plan.spec(*job).write(plan.spec_path(*job))
-    weights = plan.layout.model("wheel") / "model.safetensors"
-    weights.parent.mkdir()
-    weights.write_bytes(b"weights")
-    write_provenance(plan.layout.provenance(*job), plan.spec(*job), [weights])
-    return Finished(folder, count())
+    finish(Copy(folder, CONFIG, REGISTRY))
+    return finished
+
+
+@pytest.fixture(scope="session")
+def finished_by_hand(tmp_path_factory: pytest.TempPathFactory) -> ByHand:
+    """The same experiment, whose outputs no model has made."""
+    return made_by_hand(tmp_path_factory.mktemp("by-hand"))
 
 
 @pytest.fixture(scope="session")
 def processes() -> Iterator[ProcessPoolExecutor]:
-    """Two processes at a time, each for one dry run: a dry run changes its process for good."""
+    """A process for each dry run, which changes it for good."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    with ProcessPoolExecutor(2, context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as pool:
         yield pool
 
 
-@pytest.fixture(scope="session")
-def findings(
-    finished_tiny: Finished, processes: ProcessPoolExecutor, request: pytest.FixtureRequest
-) -> Iterator[dict[str, "Future[Findings]"]]:
-    """What the selected rows make stale; dry runs take no lock, and each is made in a copy of its own.
-
-    In a quick run, settings and packages that make the same jobs stale as one before them in the table are looked at by
-    `outctl why` alone, which is what the workflow itself goes by.
-    """
-    rows = [item.callspec.params.get("row") for item in request.session.items if hasattr(item, "callspec")]
-    chosen = {row.change for row in rows if isinstance(row, Row)}
-    thorough = request.config.getoption("--staleness-table", default=None) is not None
-
-    def find(row: Row) -> Findings:
-        copy = finished_tiny.copy()
-        row.make(copy)
-        found = processes.submit(examine, copy, thorough or row.change in DRY_RUN).result()
-        shutil.rmtree(copy.folder)
-        return found
-
-    with ThreadPoolExecutor(2) as threads:
-        yield {row.change: threads.submit(find, row) for row in ROWS if row.change in chosen}
-        threads.shutdown(cancel_futures=True)
+def parameters(rows: list[tuple[str, Row]]) -> list[Any]:
+    return [pytest.param(group, row, id=row.change) for group, row in rows]
 
 
 def check(config: pytest.Config, group: str, change: str, jobs: Jobs, found: Findings) -> None:
@@ -155,38 +113,32 @@ def check(config: pytest.Config, group: str, change: str, jobs: Jobs, found: Fin
     assert all("\n" not in line for lines in found.reasons.values() for line in lines)
 
 
-def first_of_their_kind() -> Iterator[str]:
-    """The rows that are like none before them; all of those in which nothing is stale, or files were changed."""
-    seen: set[tuple[str, Jobs]] = set()
-    for group, rows in GROUPS.items():
-        for row in rows:
-            if group in ("Nothing", "Files") or (group, row.jobs) not in seen:
-                yield row.change
-            seen.add((group, row.jobs))
-
-
-DRY_RUN = set(first_of_their_kind())
-"""Rows that every run of the tests tries by a dry run."""
-
-
-def parameters() -> Iterator[Any]:
-    """Every row with its group; of those for code and recipes, the first that makes certain jobs stale is always tried."""
-    for group, rows in GROUPS.items():
-        for row in rows:
-            many = group in ("Code", "A training") and row.change not in DRY_RUN
-            yield pytest.param(group, row, id=row.change, marks=[pytest.mark.many_changes] if many else [])
-
-
-@pytest.mark.parametrize(("group", "row"), list(parameters()))
+@pytest.mark.parametrize(("group", "row"), parameters(ROWS))
 def test_a_change_makes_exactly_these_jobs_stale(
-    findings: dict[str, "Future[Findings]"], pytestconfig: pytest.Config, group: str, row: Row
+    finished_by_hand: ByHand, pytestconfig: pytest.Config, group: str, row: Row
 ) -> None:
-    check(pytestconfig, group, row.change, row.jobs, findings[row.change].result())
+    with finished_by_hand.copy() as copy:
+        row.make(copy)
+        found = stale_by_plan(copy)
+    check(pytestconfig, group, row.change, row.jobs, found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("group", "row"), parameters(DRY_RUNS))
+def test_snakemake_runs_exactly_the_stale_jobs(
+    finished_tiny: Finished, processes: ProcessPoolExecutor, pytestconfig: pytest.Config, group: str, row: Row
+) -> None:
+    copy = finished_tiny.copy()
+    row.make(copy)
+    found = processes.submit(examine, copy).result()
+    shutil.rmtree(copy.folder)
+    check(pytestconfig, group, row.change, row.jobs, found)
 
 
 def test_the_table_says_every_change_once() -> None:
-    changes = [row.change for row in ROWS]
-    assert len(set(changes)) == len(changes) >= 40
+    changes = [row.change for _, row in [*ROWS, *DRY_RUNS[len(DRY_RUN) :]]]
+    assert len(set(changes)) == len(changes)
+    assert set(DRY_RUN) <= set(changes)
 
 
 def sections(annotation: Any) -> Iterator[type[Section]]:
@@ -213,7 +165,7 @@ def schema_keys() -> set[str]:
 
 
 def test_every_key_of_the_schema_is_in_the_table() -> None:
-    assert {key for row in ROWS for key in row.keys} == schema_keys()
+    assert {key for _, row in ROWS for key in row.keys} == schema_keys()
 
 
 def test_every_module_of_the_package_is_in_the_table() -> None:
@@ -230,6 +182,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_exactly_what_is_not_finished(
     finished_tiny: Finished, processes: ProcessPoolExecutor, pytestconfig: pytest.Config
 ) -> None:
