@@ -34,13 +34,13 @@ class Step:
 
     @property
     def device(self) -> str | None:
-        """What it computed on, None where it computed with no model."""
+        """What it computed on, `cpu` or the name of a GPU; None where it computed with no model."""
         return self.provenance.get("device")
 
     @property
     def on_gpu(self) -> bool:
-        """Whether that was a CUDA device."""
-        return bool(self.device) and str(self.device).startswith("cuda")
+        """Whether that was a GPU."""
+        return self.device not in (None, "cpu")
 
     @property
     def settings(self) -> Mapping[str, Any]:
