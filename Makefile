@@ -13,7 +13,7 @@ define install
 	$(if $(PYTHONDONTWRITEBYTECODE),$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true)
 endef
 
-.PHONY: run test test-all test-gpu staleness faults newcomer check docs format schema reference clean
+.PHONY: run test test-all test-gpu mutants staleness faults newcomer check docs format schema reference clean
 
 run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
@@ -68,6 +68,10 @@ newcomer: $(READY_DEV)
 # What reruns after which change, printed and written into the documentation; fails where a step is missed or needless.
 staleness: $(READY_DEV)
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --quiet --durations=0 --durations-min=60 -m "" tests/workflow/test_staleness.py --staleness-table docs/reliability.md
+
+# Twenty deliberate bugs, each made in a copy of the checkout, and the test that catches it.
+mutants: $(READY_DEV)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python tests/mutants.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, set PYTHON=..." if sys.version_info < (3, 11) else 0)'

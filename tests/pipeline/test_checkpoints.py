@@ -26,6 +26,20 @@ def test_a_sealed_directory_is_one_to_whose_files_nothing_happened(tmp_path: Pat
     assert is_sealed(path)
 
 
+def test_a_directory_is_on_the_disk_before_it_is_sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, flush = checkpoint(tmp_path, 1), os.fsync
+    flushed: list[tuple[int, bool]] = []
+
+    def watched(handle: int) -> None:
+        flushed.append((os.fstat(handle).st_ino, (path / SEAL).exists()))
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    seal(path)
+    for name in ("weights", "state/random"):
+        assert ((path / name).stat().st_ino, False) in flushed
+
+
 @pytest.mark.parametrize("name", ["weights", "state/random", SEAL])
 def test_a_truncated_file_breaks_the_seal(tmp_path: Path, name: str) -> None:
     path = checkpoint(tmp_path, 1)
