@@ -3,7 +3,7 @@
 import importlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -139,7 +139,7 @@ def _in_place_of_the_installed(copy: Copy) -> Iterator[None]:
         patch.chdir(copy.folder)
         patch.setattr(fingerprints, "_Module", _parsed)
         patch.setattr(fingerprints, "ROOT", source / "outctl")
-        patch.setattr(fingerprints, "_path", cache(fingerprints._path))
+        patch.setattr(fingerprints, "_path", lambda module: _file(fingerprints.ROOT, module))
         patch.setattr(
             resources,
             "files",
@@ -158,6 +158,12 @@ def _in_place_of_the_installed(copy: Copy) -> Iterator[None]:
             for remembered in caches:
                 remembered.cache_clear()
     importlib.invalidate_caches()
+
+
+@cache
+def _file(root: Path, module: str, path: Callable[[str], Path | None] = fingerprints._path) -> Path | None:
+    """No change adds or removes a module, so its file is looked for once a checkout."""
+    return path(module)
 
 
 def _parsed(path: Path, module: type[fingerprints._Module] = fingerprints._Module) -> fingerprints._Module:
