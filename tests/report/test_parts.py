@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import vl_convert
 from fake_run import HOSTILE, Parts, parts
 
 from outctl.config.reading import load_experiment, read_yaml
 from outctl.config.schema import REFERENCES
 from outctl.errors import OutctlError
+from outctl.models.loading import LoadedModel
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import hardware
@@ -372,6 +374,11 @@ GPU = "NVIDIA H200"
 def step(stage: str, device: str | None, wall: float | None) -> Step:
     provenance = {"environment": ENVIRONMENT, "device": device, "spec": {"settings": {}}}
     return Step(stage, "small", provenance, wall, wall, None if wall is None else 1500.0)
+
+
+def test_what_a_model_was_loaded_on_is_a_gpu_where_there_is_one(tiny_model: Callable[..., LoadedModel]) -> None:
+    found = step("evaluate", tiny_model().description["device"], 30.0)
+    assert found.on_gpu == torch.cuda.is_available()
 
 
 def test_gpu_time_is_the_wall_time_of_jobs_on_a_gpu() -> None:
