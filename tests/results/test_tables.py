@@ -73,6 +73,9 @@ def test_the_results_table_has_a_row_a_model_and_variant(plan: Plan) -> None:
         assert row[f"given_{column}"] == pytest.approx(expected, nan_ok=True)
     assert row["avg_tvd_low"] < row["avg_tvd"] < row["avg_tvd_high"]
     assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
+    # Of each case a mean with its ends behind it, as in all tables.
+    names = [f"{case}_{column}" for case in ("given", "own") for column in ("accuracy", "avg_tvd", "control_slope")]
+    assert list(table.columns)[-18:] == [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
 
 
 def test_combined_results_hold_summaries_comparisons_and_provenance(plan: Plan) -> None:
