@@ -681,10 +681,11 @@ OF_SNAKEMAKE = [
         ),
     ),
     Row(
-        "Snakemake's own records, logs and specifications: deleted",
+        "logs, benchmarks and specifications: deleted",
         NONE,
-        deleted(".snakemake", "results/logs", "results/specs", "models/.specs"),
+        deleted("results/logs", "results/benchmarks", "models/.benchmarks", "results/specs", "models/.specs"),
     ),
+    Row("Snakemake's own records: deleted", NONE, deleted(".snakemake")),
 ]
 """What no specification depends on, so that only Snakemake could make something stale."""
 GROUPS = {
