@@ -46,8 +46,10 @@ class ByHand:
     @contextmanager
     def copy(self) -> Iterator[Copy]:
         """The copy, to be changed; restored in the end."""
-        yield Copy(self.used, deepcopy(CONFIG), deepcopy(REGISTRY))
-        self.restore()
+        try:
+            yield Copy(self.used, deepcopy(CONFIG), deepcopy(REGISTRY))
+        finally:
+            self.restore()
 
     def restore(self) -> None:
         """Undo all changes of the copy: what has another status is copied again, what is new is deleted."""
