@@ -23,6 +23,13 @@ PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cache
 LISTED = "tests/test_mutants.py"
 """Fails wherever a bug was made, since it looks for what stood there."""
 EVERYDAY, SLOW = "make test", "make test-all"
+SLOW_TESTS = [
+    "--hypothesis-profile",
+    "thorough",
+    "-m",
+    "(slow or hypothesis) and not gpu and not many_faults and not newcomer",
+]
+"""What tells the second from the first, as in the Makefile."""
 LONGEST_S = 3600
 """A run of the tests that takes longer has been made to hang; choose another bug."""
 FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
@@ -103,7 +110,7 @@ def runs(mutant: Mutant, folder: Path, tests: Sequence[str]) -> Iterator[tuple[s
         return
     yield EVERYDAY, [mutant.nearest_in(folder)]
     yield EVERYDAY, ["--numprocesses", "2"]
-    yield SLOW, ["--numprocesses", "2", "-m", "slow"]
+    yield SLOW, ["--numprocesses", "2", *SLOW_TESTS]
 
 
 def caught(mutant: Mutant, folder: Path, tests: Sequence[str], sound: set[str]) -> Outcome:
@@ -129,7 +136,7 @@ def caught(mutant: Mutant, folder: Path, tests: Sequence[str], sound: set[str]) 
         if test is not None:
             seconds = time.monotonic() - began
             where = test.partition("::")[0]
-            marks = ["-m", "slow"] if tier == SLOW else []
+            marks = SLOW_TESTS if tier == SLOW else []
             if where not in sound and (other := failing(folder, where, *marks)):
                 sys.exit(f"{other} fails without a bug")
             sound.add(where)
