@@ -23,7 +23,8 @@ from typing import Any
 import yaml
 
 from outctl.config.reading import read_yaml
-from outctl.pipeline.plan import Plan, load_plan
+from outctl.pipeline.plan import Plan
+from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import write_provenance
 
 ROOT = Path(__file__).parent.parent

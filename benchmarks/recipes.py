@@ -19,7 +19,7 @@ from outctl.config.schema import AdapterRecipe
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model
-from outctl.pipeline.plan import load_plan
+from outctl.stages.dag import load_plan
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.samples import Sample
 from training_steps import seconds_a_step

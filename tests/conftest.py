@@ -28,10 +28,11 @@ from command_line import ByHand
 from outctl.config.schema import LocalSource
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import LoadedModel, load_model
-from outctl.pipeline.plan import load_plan
-from outctl.pipeline.specs import FetchSettings, Spec
-from outctl.stages.fetch_model import prepare_model
-from outctl.stages.make_samples import make_samples
+from outctl.stages.dag import load_plan
+from outctl.pipeline.specs import Spec
+from outctl.stages.fetch_model import FetchSettings
+from outctl.stages.fetch_model import run as fetch_model
+from outctl.stages.make_samples import run as make_samples
 
 # Tiny models gain nothing from threads, which wait for each other on a busy machine.
 torch.set_num_threads(1)
@@ -188,7 +189,7 @@ def tiny_model_dir(
         source = LocalSource(kind="local", path=str(folder / "original"))
         settings = FetchSettings(source=source).model_dump(mode="json")
         spec = Spec(stage="fetch-model", settings=settings, upstream={}, code="0" * 64, packages={})
-        prepare_model(spec, f"tiny-{architecture}", folder / "prepared")
+        fetch_model(spec, f"tiny-{architecture}", folder / "prepared")
         return folder / "prepared"
 
     return prepare
@@ -316,7 +317,7 @@ def by_hand(
         file.write_text(yaml.safe_dump(experiment | config))
         monkeypatch.chdir(tmp_path)
         plan = load_plan(yaml.safe_load(file.read_text()), [file])
-        prepare_model(plan.spec("fetch-model", "tiny"), "tiny", plan.layout.model("tiny"))
+        fetch_model(plan.spec("fetch-model", "tiny"), "tiny", plan.layout.model("tiny"))
         for case, split in plan.sample_files():
             make_samples(plan.spec("make-samples", case, split), plan.layout.samples(case, split))
         return ByHand(tmp_path, plan)

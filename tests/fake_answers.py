@@ -13,7 +13,7 @@ from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import write_provenance
 from outctl.stages.aggregate import aggregate
 from outctl.stages.aggregate_model import aggregate_model
-from outctl.stages.make_samples import make_samples
+from outctl.stages.make_samples import run as make_samples
 from outctl.storage.files import write_jsonl
 from outctl.tasks.samples import Sample, read_samples
 

@@ -4,7 +4,7 @@ from command_line import ByHand
 from outctl.stages.aggregate import aggregate
 from outctl.stages.aggregate_model import aggregate_model
 from outctl.stages.evaluate import EvaluationJob
-from outctl.stages.finetune import train_adapter
+from outctl.stages.finetune import run as train_adapter
 
 
 def train(experiment: ByHand) -> None:

@@ -21,7 +21,7 @@ from outctl.results.further import DeviationRow, LearningRow, RetentionPositionR
 from outctl.results.overall import VariantRow
 from outctl.results.plots import PLOTS
 from outctl.results.summary import SummaryRow
-from outctl.stages.aggregate import MatrixRow
+from outctl.results.combined import MatrixRow
 from outctl.tasks.deviation import DeviationSample
 from outctl.tasks.samples import Sample
 

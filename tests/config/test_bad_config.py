@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from breakage import NASTY_TEXTS, REPEATABLE, Broken, broken, damaged, mistake_of
 from outctl.config.reading import dotted, load_registry, read_yaml
-from outctl.pipeline.plan import Plan, load_plan
+from outctl.pipeline.plan import Plan
+from outctl.stages.dag import load_plan
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = {"question": "Say {{ shares[0].word }}", "system": "Be brief", "examples": [{"user": "a", "assistant": "b"}]}

@@ -26,7 +26,7 @@ from outctl.config.schema import (
     Source,
     Statistics,
 )
-from outctl.pipeline.plan import load_plan
+from outctl.stages.dag import load_plan
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import yaml
 from outctl.config.schema import Experiment
 from outctl.config.sweeps import all_recipes, bases, labels, repeats
 from outctl.errors import OutctlError
-from outctl.pipeline.plan import load_plan
+from outctl.stages.dag import load_plan
 
 BASE = {"cases": {"given": 40}, "steps": 5, "held_out_samples": 4}
 

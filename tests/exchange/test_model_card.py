@@ -28,7 +28,8 @@ from outctl.config.schema import HubSource
 from outctl.errors import OutctlError
 from outctl.exchange.model_card import Card, adapter_config, model_card, write_hub_folder
 from outctl.models.loading import load_model
-from outctl.pipeline.plan import Plan, load_plan
+from outctl.pipeline.plan import Plan
+from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import check_outputs
 from outctl.stages.evaluate_retention import RetentionJob
 from outctl.storage.files import read_json
@@ -140,7 +141,7 @@ def test_a_base_on_the_hub_is_named_with_its_revision(measured: ByHand) -> None:
     plan, revision = measured.plan, "0123456789abcdef0123456789abcdef01234567"
     entry = plan.registry.models["tiny"]
     hub = entry.model_copy(update={"source": HubSource(kind="hub", repo="lab/tiny", revision=revision)})
-    provenance = check_outputs(plan.layout.provenance("finetune", "tiny", "tuned"))
+    provenance = check_outputs(plan.provenance("finetune", "tiny", "tuned"))
     recipe = plan.recipes["tuned"].model_copy(update={"rank": 1024})
     combined = read_json(plan.layout.combined())
     card = Card("me/control", "tiny", "tuned", hub, "lab/tiny", None, recipe, provenance, combined)
@@ -177,7 +178,7 @@ def test_an_adapter_that_is_missing_unmeasured_or_stale_is_refused(trained: ByHa
     weights = trained.plan.layout.adapter("tiny", "tuned") / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert refused().startswith("tiny/tuned: the adapter is stale (finetune/tiny/tuned: ")
-    trained.plan.layout.provenance("finetune", "tiny", "tuned").unlink()
+    trained.plan.provenance("finetune", "tiny", "tuned").unlink()
     assert refused() == "tiny/tuned: the adapter is not made yet; run the workflow first"
     target.mkdir()
     with pytest.raises(OutctlError, match="is there already; name a folder that is not"):

@@ -16,8 +16,8 @@ from command_line import ByHand
 from outctl.errors import OutctlError
 from outctl.finetune.trainer import LOGGED
 from outctl.pipeline.environments import check_services
-from outctl.pipeline.plan import load_plan
-from outctl.stages.finetune import train_adapter
+from outctl.stages.dag import load_plan
+from outctl.stages.finetune import run as train_adapter
 from outctl.storage.files import read_jsonl
 
 FINETUNE = ("finetune", "tiny", "tuned")

@@ -18,8 +18,9 @@ from outctl.config.schema import LocalSource
 from outctl.inference.generation import Continuation, continuations, generate
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.models.loading import LoadedModel, load_model
-from outctl.pipeline.specs import FetchSettings, Spec
-from outctl.stages.fetch_model import prepare_model
+from outctl.pipeline.specs import Spec
+from outctl.stages.fetch_model import FetchSettings
+from outctl.stages.fetch_model import run as fetch_model
 from outctl.tasks.samples import Message
 
 TinyModel = Callable[..., LoadedModel]
@@ -177,7 +178,7 @@ def test_settings_that_come_with_a_model_do_not_change_its_answers(
     (original / "generation_config.json").write_text(json.dumps(own))
     directory = tmp_path / "model"
     fetch = FetchSettings(source=LocalSource(kind="local", path=str(original))).model_dump(mode="json")
-    prepare_model(Spec(stage="fetch-model", settings=fetch, upstream={}, code="0", packages={}), "tiny", directory)
+    fetch_model(Spec(stage="fetch-model", settings=fetch, upstream={}, code="0", packages={}), "tiny", directory)
     assert json.loads((directory / "generation_config.json").read_text()) == own
     prompts = ask(tiny_model(), *CONTENTS)
     expected, found = (

@@ -1,8 +1,8 @@
 import pytest
+from outctl.machine.estimates import gpu_memory_mb, host_memory_mb
 
 from outctl.config.schema import LocalSource, ModelEntry
 from outctl.machine.fits import fit
-from outctl.models.estimates import gpu_memory_mb, host_memory_mb
 
 
 def entry(parameters, precision="auto"):

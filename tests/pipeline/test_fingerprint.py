@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from outctl.stages.report import page_assets
 
 from outctl.pipeline import fingerprint as fingerprints
-from outctl.pipeline.slices import page_assets
 from outctl.pipeline.specs import PACKAGES, STAGES
 from outctl.tasks.templates import template_names
 

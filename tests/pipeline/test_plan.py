@@ -11,7 +11,8 @@ import yaml
 from outctl.config.schema import BASELINE
 from outctl.errors import OutctlError
 from outctl.pipeline.fingerprint import fingerprint
-from outctl.pipeline.plan import Plan, load_plan
+from outctl.pipeline.plan import Plan
+from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import installed_version
 from outctl.pipeline.specs import PACKAGES, STAGES, FinetuneSettings, SamplesSettings, read_spec
 

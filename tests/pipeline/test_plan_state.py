@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from outctl.errors import OutctlError
-from outctl.pipeline.plan import Job, Plan, load_plan
+from outctl.pipeline.plan import Plan
+from outctl.pipeline.setup import Job
+from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import write_provenance
 from outctl.storage.files import write_text
 
@@ -72,7 +74,7 @@ def test_whole_outputs_need_no_repair_and_missing_ones_neither() -> None:
     assert repairs(inspected()) == {}
     plan = made()
     assert repairs(inspected()) == {}
-    plan.layout.provenance(*RECORDS).unlink()
+    plan.provenance(*RECORDS).unlink()
     assert repairs(inspected()) == {}
 
 
@@ -90,7 +92,7 @@ def test_a_truncated_output_is_repaired_and_no_other() -> None:
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"spec_hash": "0"}', '{"outputs": {}, "spec_hash": 3}'])
 def test_a_broken_provenance_is_repaired(damage: str) -> None:
     plan = made()
-    plan.layout.provenance(*RECORDS).write_text(damage)
+    plan.provenance(*RECORDS).write_text(damage)
     assert list(repairs(inspected())) == [RECORDS]
 
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from outctl.errors import OutctlError
-from outctl.pipeline.plan import Plan, load_plan
+from outctl.pipeline.plan import Plan
+from outctl.stages.dag import load_plan
 
 CONFIG: dict[str, Any] = {
     "models": ["a"],

@@ -15,7 +15,9 @@ from outctl.cli.main import main
 from outctl.errors import OutctlError
 from outctl.pipeline import fingerprint as fingerprints
 from outctl.pipeline import provenance
-from outctl.pipeline.plan import Job, Plan, load_plan
+from outctl.pipeline.plan import Plan
+from outctl.pipeline.setup import Job
+from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import write_provenance
 from outctl.pipeline.specs import PACKAGES
 from outctl.pipeline.staleness import CUT_OFF, check_unchanged, explain, job_of, stale_jobs
@@ -45,7 +47,7 @@ SEVERAL = 3
 
 def make(plan: Plan, *job: str) -> None:
     """Make a job's outputs; a model has a file of weights, which no plan knows."""
-    path = plan.layout.provenance(*job)
+    path = plan.provenance(*job)
     outputs = [file for file in plan.outputs(*job) if file != path]
     if job[0] == "fetch-model":
         outputs.append(path.with_name("model.safetensors"))

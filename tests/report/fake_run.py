@@ -25,7 +25,7 @@ from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import read_provenance, write_provenance
 from outctl.pipeline.specs import ReportSettings
 from outctl.report.steps import Step, read_step
-from outctl.stages.make_samples import make_samples
+from outctl.stages.make_samples import run as make_samples
 from outctl.stages.report import render
 from outctl.storage.files import read_json, read_jsonl, write_json, write_text
 from outctl.tasks.samples import Sample, read_samples
@@ -82,7 +82,7 @@ def finished(folder: Path, **changes: Any) -> Plan:
     plan = plan_in(folder, cases=CASES, **settings | changes)
     for model in plan.fetched:
         write_text(plan.layout.model(model) / "weights", model)
-        path = plan.layout.provenance("fetch-model", model)
+        path = plan.provenance("fetch-model", model)
         write_provenance(path, plan.spec("fetch-model", model), [path.with_name("weights")])
     evaluate_with_fakes(plan, shares, REST, _log)
     for case, split in plan.sample_files():
@@ -117,7 +117,7 @@ def _measure_further(plan: Plan) -> None:
     if plan.experiment.base_model_deviation:
         path = plan.layout.samples("base_model_deviation", "eval")
         write_text(path, "{}\n")
-        provenance = plan.layout.provenance("make-deviation-samples")
+        provenance = plan.provenance("make-deviation-samples")
         write_provenance(provenance, plan.spec("make-deviation-samples"), [path])
     for model in plan.models:
         if plan.experiment.temperature_scaling:
@@ -142,7 +142,7 @@ def _measure_further(plan: Plan) -> None:
 
 def _tell(plan: Plan, path: Path, *job: str) -> None:
     """Write the provenance of an output."""
-    write_provenance(plan.layout.provenance(*job), plan.spec(*job), [path], device="cpu")
+    write_provenance(plan.provenance(*job), plan.spec(*job), [path], device="cpu")
 
 
 def _deviation(number: int, model: str, variant: str) -> DeviationRecord:

@@ -16,6 +16,7 @@ import pytest
 import torch
 import vl_convert
 from fake_run import HOSTILE, Parts, parts
+from outctl.stages.report import page_assets
 
 from outctl.config.reading import load_experiment, read_yaml
 from outctl.config.schema import REFERENCES
@@ -24,7 +25,6 @@ from outctl.models.loading import LoadedModel
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import hardware
-from outctl.pipeline.slices import page_assets
 from outctl.pipeline.specs import STAGES
 from outctl.report.blocks import block, rounded
 from outctl.report.charts import BASELINE_COLOUR, SHAPES, headline, matrix, retention_positions, training, variant_looks

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from outctl.cli.model_jobs import planned_job
 
 from command_line import ByHand
 from forked import Forked
 from in_process import train
-from outctl.cli.model_jobs import planned_job
 from outctl.config.schema import DEVIATION
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import read_records
@@ -26,7 +26,7 @@ from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import check_outputs
 from outctl.pipeline.runs import PLAN_VARIABLE, RUN_VARIABLE, announce, begin
 from outctl.stages import model_job
-from outctl.stages.make_deviation_samples import make_deviation_samples
+from outctl.stages.make_deviation_samples import run as make_deviation_samples
 from outctl.stages.model_job import ModelJob
 from outctl.storage.locks import only_writer
 

@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 
 from outctl.errors import OutctlError
 from outctl.pipeline.provenance import check_outputs
-from outctl.pipeline.specs import FetchSettings, Spec
-from outctl.stages.fetch_model import prepare_model
+from outctl.pipeline.specs import Spec
+from outctl.stages.fetch_model import FetchSettings
+from outctl.stages.fetch_model import run as fetch_model
 from outctl.storage.files import sha256_of
 
 
@@ -26,7 +27,7 @@ def original(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> Path:
 
 
 def test_the_prepared_directory_lists_the_checksum_of_every_file(tmp_path: Path, original: Path) -> None:
-    prepare_model(spec_for(original), "tiny", tmp_path / "prepared")
+    fetch_model(spec_for(original), "tiny", tmp_path / "prepared")
     provenance = json.loads((tmp_path / "prepared" / "provenance.json").read_text())
     files = {file.name for file in (tmp_path / "prepared").iterdir()} - {"provenance.json"}
     assert set(provenance["outputs"]) == files >= {"model.safetensors", "tokenizer.json", "config.json"}
@@ -36,14 +37,14 @@ def test_the_prepared_directory_lists_the_checksum_of_every_file(tmp_path: Path,
 
 
 def test_a_directory_that_was_prepared_before_can_be_a_source(tmp_path: Path, original: Path) -> None:
-    prepare_model(spec_for(original), "tiny", tmp_path / "first")
-    prepare_model(spec_for(tmp_path / "first"), "tiny", tmp_path / "second")
+    fetch_model(spec_for(original), "tiny", tmp_path / "first")
+    fetch_model(spec_for(tmp_path / "first"), "tiny", tmp_path / "second")
     assert check_outputs(tmp_path / "second" / "provenance.json", spec_for(tmp_path / "first").hash)
 
 
 def test_other_weights_have_another_hash_and_the_tokenizer_does_not_change_it(tmp_path: Path, original: Path) -> None:
     def weights_hash(name: str) -> str:
-        prepare_model(spec_for(original), "tiny", tmp_path / name)
+        fetch_model(spec_for(original), "tiny", tmp_path / name)
         return str(json.loads((tmp_path / name / "provenance.json").read_text())["weights_hash"])
 
     first = weights_hash("first")
@@ -63,7 +64,7 @@ def test_pickled_weights_are_refused_and_nothing_is_left_behind(tmp_path: Path, 
     torch.save(weights, original / "pytorch_model.bin")
     (original / "model.safetensors").unlink()
     with pytest.raises(OutctlError, match=r"only pickled weights \(pytorch_model.bin\), which can run code"):
-        prepare_model(spec_for(original), "tiny", tmp_path / "prepared")
+        fetch_model(spec_for(original), "tiny", tmp_path / "prepared")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["original"]
 
 
@@ -71,7 +72,7 @@ def test_a_directory_without_a_tokenizer_is_refused_in_one_line(tmp_path: Path, 
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (original / name).unlink()
     with pytest.raises(OutctlError, match="model tiny: its configuration or tokenizer cannot be loaded") as caught:
-        prepare_model(spec_for(original), "tiny", tmp_path / "prepared")
+        fetch_model(spec_for(original), "tiny", tmp_path / "prepared")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "prepared").exists()
 
@@ -81,12 +82,12 @@ def test_a_tokenizer_that_loses_spaces_is_refused(tmp_path: Path, original: Path
     content["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": ""}
     (original / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(OutctlError, match="its tokenizer does not give a text back as it was"):
-        prepare_model(spec_for(original), "tiny", tmp_path / "prepared")
+        fetch_model(spec_for(original), "tiny", tmp_path / "prepared")
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutctlError, match=r"nowhere is no directory; correct source\.path"):
-        prepare_model(spec_for(tmp_path / "nowhere"), "tiny", tmp_path / "prepared")
+        fetch_model(spec_for(tmp_path / "nowhere"), "tiny", tmp_path / "prepared")
 
 
 def test_the_embedded_model_came_out_of_its_wheel_in_bfloat16(real_model_dir: Path) -> None:

@@ -40,7 +40,7 @@ from outctl.metrics.divergences import full_kl, kl
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model
 from outctl.pipeline.specs import FinetuneSettings, Spec
 from outctl.stages import finetune as train_module
-from outctl.stages.finetune import train_adapter
+from outctl.stages.finetune import run as train_adapter
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.neutral import neutral_prompts
 from outctl.tasks.samples import Sample, write_samples

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from outctl.errors import OutctlError
-from outctl.pipeline.plan import Plan, load_plan
+from outctl.pipeline.plan import Plan
+from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import check_outputs
 from outctl.pipeline.specs import read_spec
-from outctl.stages.make_samples import make_samples
+from outctl.stages.make_samples import run as make_samples
 from outctl.storage.files import read_json
 from outctl.tasks.samples import read_samples
 

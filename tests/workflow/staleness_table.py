@@ -514,7 +514,7 @@ CODE = {
     "outctl.storage.locks": {"only_writer": AFTER["fetch-model"], "writer_of": NONE},
     "outctl.machine.memory": {"memory_mb": stages(*AFTER), "free_mb": NONE},
     "outctl.models": {None: AFTER["fetch-model"]},
-    "outctl.models.estimates": {"runtime_minutes": NONE},
+    "outctl.machine.estimates": {"runtime_minutes": NONE},
     "outctl.machine.fits": {"fit": NONE},
     "outctl.models.loading": {"load_model": stages("finetune", "evaluate"), "keep_differentiable": AFTER["finetune"]},
     "outctl.models.lora": {"compute_in_input_type": stages("finetune", "evaluate")},

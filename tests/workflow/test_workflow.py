@@ -234,7 +234,7 @@ def test_the_slurm_profile_plans_the_default_experiment(finished: Finished) -> N
 )
 def test_further_experiments_are_planned(name: str) -> None:
     from outctl.config.reading import read_yaml
-    from outctl.pipeline.plan import load_plan
+    from outctl.stages.dag import load_plan
 
     file = ROOT / f"{name}.yaml"
     data = read_yaml(file) | {"registry": str(ROOT / "config" / "models.yaml")}

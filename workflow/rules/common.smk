@@ -12,13 +12,12 @@ SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 shell.prefix(f"export PYTHONPATH={quote(SOURCE)}" + "${{PYTHONPATH:+:$PYTHONPATH}}; ")
 
-from outctl.config.schema import BASELINE, DEVIATION, NAME_PATTERN, TEMPERATURE
+from outctl.config.schema import DEVIATION, NAME_PATTERN
 from outctl.config.reading import read_config
 from outctl.pipeline.durations import earlier_seconds, measured_seconds
 from outctl.pipeline.environments import pinned_versions
 from outctl.errors import ending_in_one_line
-from outctl.models.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
-from outctl.pipeline.plan import Plan, load_plan
+from outctl.machine.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
 from outctl.pipeline.runs import (
     PLAN_VARIABLE,
     RUN_VARIABLE,
@@ -29,7 +28,8 @@ from outctl.pipeline.runs import (
     full_disk,
     orphans,
 )
-from outctl.pipeline.slices import PLAIN
+from outctl.stages.dag import STAGES, load_plan, thaw_plan
+from outctl.stages.model_job import ModelStage
 
 
 def finish_messages():
@@ -65,18 +65,17 @@ with ending_in_one_line(finish_messages):
         logger.addFilter(LockExplained(PLAN.layout, join(["snakemake", *sys.argv[1:]])))
     else:
         # A job on another host follows the plan that it was submitted with, whatever was edited since.
-        PLAN = Plan.thaw(Path(os.environ[PLAN_VARIABLE]))
+        PLAN = thaw_plan(Path(os.environ[PLAN_VARIABLE]))
         check_owner(PLAN.layout)
 
 LAYOUT = PLAN.layout
 SETTINGS = PLAN.experiment.resources
-# The rules whose jobs do each other's work, where they are of one model and variant; first those that keep parts of it.
-IN_SERIES = (
-    "evaluate",
-    "evaluate_deviation",
-    "evaluate_retention",
-    "evaluate_agreement",
-)
+# The stages whose jobs do each other's work, where they are of one model and variant; first those that keep parts of it.
+IN_SERIES = [
+    name
+    for name, stage in STAGES.items()
+    if isinstance(stage, ModelStage) and stage.in_series
+]
 # What jobs that compute with a model run in; the others need no GPU.
 ENVIRONMENT = f"../../envs/{'gpu' if SETTINGS.gpu else 'cpu'}.yaml"
 
@@ -100,10 +99,10 @@ def start():
     with ending_in_one_line(finish_messages):
         # A job that has loaded a model goes on with what others are about to ask of the same model and variant.
         jobs = [
-            (job.rule.name.replace("_", "-"), *names_of(job))
-            for rule in IN_SERIES
+            job_of(job)
+            for stage in IN_SERIES
             for job in workflow.dag.needrun_jobs()
-            if job.rule.name == rule
+            if stage_of(job) == stage
         ]
         begin(LAYOUT, {job: PLAN.spec_path(*job) for job in jobs})
         for line in orphans(PLAN.guarded_outputs()):
@@ -117,12 +116,15 @@ def start():
     )
 
 
-def names_of(job):
-    """Model, variant and, where there is one, case of a job in a series."""
-    wildcards = job.wildcards_dict
-    return [
-        wildcards[name] for name in ("model", "variant", "case") if name in wildcards
-    ]
+def stage_of(job):
+    """The stage of one of Snakemake's jobs."""
+    return job.rule.name.replace("_", "-")
+
+
+def job_of(job):
+    """Stage and names of one of Snakemake's jobs."""
+    stage = stage_of(job)
+    return (stage, *(job.wildcards_dict[name] for name in STAGES[stage].wildcards))
 
 
 def expected_jobs():
@@ -139,7 +141,7 @@ def expected_jobs():
 
 def series_of(job):
     """The series of an evaluation: the first of a model and variant goes on with the others; None for other jobs."""
-    if job.rule.name not in IN_SERIES:
+    if stage_of(job) not in IN_SERIES:
         return None
     return f"{job.wildcards.model}/{job.wildcards.variant}"
 
@@ -149,11 +151,12 @@ def expected_seconds(job):
     # `all` runs nothing, so there is nothing to measure.
     if not job.benchmark:
         return 0.0
-    if job.rule.name == "fetch_model":
+    stage = STAGES[stage_of(job)]
+    if stage.shared:
         # Another model's time says nothing of what the network takes for this one.
         return measured_seconds(Path(job.benchmark))
     seconds = earlier_seconds(Path(job.benchmark))
-    if seconds is None and job.rule.name.replace("_", "-") in PLAIN:
+    if seconds is None and not stage.computes:
         return 0.0
     return seconds
 
@@ -183,17 +186,27 @@ def explain_failure():
 
 def all_targets():
     """The provenance of every job's outputs: of those that are deleted too, though nothing else may need them."""
-    return [made_by(*job) for job in PLAN.jobs()]
+    return [PLAN.provenance(*job) for job in PLAN.jobs()]
 
 
-def spec_of(stage, *names):
-    """Input function: the specification of a job, named by wildcards.
+def names_in(stage, wildcards):
+    """What a job is for."""
+    return [getattr(wildcards, name) for name in STAGES[stage].wildcards]
+
+
+def as_wildcards(stage):
+    """What stands for it in paths."""
+    return tuple(f"{{{name}}}" for name in STAGES[stage].wildcards)
+
+
+def spec_of(stage):
+    """Input function: the specification of a job.
 
     Its file is named after its content: a change of what the job depends on is another input, which makes the job stale.
     """
 
     def path(wildcards):
-        file = PLAN.spec_path(stage, *(getattr(wildcards, name) for name in names))
+        file = PLAN.spec_path(stage, *names_in(stage, wildcards))
         if not workflow.is_main_process and not file.is_file():
             raise WorkflowError(
                 f"outctl: the code of {stage}, or a package, was changed after the workflow was started; "
@@ -204,12 +217,62 @@ def spec_of(stage, *names):
     return path
 
 
-def made_by(stage, *names):
-    """What stands for a job's outputs in the inputs of others: their provenance, which is small and holds their checksums.
+def upstream_of(stage):
+    """Input function: what stands for all that a job reads: provenance, which is small and holds the outputs' checksums.
 
     So touching a large file makes nothing stale, and changing one does.
     """
-    return LAYOUT.provenance(stage, *names)
+    return lambda wildcards: [
+        PLAN.provenance(*job)
+        for job in PLAN.upstream(stage, *names_in(stage, wildcards))
+    ]
+
+
+def output_of(stage):
+    """What a job writes, if that is one file."""
+    return STAGES[stage].output(LAYOUT, as_wildcards(stage))
+
+
+def provenance_of(stage):
+    """The provenance of what a job writes."""
+    return STAGES[stage].provenance(LAYOUT, as_wildcards(stage))
+
+
+def outputs_of(stage):
+    """All files that a job writes."""
+    return STAGES[stage].outputs(PLAN, as_wildcards(stage))
+
+
+def log_of(stage):
+    """The log of a job."""
+    names = as_wildcards(stage) or (stage.replace("-", "_"),)
+    folder = LAYOUT.results / "logs"
+    if STAGES[stage].wildcards:
+        folder /= stage.replace("-", "_")
+    return folder.joinpath(*names[:-1], f"{names[-1]}.log")
+
+
+def benchmark_of(stage):
+    """What a job took, as Snakemake measures it."""
+    return STAGES[stage].benchmark(LAYOUT, as_wildcards(stage))
+
+
+def flags_of(stage):
+    """Parameter function: the flags of a job's command, beside its specification.
+
+    A function of the input: the flags make nothing stale, since all that a result depends on stands in the specification.
+    """
+
+    def flags(wildcards, input):
+        names = names_in(stage, wildcards)
+        files = STAGES[stage].files(LAYOUT, PLAN.spec(stage, *names).settings, names)
+        return [
+            f"--{name.replace('_', '-')}={value}"
+            for name, values in (files | STAGES[stage].others(PLAN.experiment)).items()
+            for value in (values if isinstance(values, list) else [values])
+        ]
+
+    return flags
 
 
 def host_memory(training):
@@ -226,58 +289,11 @@ def gpu_memory(training):
     )
 
 
-def runtime(tokens):
-    """Resource function: minutes, by the model's size, the tokens that `tokens(wildcards)` says there are, and the attempt."""
+def runtime_of(stage):
+    """Resource function: minutes, by the model's size, the tokens that a job processes, and the attempt."""
     return lambda wildcards, attempt: runtime_minutes(
-        PLAN.registry.models[wildcards.model], attempt, tokens(wildcards), SETTINGS
-    )
-
-
-def logging_flags(wildcards):
-    """The flags that name where a training shows its curves."""
-    logging = PLAN.experiment.logging
-    services = [f"--report-to={name}" for name in logging.report_to]
-    return [
-        f"--tensorboard={LAYOUT.tensorboard(wildcards.model, wildcards.adapter)}",
-        f"--tracking={LAYOUT.tracking()}",
-        *services,
-        f"--project={logging.project}",
-    ]
-
-
-def asked_with(wildcards):
-    """What stands for what a variant is asked with, beside the model: an adapter, a temperature, or nothing."""
-    model, variant = wildcards.model, wildcards.variant
-    if variant == BASELINE:
-        return []
-    if variant == TEMPERATURE:
-        return [made_by("fit-temperature", model)]
-    return [made_by("finetune", model, variant)]
-
-
-def asked_with_flag(wildcards):
-    """The flag that names what the variant is asked with."""
-    if wildcards.variant == TEMPERATURE:
-        return [f"--temperature={LAYOUT.temperature(wildcards.model)}"]
-    adapter = LAYOUT.variant_adapter(wildcards.model, wildcards.variant)
-    return [] if adapter is None else [f"--adapter-dir={adapter}"]
-
-
-def reference_model(wildcards):
-    """What stands for the reference of base_model_deviation; nothing where a model's own base is the reference."""
-    reference = PLAN.experiment.base_model_deviation.reference
-    return (
-        []
-        if reference in (None, wildcards.model)
-        else [made_by("fetch-model", reference)]
-    )
-
-
-def reference_flag(wildcards):
-    """The flag that names that reference."""
-    reference = PLAN.experiment.base_model_deviation.reference
-    return (
-        []
-        if reference in (None, wildcards.model)
-        else [f"--reference-dir={LAYOUT.model(reference)}"]
+        PLAN.registry.models[wildcards.model],
+        attempt,
+        STAGES[stage].tokens(PLAN, names_in(stage, wildcards)),
+        SETTINGS,
     )

@@ -3,17 +3,14 @@
 
 rule evaluate:
     input:
-        spec=spec_of("evaluate", "model", "variant", "case"),
-        model=made_by("fetch-model", "{model}"),
-        samples=made_by("make-samples", "{case}", "eval"),
-        asked_with=asked_with,
+        spec=spec_of("evaluate"),
+        upstream=upstream_of("evaluate"),
     output:
-        records=LAYOUT.records("{model}", "{variant}", "{case}"),
-        provenance=made_by("evaluate", "{model}", "{variant}", "{case}"),
+        outputs_of("evaluate"),
     log:
-        LAYOUT.results / "logs" / "evaluate" / "{model}" / "{variant}" / "{case}.log",
+        log_of("evaluate"),
     benchmark:
-        LAYOUT.benchmark("evaluate", "{model}", "{variant}", "{case}")
+        benchmark_of("evaluate")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads
@@ -24,34 +21,25 @@ rule evaluate:
         in_turn=1,
         gpu_mem_mb=gpu_memory(training=False),
         mem_mb=host_memory(training=False),
-        runtime=runtime(lambda wildcards: PLAN.evaluation_tokens(wildcards.case)),
+        runtime=runtime_of("evaluate"),
     params:
-        model=lambda wildcards, input: Path(input.model).parent,
-        samples=str(LAYOUT.samples("{case}", "eval")),
-        asked_with=asked_with_flag,
-        checkpoints=LAYOUT.checkpoints(),
+        flags=flags_of("evaluate"),
     message:
         "evaluating {wildcards.model} {wildcards.variant} on {wildcards.case}"
     shell:
-        "exec python -m outctl evaluate {wildcards.model:q} {wildcards.variant:q} {wildcards.case:q} --spec {input.spec:q}"
-        " --model-dir {params.model:q} --samples {params.samples:q} {params.asked_with:q} --output {output.records:q}"
-        " --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
+        "exec python -m outctl evaluate {wildcards.model:q} {wildcards.variant:q} {wildcards.case:q} --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"
 
 
 rule fit_temperature:
     input:
-        spec=spec_of("fit-temperature", "model"),
-        model=made_by("fetch-model", "{model}"),
-        samples=lambda wildcards: made_by(
-            "make-samples", PLAN.experiment.temperature_scaling.case, "train"
-        ),
+        spec=spec_of("fit-temperature"),
+        upstream=upstream_of("fit-temperature"),
     output:
-        temperature=LAYOUT.temperature("{model}"),
-        provenance=made_by("fit-temperature", "{model}"),
+        outputs_of("fit-temperature"),
     log:
-        LAYOUT.results / "logs" / "fit_temperature" / "{model}.log",
+        log_of("fit-temperature"),
     benchmark:
-        LAYOUT.benchmark("fit-temperature", "{model}")
+        benchmark_of("fit-temperature")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads
@@ -60,34 +48,25 @@ rule fit_temperature:
         gpu_jobs=SETTINGS.gpu,
         gpu_mem_mb=gpu_memory(training=False),
         mem_mb=host_memory(training=False),
-        runtime=runtime(lambda wildcards: PLAN.temperature_tokens()),
+        runtime=runtime_of("fit-temperature"),
     params:
-        model=lambda wildcards, input: Path(input.model).parent,
-        samples=lambda wildcards: LAYOUT.samples(
-            PLAN.experiment.temperature_scaling.case, "train"
-        ),
-        checkpoints=LAYOUT.checkpoints(),
+        flags=flags_of("fit-temperature"),
     message:
         "fitting the temperature of {wildcards.model}"
     shell:
-        "exec python -m outctl fit-temperature {wildcards.model:q} --spec {input.spec:q} --model-dir {params.model:q}"
-        " --samples {params.samples:q} --output {output.temperature:q} --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
+        "exec python -m outctl fit-temperature {wildcards.model:q} --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"
 
 
 rule evaluate_deviation:
     input:
-        spec=spec_of("evaluate-deviation", "model", "variant"),
-        model=made_by("fetch-model", "{model}"),
-        samples=made_by("make-deviation-samples"),
-        asked_with=asked_with,
-        reference=reference_model,
+        spec=spec_of("evaluate-deviation"),
+        upstream=upstream_of("evaluate-deviation"),
     output:
-        records=LAYOUT.deviation("{model}", "{variant}"),
-        provenance=made_by("evaluate-deviation", "{model}", "{variant}"),
+        outputs_of("evaluate-deviation"),
     log:
-        LAYOUT.results / "logs" / "evaluate_deviation" / "{model}" / "{variant}.log",
+        log_of("evaluate-deviation"),
     benchmark:
-        LAYOUT.benchmark("evaluate-deviation", "{model}", "{variant}")
+        benchmark_of("evaluate-deviation")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads
@@ -97,33 +76,25 @@ rule evaluate_deviation:
         in_turn=1,
         gpu_mem_mb=gpu_memory(training=False),
         mem_mb=host_memory(training=False),
-        runtime=runtime(lambda wildcards: PLAN.deviation_tokens()),
+        runtime=runtime_of("evaluate-deviation"),
     params:
-        model=lambda wildcards, input: Path(input.model).parent,
-        samples=str(LAYOUT.samples(DEVIATION, "eval")),
-        asked_with=asked_with_flag,
-        reference=reference_flag,
-        checkpoints=LAYOUT.checkpoints(),
+        flags=flags_of("evaluate-deviation"),
     message:
         "asking {wildcards.model} {wildcards.variant} to break texts off"
     shell:
-        "exec python -m outctl evaluate-deviation {wildcards.model:q} {wildcards.variant:q} --spec {input.spec:q}"
-        " --model-dir {params.model:q} --samples {params.samples:q} {params.asked_with:q} {params.reference:q}"
-        " --output {output.records:q} --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
+        "exec python -m outctl evaluate-deviation {wildcards.model:q} {wildcards.variant:q} --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"
 
 
 rule evaluate_retention:
     input:
-        spec=spec_of("evaluate-retention", "model", "variant"),
-        model=made_by("fetch-model", "{model}"),
-        asked_with=asked_with,
+        spec=spec_of("evaluate-retention"),
+        upstream=upstream_of("evaluate-retention"),
     output:
-        retention=LAYOUT.retention("{model}", "{variant}"),
-        provenance=made_by("evaluate-retention", "{model}", "{variant}"),
+        outputs_of("evaluate-retention"),
     log:
-        LAYOUT.results / "logs" / "evaluate_retention" / "{model}" / "{variant}.log",
+        log_of("evaluate-retention"),
     benchmark:
-        LAYOUT.benchmark("evaluate-retention", "{model}", "{variant}")
+        benchmark_of("evaluate-retention")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads
@@ -133,37 +104,25 @@ rule evaluate_retention:
         in_turn=1,
         gpu_mem_mb=gpu_memory(training=False),
         mem_mb=host_memory(training=False),
-        runtime=runtime(lambda wildcards: PLAN.retention_tokens()),
+        runtime=runtime_of("evaluate-retention"),
     params:
-        model=lambda wildcards, input: Path(input.model).parent,
-        asked_with=asked_with_flag,
-        checkpoints=LAYOUT.checkpoints(),
+        flags=flags_of("evaluate-retention"),
     message:
         "measuring what {wildcards.variant} changed in {wildcards.model}"
     shell:
-        "exec python -m outctl evaluate-retention {wildcards.model:q} {wildcards.variant:q} --spec {input.spec:q}"
-        " --model-dir {params.model:q} {params.asked_with:q} --output {output.retention:q}"
-        " --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
+        "exec python -m outctl evaluate-retention {wildcards.model:q} {wildcards.variant:q} --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"
 
 
 rule evaluate_agreement:
     input:
-        spec=spec_of("evaluate-agreement", "model", "variant", "case"),
-        model=made_by("fetch-model", "{model}"),
-        samples=made_by("make-samples", "{case}", "eval"),
-        asked_with=asked_with,
+        spec=spec_of("evaluate-agreement"),
+        upstream=upstream_of("evaluate-agreement"),
     output:
-        records=LAYOUT.agreement("{model}", "{variant}", "{case}"),
-        provenance=made_by("evaluate-agreement", "{model}", "{variant}", "{case}"),
+        outputs_of("evaluate-agreement"),
     log:
-        LAYOUT.results
-        / "logs"
-        / "evaluate_agreement"
-        / "{model}"
-        / "{variant}"
-        / "{case}.log",
+        log_of("evaluate-agreement"),
     benchmark:
-        LAYOUT.benchmark("evaluate-agreement", "{model}", "{variant}", "{case}")
+        benchmark_of("evaluate-agreement")
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads
@@ -173,15 +132,10 @@ rule evaluate_agreement:
         in_turn=1,
         gpu_mem_mb=gpu_memory(training=False),
         mem_mb=host_memory(training=False),
-        runtime=runtime(lambda wildcards: PLAN.agreement_tokens(wildcards.case)),
+        runtime=runtime_of("evaluate-agreement"),
     params:
-        model=lambda wildcards, input: Path(input.model).parent,
-        samples=str(LAYOUT.samples("{case}", "eval")),
-        asked_with=asked_with_flag,
-        checkpoints=LAYOUT.checkpoints(),
+        flags=flags_of("evaluate-agreement"),
     message:
         "sampling answers of {wildcards.model} {wildcards.variant} to {wildcards.case}"
     shell:
-        "exec python -m outctl evaluate-agreement {wildcards.model:q} {wildcards.variant:q} {wildcards.case:q} --spec {input.spec:q}"
-        " --model-dir {params.model:q} --samples {params.samples:q} {params.asked_with:q} --output {output.records:q}"
-        " --checkpoints {params.checkpoints:q} > {log:q} 2>&1"
+        "exec python -m outctl evaluate-agreement {wildcards.model:q} {wildcards.variant:q} {wildcards.case:q} --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"

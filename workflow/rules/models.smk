@@ -7,18 +7,19 @@ localrules:
 
 rule fetch_model:
     input:
-        spec=spec_of("fetch-model", "model"),
+        spec=spec_of("fetch-model"),
+        upstream=upstream_of("fetch-model"),
     output:
-        made_by("fetch-model", "{model}"),
+        outputs_of("fetch-model"),
     log:
-        LAYOUT.results / "logs" / "fetch_model" / "{model}.log",
+        log_of("fetch-model"),
     benchmark:
-        LAYOUT.benchmark("fetch-model", "{model}")
+        benchmark_of("fetch-model")
     conda:
         "../../envs/cpu.yaml"
     params:
-        directory=str(LAYOUT.model("{model}")),
+        flags=flags_of("fetch-model"),
     message:
         "fetching model {wildcards.model}"
     shell:
-        "exec python -m outctl fetch-model {wildcards.model:q} --spec {input.spec:q} --output {params.directory:q} > {log:q} 2>&1"
+        "exec python -m outctl fetch-model {wildcards.model:q} --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"

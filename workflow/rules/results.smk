@@ -1,5 +1,8 @@
 # Gathering results: per model, over all models, as figures, and as one page.
 
+from outctl.stages.aggregate import tables
+from outctl.stages.figures import figure_names
+
 
 localrules:
     aggregate,
@@ -9,49 +12,34 @@ localrules:
 
 rule aggregate_model:
     input:
-        spec=spec_of("aggregate-model", "model"),
-        samples=[made_by("make-samples", case, "eval") for case in PLAN.cases],
-        records=[
-            made_by("evaluate", "{model}", variant, case)
-            for variant in PLAN.variants
-            for case in PLAN.cases
-        ],
-        adapters=[made_by("finetune", "{model}", adapter) for adapter in PLAN.recipes],
-        temperature=(
-            [made_by("fit-temperature", "{model}")]
-            if TEMPERATURE in PLAN.variants
-            else []
-        ),
-        others=lambda wildcards: [
-            made_by(*job) for job in PLAN.further_evaluations(wildcards.model)
-        ],
+        spec=spec_of("aggregate-model"),
+        upstream=upstream_of("aggregate-model"),
     output:
-        results=LAYOUT.model_results("{model}"),
-        provenance=made_by("aggregate-model", "{model}"),
+        outputs_of("aggregate-model"),
     log:
-        LAYOUT.results / "logs" / "aggregate_model" / "{model}.log",
+        log_of("aggregate-model"),
     benchmark:
-        LAYOUT.benchmark("aggregate-model", "{model}")
+        benchmark_of("aggregate-model")
     conda:
         "../../envs/cpu.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
     params:
-        results=LAYOUT.results,
+        flags=flags_of("aggregate-model"),
     message:
         "gathering the results of {wildcards.model}"
     shell:
-        "exec python -m outctl aggregate-model {wildcards.model:q} --spec {input.spec:q} --results-dir {params.results:q} > {log:q} 2>&1"
+        "exec python -m outctl aggregate-model {wildcards.model:q} --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"
 
 
 rule aggregate:
     input:
-        spec=PLAN.spec_path("aggregate"),
-        results=[made_by("aggregate-model", model) for model in PLAN.models],
+        spec=spec_of("aggregate"),
+        upstream=upstream_of("aggregate"),
     output:
-        combined=LAYOUT.combined(),
-        provenance=made_by("aggregate"),
+        combined=output_of("aggregate"),
+        provenance=provenance_of("aggregate"),
         tables=[
             report(
                 table,
@@ -59,26 +47,26 @@ rule aggregate:
                 caption=f"../report/{table.stem}.rst",
                 labels={"table": table.stem},
             )
-            for table in PLAN.tables()
+            for table in tables(PLAN)
         ],
     log:
-        LAYOUT.results / "logs" / "aggregate.log",
+        log_of("aggregate"),
     benchmark:
-        LAYOUT.benchmark("aggregate")
+        benchmark_of("aggregate")
     conda:
         "../../envs/cpu.yaml"
     params:
-        results=LAYOUT.results,
+        flags=flags_of("aggregate"),
     message:
         "combining the results of all models"
     shell:
-        "exec python -m outctl aggregate --spec {input.spec:q} --results-dir {params.results:q} > {log:q} 2>&1"
+        "exec python -m outctl aggregate --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"
 
 
 rule figures:
     input:
-        spec=PLAN.spec_path("figures"),
-        results=[made_by("aggregate-model", model) for model in PLAN.models],
+        spec=spec_of("figures"),
+        upstream=upstream_of("figures"),
     output:
         figures=[
             report(
@@ -87,41 +75,39 @@ rule figures:
                 caption=f"../report/{name}.rst",
                 labels={"figure": name},
             )
-            for name in PLAN.figures
+            for name in figure_names(PLAN)
         ],
-        numbers=[LAYOUT.figure_numbers(name) for name in PLAN.figures],
-        provenance=made_by("figures"),
+        numbers=[LAYOUT.figure_numbers(name) for name in figure_names(PLAN)],
+        provenance=provenance_of("figures"),
     log:
-        LAYOUT.results / "logs" / "figures.log",
+        log_of("figures"),
     benchmark:
-        LAYOUT.benchmark("figures")
+        benchmark_of("figures")
     conda:
         "../../envs/cpu.yaml"
     params:
-        results=LAYOUT.results,
+        flags=flags_of("figures"),
     message:
         "drawing the figures"
     shell:
-        "exec python -m outctl figures --spec {input.spec:q} --results-dir {params.results:q} > {log:q} 2>&1"
+        "exec python -m outctl figures --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"
 
 
 rule report:
     input:
-        spec=PLAN.spec_path("report"),
-        shown=[made_by(*job) for job in PLAN.reported()],
+        spec=spec_of("report"),
+        upstream=upstream_of("report"),
     output:
-        report=LAYOUT.report(),
-        provenance=made_by("report"),
+        outputs_of("report"),
     log:
-        LAYOUT.results / "logs" / "report.log",
+        log_of("report"),
     benchmark:
-        LAYOUT.benchmark("report")
+        benchmark_of("report")
     conda:
         "../../envs/cpu.yaml"
     params:
-        results=LAYOUT.results,
-        models=LAYOUT.models,
+        flags=flags_of("report"),
     message:
         "writing the report"
     shell:
-        "exec python -m outctl report --spec {input.spec:q} --results-dir {params.results:q} --models-dir {params.models:q} > {log:q} 2>&1"
+        "exec python -m outctl report --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"

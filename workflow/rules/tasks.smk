@@ -3,42 +3,45 @@
 
 rule make_samples:
     input:
-        spec=spec_of("make-samples", "case", "split"),
+        spec=spec_of("make-samples"),
+        upstream=upstream_of("make-samples"),
     output:
-        samples=LAYOUT.samples("{case}", "{split}"),
-        provenance=made_by("make-samples", "{case}", "{split}"),
+        outputs_of("make-samples"),
     log:
-        LAYOUT.results / "logs" / "make_samples" / "{case}" / "{split}.log",
+        log_of("make-samples"),
     benchmark:
-        LAYOUT.benchmark("make-samples", "{case}", "{split}")
+        benchmark_of("make-samples")
     conda:
         "../../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        flags=flags_of("make-samples"),
     message:
         "drawing {wildcards.split} samples of {wildcards.case}"
     shell:
-        "exec python -m outctl make-samples {wildcards.case:q} {wildcards.split:q} --spec {input.spec:q} --output {output.samples:q}"
-        " > {log:q} 2>&1"
+        "exec python -m outctl make-samples {wildcards.case:q} {wildcards.split:q} --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"
 
 
 rule make_deviation_samples:
     input:
-        spec=lambda wildcards: PLAN.spec_path("make-deviation-samples"),
+        spec=spec_of("make-deviation-samples"),
+        upstream=upstream_of("make-deviation-samples"),
     output:
-        samples=LAYOUT.samples(DEVIATION, "eval"),
-        provenance=made_by("make-deviation-samples"),
+        outputs_of("make-deviation-samples"),
     log:
-        LAYOUT.results / "logs" / "make_deviation_samples.log",
+        log_of("make-deviation-samples"),
     benchmark:
-        LAYOUT.benchmark("make-deviation-samples")
+        benchmark_of("make-deviation-samples")
     conda:
         "../../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=lambda wildcards, attempt: 10 * attempt,
+    params:
+        flags=flags_of("make-deviation-samples"),
     message:
         "drawing samples of base_model_deviation"
     shell:
-        "exec python -m outctl make-deviation-samples --spec {input.spec:q} --output {output.samples:q} > {log:q} 2>&1"
+        "exec python -m outctl make-deviation-samples --spec {input.spec:q} {params.flags:q} > {log:q} 2>&1"

@@ -16,9 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from outctl.config.reading import nearest, read_yaml
 from outctl.errors import OutctlError
 from outctl.pipeline.layout import Layout
-from outctl.pipeline.plan import Plan, load_plan
-from outctl.pipeline.specs import Spec, read_spec
-from outctl.pipeline.staleness import check_unchanged
+from outctl.pipeline.plan import Plan
+from outctl.stages.dag import load_plan
 
 app = typer.Typer(
     add_completion=False,
@@ -35,22 +34,6 @@ PERSON = "For a person"
 EXCHANGE = "For other tools"
 
 Config = Annotated[Path, typer.Option("--config", help="The experiment's configuration.", show_default=True)]
-SpecFile = Annotated[
-    Optional[Path],  # noqa: UP045 - typer reads this annotation at run time
-    typer.Option("--spec", help="The job's specification, as the workflow writes it; made from --config without it."),
-]
-Output = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--output", help="Where to write; without it, where the workflow would."),
-]
-ModelDir = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--model-dir", help="The prepared model; without it, where the workflow keeps it."),
-]
-Checkpoints = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--checkpoints", help="Where what is done so far is kept; without it, where the workflow keeps it."),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 DEFAULT_CONFIG = Path("config/config.yaml")
 SECONDS_BETWEEN_LINES = 2.0
@@ -66,15 +49,6 @@ def known(kind: str, name: str, valid: list[str]) -> None:
     """Refuse a name that is none of these."""
     if name not in valid:
         raise OutctlError(f"there is no {kind} {name!r}; {nearest(name, valid)}")
-
-
-def spec_of(spec: Path | None, config: Path, stage: str, *names: str) -> Spec:
-    """The specification of a job: from its file, whose code must still be the current one, or from the configuration."""
-    if spec is None:
-        return plan_of(config).spec(stage, *names)
-    found = read_spec(spec, stage)
-    check_unchanged(found)
-    return found
 
 
 def console() -> Console:
@@ -126,10 +100,6 @@ def _offline(context: typer.Context) -> None:
 ResultsDir = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--results-dir", help="Directory of the results; without it, results_dir of the configuration."),
-]
-ModelsDir = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--models-dir", help="Directory of the prepared models; without it, models_dir of the configuration."),
 ]
 
 

@@ -8,6 +8,7 @@ import typer
 
 from outctl.cli.app import DEFAULT_CONFIG, EXCHANGE, Config, ResultsDir, app, known, layout_of, plan_of
 from outctl.errors import OutctlError
+from outctl.pipeline.layout import beside
 from outctl.tasks.samples import read_samples
 
 Cases = Annotated[
@@ -38,8 +39,8 @@ def export_inspect(
 
     plan, layout = plan_of(config), layout_of(results_dir, config)
     wanted = _chosen(cases, list(plan.cases))
-    jobs = [tuple(job[1:]) for job in plan.jobs() if job[0] == "evaluate" and job[3] in wanted]
-    made = [job for job in jobs if layout.provenance("evaluate", *job).is_file()]
+    jobs = [(model, variant, case) for _, model, variant, case in plan.jobs("evaluate") if case in wanted]
+    made = [job for job in jobs if beside(layout.records(*job)).is_file()]
     if not made:
         raise OutctlError(f"{layout.results}: none of {len(jobs)} evaluations is there; run the workflow first")
     directory = output or layout.results / "inspect"

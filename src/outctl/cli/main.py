@@ -10,7 +10,7 @@ import warnings
 from outctl.cli import doctor, exchange, person, steps
 from outctl.cli.app import app
 from outctl.errors import ending_in_one_line
-from outctl.pipeline.checkpoints import end_at_once
+from outctl.storage.checkpoints import end_at_once
 
 __all__ = ["app", "doctor", "exchange", "main", "person", "spread", "steps"]
 

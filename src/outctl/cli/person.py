@@ -10,7 +10,7 @@ import typer
 from outctl.cli.app import DEFAULT_CONFIG, PERSON, AsJson, Config, app, console, known, plan_of, progress_bar
 from outctl.config.reading import read_yaml
 from outctl.errors import OutctlError
-from outctl.pipeline.plan import load_plan
+from outctl.stages.dag import load_plan
 
 
 @app.command(rich_help_panel=PERSON)
@@ -47,7 +47,7 @@ def why(
 @app.command(rich_help_panel=PERSON)
 def models(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """List the models of the registry: parameters, precision, memory, and whether they are fetched."""
-    from outctl.models.estimates import weights_mb
+    from outctl.machine.estimates import weights_mb
     from outctl.results.console import fetched_models, models_table, print_table
 
     plan = plan_of(config)
@@ -148,8 +148,8 @@ def run_experiment(
 
     Example: [bold]outctl run-experiment --models smollm2-135m-instruct --num-examples 20[/bold]
     """
+    from outctl.cli.direct import run_directly
     from outctl.results.console import print_table, summary_table
-    from outctl.results.direct import run_directly
 
     plan = plan_of(config)
     for model in models:

@@ -45,7 +45,7 @@ from outctl.config.schema import Statistics
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
 from outctl.exchange.inspect_task import chat_messages
-from outctl.pipeline.layout import Layout
+from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_outputs
 from outctl.results.summary import conditional_share, summarise
 from outctl.storage.files import write_bytes
@@ -82,7 +82,7 @@ def export_log(
     Raises:
         OutctlError: samples or records are missing, broken, not as they were written, or do not belong together.
     """
-    provenance = check_outputs(layout.provenance("evaluate", model, variant, case))
+    provenance = check_outputs(beside(layout.records(model, variant, case)))
     records_file, samples_file = layout.records(model, variant, case), layout.samples(case, "eval")
     samples, records = read_samples(samples_file), read_records(records_file)
     if [record.sample_id for record in records] != [sample.sample_id for sample in samples]:

@@ -107,7 +107,7 @@ def adapter_config(card: Card, config: dict[str, Any]) -> dict[str, Any]:
 def _check_current(plan: Plan, model: str, adapter: str) -> None:
     plan.inspect()
     for job, what in ((("finetune", model, adapter), "the adapter is"), (("aggregate",), "the scores are")):
-        if not plan.layout.provenance(*job).is_file():
+        if not plan.provenance(*job).is_file():
             raise OutctlError(f"{model}/{adapter}: {what} not made yet; run the workflow first")
         for stale, lines in explain(plan, job).items():
             if lines:

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from outctl.evaluation.records import Progress
-from outctl.pipeline.checkpoints import Stop, seal
+from outctl.storage.checkpoints import Stop, seal
 
 
 class Steps(TrainerCallback):  # type: ignore[misc]

@@ -10,8 +10,6 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from outctl.pipeline.environments import check_services
-
 EVENTS = "events.out.tfevents.*"
 """Names of TensorBoard's event files."""
 
@@ -39,11 +37,7 @@ class Tracking:
 
         Args:
             identity: the same whenever this training goes on.
-
-        Raises:
-            OutctlError: a service is not installed.
         """
-        check_services(self.services)
         if not self.services:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

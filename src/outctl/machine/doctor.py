@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar
 from outctl.config.schema import HubSource, LocalSource, ModelEntry, WheelSource
 from outctl.errors import first_line
 from outctl.machine import memory as machine
+from outctl.machine.estimates import disk_mb
 from outctl.machine.fits import Fit, fit
-from outctl.models.estimates import disk_mb
 from outctl.pipeline.plan import Plan
 
 T = TypeVar("T")
@@ -223,7 +223,7 @@ def _sources(plan: Plan) -> list[Finding]:
 
 
 def _is_fetched(plan: Plan, name: str) -> bool:
-    return plan.layout.provenance("fetch-model", name).is_file()
+    return plan.provenance("fetch-model", name).is_file()
 
 
 def _out_of_reach(entry: ModelEntry) -> tuple[str, str] | None:

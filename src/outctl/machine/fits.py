@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from outctl.config.schema import ModelEntry
-from outctl.models.estimates import disk_mb, gpu_memory_mb, host_memory_mb
+from outctl.machine.estimates import disk_mb, gpu_memory_mb, host_memory_mb
 
 SLOW = 1_000_000_000
 """Parameters from which on a CPU takes hours where a GPU takes minutes."""

@@ -18,7 +18,7 @@ from transformers import (
 from outctl.config.schema import Precision
 from outctl.errors import OutctlError, first_line
 from outctl.models.snapshots import is_whole, keep, snapshot_of
-from outctl.pipeline.provenance import check_sizes
+from outctl.storage.outputs import check_sizes
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Fingerprints of code: what a job runs, down to the definitions it can reach, without comments and docstrings.
 
-Beginning with all of a stage's module, every name that a definition uses is followed to its definition, within the
-module and through imports from this package. The syntax trees of all that is reached are hashed, and with them what the
-modules do when they are imported, those too that are imported for something else. So an edit changes the fingerprint of
-exactly the stages that can run the edited definition, and a comment, a docstring or white space of none.
+Beginning with what a stage runs, every name that a definition uses is followed to its definition, within the module and
+through imports from this package. The syntax trees of all that is reached are hashed, and with them what the modules do when
+they are imported, those too that are imported for something else. So an edit changes the fingerprint of exactly the stages
+that can run the edited definition, and a comment, a docstring or white space of none. How a stage is planned is no part of
+it.
 """
 
 import ast
@@ -164,19 +165,24 @@ class _Reach:
 
 
 @lru_cache(maxsize=64)
-def code_of(stage_module: str) -> dict[str, str]:
-    """Module -> hash (16 hexadecimal digits) of what a stage's module can reach in it, itself included."""
+def code_of(module: str, entry: str) -> dict[str, str]:
+    """Module -> hash (16 hexadecimal digits) of what a definition can reach in it.
+
+    Args:
+        module: the module that holds the definition.
+        entry: its name.
+    """
     reach = _Reach()
-    reach.module(stage_module)
+    reach.name(module, entry)
     digests: dict[str, hashlib._Hash] = {}
-    for module, part in sorted(reach.reached):
-        if text := _module(module).text(part):
-            digests.setdefault(module, hashlib.sha256()).update(text)
-    return {module: digest.hexdigest()[:16] for module, digest in digests.items()}
+    for reached, part in sorted(reach.reached):
+        if text := _module(reached).text(part):
+            digests.setdefault(reached, hashlib.sha256()).update(text)
+    return {reached: digest.hexdigest()[:16] for reached, digest in digests.items()}
 
 
 @lru_cache(maxsize=64)
-def fingerprint(stage_module: str) -> str:
-    """Hash (64 hexadecimal digits) of all code of this package that a stage's module can reach."""
-    lines = [f"{module} {digest}\n" for module, digest in sorted(code_of(stage_module).items())]
+def fingerprint(module: str, entry: str) -> str:
+    """Hash (64 hexadecimal digits) of all code of this package that a definition can reach."""
+    lines = [f"{reached} {digest}\n" for reached, digest in sorted(code_of(module, entry).items())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from outctl.config.schema import BASELINE, DEVIATION, TEMPERATURE
+from outctl.config.schema import BASELINE, TEMPERATURE
 
 
 def beside(output: Path) -> Path:
@@ -127,51 +127,19 @@ class Layout:
         """The report, to be read in a browser."""
         return self.results / "report.html"
 
-    def benchmark(self, stage: str, *names: str) -> Path:
-        """What a job took, as Snakemake measured it; of models beside the models, which experiments share."""
-        # No model can be called `.benchmarks`.
-        folder = self.models / ".benchmarks" if stage == "fetch-model" else self.results / "benchmarks"
-        return folder.joinpath(stage.replace("-", "_"), *names[:-1], f"{names[-1] if names else 'all'}.tsv")
+    def checksums(self, shared: bool) -> Path:
+        """What is known of files' checksums: of those beside the models, which experiments share, or of the results."""
+        return self.specs(shared) / "checksums.json"
 
-    def provenance(self, stage: str, *names: str) -> Path:
-        """Provenance of what a job writes."""
-        match stage, names:
-            case "fetch-model", (model,):
-                return self.model(model) / "provenance.json"
-            case "make-samples", (case, split):
-                return beside(self.samples(case, split))
-            case "finetune", (model, adapter):
-                return self.adapter(model, adapter) / "provenance.json"
-            case "evaluate", (model, variant, case):
-                return beside(self.records(model, variant, case))
-            case "make-deviation-samples", ():
-                return beside(self.samples(DEVIATION, "eval"))
-            case "evaluate-deviation", (model, variant):
-                return beside(self.deviation(model, variant))
-            case "evaluate-retention", (model, variant):
-                return beside(self.retention(model, variant))
-            case "evaluate-agreement", (model, variant, case):
-                return beside(self.agreement(model, variant, case))
-            case "fit-temperature", (model,):
-                return beside(self.temperature(model))
-            case "aggregate-model", (model,):
-                return beside(self.model_results(model))
-            case "aggregate", ():
-                return beside(self.combined())
-            case "figures", ():
-                return beside(self.figure("figures"))
-            case "report", ():
-                return beside(self.report())
-        raise ValueError(f"no stage {stage!r} for {names}")
-
-    def specs(self, stage: str) -> Path:
-        """Where a stage's specifications lie; those of models beside the models, which experiments share."""
+    def specs(self, shared: bool) -> Path:
+        """Where specifications lie; those of models beside the models, which experiments share."""
         # No model can be called `.specs`, and no case or adapter lies directly below the results.
-        return (self.models / ".specs" if stage == "fetch-model" else self.results / "specs") / stage
+        return self.models / ".specs" if shared else self.results / "specs"
 
-    def spec(self, spec_name: str, stage: str, *names: str) -> Path:
-        """A specification of a job; `@` is in no name, so one job's files are never another's."""
-        return self.specs(stage).joinpath(*names[:-1], f"{names[-1] if names else 'all'}@{spec_name}.json")
+    def benchmarks(self, shared: bool) -> Path:
+        """Where it lies what jobs took, as Snakemake measured it."""
+        # No model can be called `.benchmarks`.
+        return self.models / ".benchmarks" if shared else self.results / "benchmarks"
 
     def code(self, fingerprint: str) -> Path:
         """What a fingerprint of code was made from: the part of it that lies in each module."""

@@ -19,7 +19,8 @@ from outctl.errors import OutctlError
 from outctl.machine.memory import cores, driver_gpus, memory_mb, processor
 from outctl.pipeline.specs import Spec
 from outctl.storage.checksums import Checksums
-from outctl.storage.files import read_json, sha256_of, to_json, write_json
+from outctl.storage.files import sha256_of, to_json, write_json
+from outctl.storage.outputs import CHANGED, read_provenance
 
 PACKAGES = ("accelerate", "bitsandbytes", "outctl", "peft", "snakemake", "tokenizers", "torch", "transformers")
 
@@ -115,23 +116,6 @@ def write_provenance(path: Path, spec: Spec, outputs: list[Path], **details: Any
     write_json(path, {**content, SELF: _checksum(content)})
 
 
-def read_provenance(path: Path) -> dict[str, Any]:
-    """Read a provenance file.
-
-    Raises:
-        OutctlError: the file is missing or broken.
-    """
-    content = read_json(path)
-    try:
-        files = content["outputs"].values()
-        valid = isinstance(content["spec_hash"], str) and all({"sha256", "bytes"} <= set(file) for file in files)
-    except (TypeError, KeyError, AttributeError):
-        valid = False
-    if not valid:
-        raise OutctlError(f"{path}: not a provenance file; delete it and run the step that writes it again")
-    return dict(content)
-
-
 @dataclass(frozen=True)
 class Found:
     """What a job has written, as it is found.
@@ -221,26 +205,6 @@ def check_upstream(spec: Spec, job: str, path: Path, whole: bool = True) -> None
 
 
 OUTDATED = "made from other settings or code than the current ones; run the workflow again"
-
-
-CHANGED = "missing or not as it was written; start the workflow again, which makes it anew"
-
-
-def check_sizes(path: Path) -> dict[str, Any]:
-    """Make sure that outputs are there and as long as they were, which shows what was cut off and takes no time.
-
-    Args:
-        path: their provenance file.
-
-    Raises:
-        OutctlError: an output is missing or has another size.
-    """
-    content = read_provenance(path)
-    for name, expected in content["outputs"].items():
-        file = path.parent / name
-        if not file.is_file() or file.stat().st_size != expected["bytes"]:
-            raise OutctlError(f"{file}: {CHANGED}")
-    return content
 
 
 def check_outputs(path: Path, spec_hash: str | None = None) -> dict[str, Any]:

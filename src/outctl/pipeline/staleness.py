@@ -2,29 +2,31 @@
 
 from base64 import urlsafe_b64decode
 from pathlib import Path
-from typing import Any
 
-from outctl.config.schema import TEMPERATURE
 from outctl.errors import OutctlError
-from outctl.pipeline.fingerprint import code_of, fingerprint
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import package_versions
-from outctl.pipeline.slices import Job
-from outctl.pipeline.specs import STAGES, Spec
+from outctl.pipeline.setup import Job
+from outctl.pipeline.specs import Spec
+from outctl.pipeline.stage import Stage
 from outctl.storage.files import read_json
 
 CUT_OFF = Path(".snakemake/incomplete")
 """Where Snakemake keeps a file for every output of a job that runs, named after the output in base64."""
 
 
-def check_unchanged(spec: Spec) -> None:
+def check_unchanged(spec: Spec, stage: Stage) -> None:
     """Make sure, as a job starts, that code and packages are still those that its specification was made for.
+
+    Args:
+        spec: the specification.
+        stage: its stage.
 
     Raises:
         OutctlError: they are not; what the job would write would bear the wrong name.
     """
-    if fingerprint(STAGES[spec.stage]) != spec.code:
+    if stage.code != spec.code:
         raise OutctlError(
             f"the code of {spec.stage} was edited after the workflow was started; start the workflow again"
         )
@@ -51,8 +53,7 @@ def job_of(plan: Plan, target: str) -> Job:
         outputs = plan.outputs(*job)
         if any(path == file.resolve() for file in outputs):
             return job
-        # Some jobs write a whole directory.
-        if outputs[-1].name == "provenance.json" and outputs[-1].parent.resolve() in (path, path.parent):
+        if plan.stages[job[0]].directory and outputs[-1].parent.resolve() in (path, path.parent):
             return job
     raise OutctlError(
         f"{target}: no output of this experiment and no step of it; name a file below {plan.layout.results} or a step such "
@@ -126,8 +127,9 @@ def _reasons(plan: Plan, job: Job, stale: set[str], cut_off: set[str]) -> list[s
     if before is None:
         return lines or ["it was made by another version of this program"]
     if found.spec_hash != now.hash:
-        lines += _changed_settings(job, before, now)
-        lines += _changed_code(plan.layout, before, now)
+        stage = plan.stages[job[0]]
+        lines += stage.changes(before.settings, now.settings, job[1:])
+        lines += _changed_code(plan.layout, stage, before, now)
         lines += _changed_packages(before, now)
     for name, spec_hash in now.upstream.items():
         again = before.upstream.get(name) != spec_hash or before.repaired.get(name) != now.repaired.get(name)
@@ -142,89 +144,10 @@ def _reasons(plan: Plan, job: Job, stale: set[str], cut_off: set[str]) -> list[s
     return lines
 
 
-SECTIONS = {
-    "fit-temperature": "temperature_scaling",
-    "evaluate-deviation": "base_model_deviation",
-    "evaluate-retention": "retention",
-    "evaluate-agreement": "agreement",
-}
-"""The section of the configuration that asks for each further evaluation."""
-OF_OTHERS = ("model", "variant", "loading", "evaluation", "statistics", "case_name")
-"""Settings of further evaluations that stand elsewhere in the configuration, or name the job."""
-
-
-def _flat(value: Any, key: str) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {name: leaf for part in value for name, leaf in _flat(value[part], f"{key}.{part}").items()}
-    return {key: value}
-
-
-def _by_key(job: Job, spec: Spec) -> dict[str, Any]:
-    """A specification's settings by the keys under which the configuration and the registry have them."""
-    settings = spec.settings
-    match job:
-        case "fetch-model", model:
-            return _flat(settings["source"], f"models.{model}.source")
-        case "make-samples", case, split:
-            own = settings["case"] | {
-                "train_samples": None,
-                "eval_samples": None,
-                f"{split}_samples": settings["count"],
-            }
-            template = {f"{key} of the template of cases.{case}": text for key, text in settings["template"].items()}
-            return _flat(own, f"cases.{case}") | template | {"seed": settings["seed"]}
-        case "finetune", model, adapter:
-            return _flat(settings["recipe"], f"adapters.{adapter}") | _flat(settings["loading"], f"models.{model}")
-        case "evaluate", model, _, _:
-            return _flat(settings["evaluation"], "evaluation") | _flat(settings["loading"], f"models.{model}")
-        case ("make-deviation-samples",):
-            texts = {f"text {name} of base_model_deviation": text for name, text in settings["texts"].items()}
-            return {"base_model_deviation.samples": settings["count"], "seed": settings["seed"]} | texts
-        case (
-            "fit-temperature" | "evaluate-deviation" | "evaluate-retention" | "evaluate-agreement"
-        ) as stage, model, *_:
-            section = SECTIONS[stage]
-            loading = _flat(settings["loading"], f"models.{model}") | _flat(settings["evaluation"], "evaluation")
-            own = {name: value for name, value in settings.items() if name not in OF_OTHERS}
-            return loading | _flat(own, section) | _flat(settings.get("statistics", {}), "statistics")
-    lists = {
-        "models": settings["models"],
-        "adapters": [variant for variant in settings["variants"] if variant in settings["trained_on"]],
-        "cases": settings["cases"],
-        "temperature_scaling": TEMPERATURE in settings["variants"],
-    }
-    for name in ("deviation", "retention", "agreement"):
-        lists |= {SECTIONS[f"evaluate-{name}"]: settings[name]} if name in settings else {}
-    return lists | _flat(settings.get("statistics", {}), "statistics") | {"seed": settings.get("seed")}
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "not set"
-    text = f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
-    return repr(text if len(text) <= 60 else f"{text[:57]}...") if isinstance(value, str) else text
-
-
-def _changed_settings(job: Job, before: Spec, now: Spec) -> list[str]:
-    old, new = _by_key(job, before), _by_key(job, now)
-    lines = [
-        f"{key} was {_short(old.get(key))} and is {_short(new.get(key))}"
-        for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key)
-    ]
-    if not lines and before.settings.get("contents") != now.settings.get("contents"):
-        lines = [f"{now.settings['source']['path']} holds other files than it did"]
-    old_page, new_page = (spec.settings.get("assets", {}) for spec in (before, now))
-    edited = sorted(name for name in old_page | new_page if old_page.get(name) != new_page.get(name))
-    if edited:
-        lines.append(f"the page of the report was edited: {', '.join(edited)}")
-    return lines
-
-
-def _changed_code(layout: Layout, before: Spec, now: Spec) -> list[str]:
+def _changed_code(layout: Layout, stage: Stage, before: Spec, now: Spec) -> list[str]:
     if before.code == now.code:
         return []
-    new = code_of(STAGES[now.stage])
+    new = stage.code_by_module()
     try:
         old = read_json(layout.code(before.code))
     except OutctlError:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from outctl.config.schema import BASELINE, REFERENCE_MODEL
 from outctl.metrics.statistics import t_interval
-from outctl.pipeline.specs import Compared
+from outctl.results.variants import Compared
 
 Row = Mapping[str, Any]
 Verdict = Literal["yes", "partly", "no", "undecided"]

@@ -7,11 +7,11 @@ from operator import itemgetter
 from typing import Any
 
 from outctl.config.schema import BASELINE, DEVIATION, TEMPERATURE
-from outctl.pipeline.specs import Compared, Drawn
 from outctl.report import charts, rows
 from outctl.report.answer import decimals
 from outctl.report.charts import Look
 from outctl.report.rows import Results, Row
+from outctl.results.variants import Compared, Drawn
 
 ALL = ""
 """In place of a model: a figure of all models."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from outctl.config.schema import BASELINE, DEVIATION, REFERENCES
-from outctl.pipeline.specs import Compared, Drawn
 from outctl.report.blocks import rounded
 from outctl.report.charts import PARTS
+from outctl.results.variants import Compared, Drawn
 
 Row = dict[str, Any]
 Results = Mapping[str, Any]

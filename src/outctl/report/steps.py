@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from outctl.pipeline.layout import Layout
-from outctl.pipeline.specs import STAGES
-
 NAMES = ("model", "models", "variant", "case_name", "adapter")
 """Keys of a job's settings that name what it is about, where others say how it does it."""
 
@@ -62,10 +59,10 @@ class Step:
         }
 
 
-def read_step(layout: Layout, job: tuple[str, ...], provenance: Mapping[str, Any]) -> Step:
+def read_step(job: tuple[str, ...], provenance: Mapping[str, Any], benchmark: Path) -> Step:
     """A job, its stage first, with what Snakemake measured of it; a file that is missing or broken counts as none."""
     stage, *names = job
-    measured = _benchmark(layout.benchmark(stage, *names))
+    measured = _benchmark(benchmark)
     return Step(stage, " / ".join(names), provenance, *(measured.get(key) for key in ("s", "cpu_time", "max_rss")))
 
 
@@ -161,11 +158,11 @@ def duration(seconds: float | None) -> str:
 
 
 def stages(steps: Iterable[Step]) -> list[Stage]:
-    """The steps by stage, in the order of the run."""
+    """The steps by stage, in the order in which they are given."""
     found: dict[str, list[Step]] = {}
     for step in steps:
         found.setdefault(step.stage, []).append(step)
-    return [Stage(name, found[name]) for name in STAGES if name in found]
+    return [Stage(name, own) for name, own in found.items()]
 
 
 def versions(steps: Iterable[Step]) -> dict[str, list[str]]:

@@ -9,8 +9,7 @@ from rich.table import Table
 
 from outctl.config.schema import REFERENCES, Experiment, Registry
 from outctl.errors import OutctlError, first_line
-from outctl.models.estimates import weights_mb
-from outctl.pipeline.layout import Layout
+from outctl.machine.estimates import weights_mb
 
 TEXTS = ("case_type", "model", "variant")
 NUMBERS = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "accuracy", "control_slope", "avg_mass")
@@ -57,29 +56,26 @@ def summary_table(cases: pd.DataFrame) -> Table:
     return table
 
 
-def print_summary(layout: Layout, console: Console) -> None:
+def print_summary(console: Console, table: Path, files: Mapping[Path, str]) -> None:
     """Print the table of an experiment's results, and where its files are.
+
+    Args:
+        console: where to print.
+        table: the table with a row a model, variant and case.
+        files: what to name, each with what it is.
 
     Raises:
         OutctlError: there are no results yet, or the table is not as the workflow writes it.
     """
-    if not layout.case_table().is_file():
-        raise OutctlError(f"{layout.case_table()}: no such file; run the workflow first")
+    if not table.is_file():
+        raise OutctlError(f"{table}: no such file; run the workflow first")
     try:
-        cases = pd.read_csv(layout.case_table(), dtype=dict.fromkeys(NUMBERS, float))[[*TEXTS, *NUMBERS]]
+        cases = pd.read_csv(table, dtype=dict.fromkeys(NUMBERS, float))[[*TEXTS, *NUMBERS]]
     except (OSError, ValueError, KeyError) as error:
-        reason = f"{layout.case_table()}: no table of results ({first_line(error)})"
+        reason = f"{table}: no table of results ({first_line(error)})"
         raise OutctlError(f"{reason}; delete it and run the workflow again") from None
     print_table(console, "Baseline against adapter (avg_tvd: 0 is perfect; slope: 1 is control)", summary_table(cases))
     console.print("Results:", style="bold")
-    files = {
-        layout.report(): "the report: all of it in one page for a browser",
-        layout.results_table(): "a row a model and variant",
-        layout.case_table(): "a row a model, variant and case",
-        layout.combined(): "summaries, comparisons, provenance",
-        layout.figure("calibration"): "asked share against given share",
-        layout.figure("tvd"): "distances with intervals",
-    }
     for file, meaning in files.items():
         console.print(f"  {file}  {meaning}", soft_wrap=True, highlight=False)
 

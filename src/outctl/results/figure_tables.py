@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from outctl.config.schema import DEVIATION, REFERENCES, TEMPERATURE
 from outctl.errors import OutctlError
 from outctl.metrics.statistics import NAN
-from outctl.pipeline.specs import FiguresSettings
 from outctl.results.csv_tables import to_csv
+from outctl.results.variants import Drawn
 from outctl.storage.files import TableRow, write_text
 
 Results = dict[str, Any]
@@ -177,7 +177,7 @@ def _row(schema: type[TableRow], *parts: dict[str, Any], **own: Any) -> Any:
     return schema.model_validate({key: NAN if value is None else value for key, value in found.items()})
 
 
-def _calibration(results: Results, settings: FiguresSettings) -> Rows:
+def _calibration(results: Results, settings: Drawn) -> Rows:
     rows = []
     for model in settings.models:
         for case in settings.cases:
@@ -192,7 +192,7 @@ def _calibration(results: Results, settings: FiguresSettings) -> Rows:
     return rows
 
 
-def _distances(results: Results, settings: FiguresSettings) -> Rows:
+def _distances(results: Results, settings: Drawn) -> Rows:
     return [
         _row(DistanceRow, _summary(results, model)[variant, case], model=model)
         for model in settings.models
@@ -201,7 +201,7 @@ def _distances(results: Results, settings: FiguresSettings) -> Rows:
     ]
 
 
-def _matrix(results: Results, settings: FiguresSettings) -> Rows:
+def _matrix(results: Results, settings: Drawn) -> Rows:
     rows = []
     for model in settings.models:
         summary, deviation = _summary(results, model), results[model]["base_model_deviation"]
@@ -226,11 +226,11 @@ def _matrix(results: Results, settings: FiguresSettings) -> Rows:
     return rows
 
 
-def _learning_curves(results: Results, settings: FiguresSettings) -> Rows:
+def _learning_curves(results: Results, settings: Drawn) -> Rows:
     return [_row(LearningRow, row) for model in settings.models for row in results[model]["learning_curves"]]
 
 
-def _sweeps(results: Results, settings: FiguresSettings) -> Rows:
+def _sweeps(results: Results, settings: Drawn) -> Rows:
     return [
         _row(
             SweepRow,
@@ -244,7 +244,7 @@ def _sweeps(results: Results, settings: FiguresSettings) -> Rows:
     ]
 
 
-def _retention(results: Results, settings: FiguresSettings) -> Rows:
+def _retention(results: Results, settings: Drawn) -> Rows:
     rows = []
     for model in settings.models:
         changed = {row["variant"]: row for row in results[model]["retention"]["summary"]}
@@ -254,11 +254,11 @@ def _retention(results: Results, settings: FiguresSettings) -> Rows:
     return rows
 
 
-def _retention_positions(results: Results, settings: FiguresSettings) -> Rows:
+def _retention_positions(results: Results, settings: Drawn) -> Rows:
     return [_row(PositionRow, row) for model in settings.models for row in results[model]["retention"]["positions"]]
 
 
-def _deviation(results: Results, settings: FiguresSettings) -> Rows:
+def _deviation(results: Results, settings: Drawn) -> Rows:
     rows = []
     for model in settings.models:
         for variant in settings.variants:
@@ -272,7 +272,7 @@ def _deviation(results: Results, settings: FiguresSettings) -> Rows:
     return rows
 
 
-Gather = Callable[[Results, FiguresSettings], Rows]
+Gather = Callable[[Results, Drawn], Rows]
 TABLES: dict[str, tuple[type[TableRow], Gather]] = {
     "calibration": (CalibrationRow, _calibration),
     "tvd": (DistanceRow, _distances),
@@ -286,7 +286,7 @@ TABLES: dict[str, tuple[type[TableRow], Gather]] = {
 """Each figure's rows: what they are, and what gathers them."""
 
 
-def write_figure_table(path: Path, name: str, results: Results, settings: FiguresSettings) -> None:
+def write_figure_table(path: Path, name: str, results: Results, settings: Drawn) -> None:
     """Write the numbers that a figure shows."""
     schema, gather = TABLES[name]
     rows = [row.model_dump() for row in gather(results, settings)]

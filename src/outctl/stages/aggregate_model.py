@@ -1,178 +1,146 @@
 """All results of one model in one file: summaries and records of every variant, case and further evaluation."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from outctl.config.schema import BASELINE, REFERENCE_MODEL, REFERENCES, TEMPERATURE
+from outctl.config.schema import TEMPERATURE
 from outctl.errors import OutctlError
-from outctl.evaluation.agreement import read_agreement, summarise_agreement
-from outctl.evaluation.deviation_records import read_deviation_records
 from outctl.evaluation.records import Record, read_records
-from outctl.evaluation.references import reference_records
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_outputs, check_upstream, write_provenance
-from outctl.pipeline.specs import AggregateSettings, Compare, Spec
-from outctl.results.comparisons import between_seeds, compare, corrected
-from outctl.results.further import learning_curve, retention_positions, retention_row, summarise_deviation
-from outctl.results.overall import overall
-from outctl.results.summary import defined, summarise
+from outctl.pipeline.setup import Job, Names, Setup
+from outctl.pipeline.specs import Spec
+from outctl.stages.results import AggregateSettings, ResultStage, aggregate_settings
 from outctl.storage.files import read_json, read_jsonl, write_json
-from outctl.tasks.samples import read_samples
+from outctl.tasks.samples import Sample, read_samples
 
-Check = Callable[..., dict[str, Any]]
-"""Given a job upstream, checks its outputs and gives their provenance."""
-Records = dict[str, dict[str, list[Record]]]
-"""Records by variant and case."""
+Check = Callable[[str, Path], dict[str, Any]]
+"""Given a job upstream and its output, checks all outputs of the job and gives their provenance."""
 
 
-def aggregate_model(spec: Spec, layout: Layout, output: Path) -> None:
+def run(spec: Spec, results_dir: Path) -> None:
     """Gather the evaluations of one model, each checked against the specification that it must come from.
 
     Args:
         spec: the specification of this job.
-        layout: where samples and evaluations lie.
-        output: the file to write; its provenance is written beside it.
+        results_dir: where samples and evaluations lie, and the results go.
 
     Raises:
         OutctlError: an evaluation is missing, broken, or from other settings than the current ones.
     """
-    settings = spec.settings_as(AggregateSettings)
+    from outctl.results.model_results import compared, learning_curves, output_control
+
+    settings, layout = spec.settings_as(AggregateSettings), Layout(results_dir, Path())
     (model,) = settings.models
     statistics, seed = settings.statistics, settings.seed
-
-    def check(stage: str, *names: str) -> dict[str, Any]:
-        return check_outputs(layout.provenance(stage, *names), spec.upstream["/".join([stage, *names])])
-
-    records, references, summary, provenance = _output_control(settings, model, layout, check)
-    overall_rows = [
-        *(overall(REFERENCE_MODEL, name, by_case, statistics, seed) for name, by_case in references.items()),
-        *(overall(model, variant, by_case, statistics, seed) for variant, by_case in records.items()),
-    ]
-    comparisons = [compare(*_both(records, pair), statistics, seed) for pair in settings.comparisons]
-    seeds = [
-        between_seeds([records[adapter][case] for adapter in adapters], statistics.confidence)
-        for adapters in settings.repeats.values()
-        for case in settings.cases
-    ]
+    check = partial(_checked, spec)
+    samples, records, provenance = _read_records(settings, model, layout, check)
+    output = layout.model_results(model)
     content = {
         "model": model,
-        "overall": [defined(row) for row in overall_rows],
-        "summary": summary,
-        "comparisons": [defined(row) for row in corrected(comparisons, "tvd_p", "within_tolerance_p")],
-        "seeds": [defined(row) for row in seeds],
-        "learning_curves": _learning_curves(settings, model, layout, spec),
-        "base_model_deviation": _deviation(settings, model, layout, check),
-        "retention": _retention(settings, model, layout, check),
-        "agreement": _agreement(settings, model, layout, check),
-        "temperature": _temperature(settings, model, layout, check),
-        "records": {
-            variant: {case: [record.model_dump(mode="json") for record in found] for case, found in own.items()}
-            for variant, own in records.items()
-        },
+        **output_control(model, samples, records, statistics, seed),
+        **compared(records, settings.comparisons, list(settings.repeats.values()), statistics, seed),
+        "learning_curves": learning_curves(model, _read_logs(settings, model, layout, spec)),
+        **_further(settings, model, layout, check),
         "provenance": {"spec_hash": spec.hash, "evaluations": provenance},
     }
     write_json(output, content)
     write_provenance(beside(output), spec, [output])
 
 
-def _both(records: Records, pair: Compare) -> tuple[list[Record], list[Record]]:
-    """The two sides of a comparison; of cases with unlike numbers of samples, those that both have, which are the first."""
-    against, own = records[pair.against_variant][pair.against_case], records[pair.variant][pair.case]
-    common = min(len(against), len(own)) if pair.case != pair.against_case else None
-    return against[:common], own[:common]
+def _checked(spec: Spec, job: str, output: Path) -> dict[str, Any]:
+    return check_outputs(beside(output), spec.upstream[job])
 
 
-def _output_control(
+def _read_records(
     settings: AggregateSettings, model: str, layout: Layout, check: Check
-) -> tuple[Records, Records, list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Records, those of the references, rows of the summary, and provenance by variant and case."""
-    statistics, seed = settings.statistics, settings.seed
-    records: Records = {variant: {} for variant in settings.variants}
+) -> tuple[dict[str, list[Sample]], dict[str, dict[str, list[Record]]], dict[str, dict[str, Any]]]:
+    """Samples by case; records, and their provenance, by variant and case."""
+    samples: dict[str, list[Sample]] = {}
+    records: dict[str, dict[str, list[Record]]] = {variant: {} for variant in settings.variants}
     provenance: dict[str, dict[str, Any]] = {variant: {} for variant in settings.variants}
-    references: Records = {name: {} for name in REFERENCES}
-    summary = []
     for case in settings.cases:
-        check("make-samples", case, "eval")
         samples_file = layout.samples(case, "eval")
-        samples = read_samples(samples_file)
-        fixed = reference_records(samples)
-        for name, ignoring in fixed.items():
-            references[name][case] = ignoring
-            summary.append(summarise(REFERENCE_MODEL, name, case, ignoring, statistics, seed))
+        check(f"make-samples/{case}/eval", samples_file)
+        samples[case] = read_samples(samples_file)
         for variant in settings.variants:
-            provenance[variant][case] = check("evaluate", model, variant, case)
             file = layout.records(model, variant, case)
-            found = read_records(file)
-            if [record.sample_id for record in found] != [sample.sample_id for sample in samples]:
+            provenance[variant][case] = check(f"evaluate/{model}/{variant}/{case}", file)
+            records[variant][case] = found = read_records(file)
+            if [record.sample_id for record in found] != [sample.sample_id for sample in samples[case]]:
                 raise OutctlError(f"{file}: does not answer the samples of {samples_file}; run the evaluation again")
-            records[variant][case] = found
-            before = records[BASELINE][case]
-            summary.append(summarise(model, variant, case, found, statistics, seed, before, fixed))
     weights = {found["base_weights_hash"] for own in provenance.values() for found in own.values()}
     if len(weights) > 1:
         raise OutctlError(f"evaluations of {model} were made on {len(weights)} different weights; run them again")
-    return records, references, [defined(row) for row in summary], provenance
+    return samples, records, provenance
 
 
-def _learning_curves(settings: AggregateSettings, model: str, layout: Layout, spec: Spec) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+def _read_logs(settings: AggregateSettings, model: str, layout: Layout, spec: Spec) -> dict[str, list[dict[str, Any]]]:
+    """The log of each adapter's training."""
+    logs = {}
     for adapter in settings.adapters:
+        folder = layout.adapter(model, adapter)
         # The weights are large, and nothing here depends on them.
-        check_upstream(spec, f"finetune/{model}/{adapter}", layout.provenance("finetune", model, adapter), whole=False)
-        rows += learning_curve(model, adapter, list(read_jsonl(layout.adapter(model, adapter) / "training.jsonl")))
-    return rows
+        check_upstream(spec, f"finetune/{model}/{adapter}", folder / "provenance.json", whole=False)
+        logs[adapter] = list(read_jsonl(folder / "training.jsonl"))
+    return logs
 
 
-def _tuned(settings: AggregateSettings) -> list[str]:
-    """The variants that answer in text."""
-    return [variant for variant in settings.variants if variant != TEMPERATURE]
+def _further(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any]:
+    """What else was measured; None of what was not."""
+    from outctl.evaluation.agreement import read_agreement
+    from outctl.evaluation.deviation_records import read_deviation_records
+    from outctl.results.model_results import agreement, deviation, retention
+
+    def read(stage: str, reader: Callable[[Path], Any], path: Callable[..., Path], *names: str) -> Any:
+        file = path(model, *names)
+        check("/".join((stage, model, *names)), file)
+        return reader(file)
+
+    found: dict[str, Any] = dict.fromkeys(("base_model_deviation", "retention", "agreement", "temperature"))
+    tuned = [variant for variant in settings.variants if variant != TEMPERATURE]
+    if settings.deviation:
+        answers = {name: read("evaluate-deviation", read_deviation_records, layout.deviation, name) for name in tuned}
+        found["base_model_deviation"] = deviation(answers, settings.statistics)
+    if settings.retention:
+        found["retention"] = retention(
+            {name: read("evaluate-retention", read_json, layout.retention, name) for name in settings.adapters}
+        )
+    if settings.agreement:
+        sampled = [
+            read("evaluate-agreement", read_agreement, layout.agreement, name, case)
+            for name in tuned
+            for case in settings.agreement
+        ]
+        found["agreement"] = agreement(sampled, settings.statistics, settings.seed)
+    if TEMPERATURE in settings.variants:
+        found["temperature"] = read("fit-temperature", read_json, layout.temperature)
+    return found
 
 
-def _deviation(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any] | None:
-    if not settings.deviation:
-        return None
-    records = {}
-    for variant in _tuned(settings):
-        check("evaluate-deviation", model, variant)
-        records[variant] = read_deviation_records(layout.deviation(model, variant))
-    summary = [summarise_deviation(own, records[BASELINE], settings.statistics) for own in records.values()]
-    return {
-        "summary": [defined(row) for row in corrected(summary, "passed_p")],
-        "records": {variant: [record.model_dump(mode="json") for record in own] for variant, own in records.items()},
-    }
+class AggregateModel(ResultStage):
+    """Gather the summary and the records of one model in one file."""
 
+    name: ClassVar[str] = "aggregate-model"
+    wildcards: ClassVar[Names] = ("model",)
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "simplemma", "statsmodels", "torch", "wordfreq")
+    entry = staticmethod(run)
 
-def _retention(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any] | None:
-    if not settings.retention:
-        return None
-    results = {}
-    for adapter in settings.adapters:
-        check("evaluate-retention", model, adapter)
-        results[adapter] = read_json(layout.retention(model, adapter))
-    return {
-        "summary": [defined(retention_row(content)) for content in results.values()],
-        "positions": [defined(row) for content in results.values() for row in retention_positions(content)],
-        "results": results,
-    }
+    def jobs(self, setup: Setup) -> list[Names]:
+        """Every model."""
+        return [(model,) for model in setup.models]
 
+    def settings(self, setup: Setup, names: Names) -> AggregateSettings:
+        """What is gathered and compared."""
+        return aggregate_settings(setup, list(names))
 
-def _agreement(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any] | None:
-    if not settings.agreement:
-        return None
-    summary, records = [], []
-    for variant in _tuned(settings):
-        for case in settings.agreement:
-            check("evaluate-agreement", model, variant, case)
-            found = read_agreement(layout.agreement(model, variant, case))
-            summary.append(summarise_agreement(found, settings.statistics, settings.seed))
-            records += [record.model_dump(mode="json") for record in found]
-    return {"summary": [defined(row) for row in corrected(summary, "p_value")], "records": records}
+    def upstream(self, setup: Setup, names: Names) -> list[Job]:
+        """Samples for evaluation, and all that was trained and measured."""
+        (model,) = names
+        return [*setup.computed(model), *(("make-samples", case, "eval") for case in setup.cases)]
 
-
-def _temperature(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any] | None:
-    if TEMPERATURE not in settings.variants:
-        return None
-    check("fit-temperature", model)
-    content: dict[str, Any] = read_json(layout.temperature(model))
-    return content
+    def output(self, layout: Layout, names: Names) -> Path:
+        """The JSON file."""
+        return layout.model_results(*names)

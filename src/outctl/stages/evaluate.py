@@ -1,19 +1,21 @@
 """Evaluate one model and variant on one case: a record for each sample."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from outctl.config.schema import Evaluation, OwnWords
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress, Record, read_records, write_records
-from outctl.pipeline.checkpoints import Stop, stopped
-from outctl.pipeline.layout import beside
+from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_upstream
-from outctl.pipeline.specs import EvaluateSettings
-from outctl.stages.model_job import ModelJob
+from outctl.pipeline.setup import Job, Names, Setup
+from outctl.stages.model_job import ModelJob, ModelSettings, ModelStage
+from outctl.stages.prepared import MODEL_PACKAGES, loading_of, prompt_tokens
+from outctl.storage.checkpoints import Stop, stopped
 from outctl.storage.files import read_json
 from outctl.tasks.samples import Sample, read_samples
 
@@ -21,7 +23,14 @@ if TYPE_CHECKING:
     from outctl.models.loading import LoadedModel
 
 
-@dataclass(frozen=True)
+class EvaluateSettings(ModelSettings):
+    """Its settings."""
+
+    case_name: str
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationJob(ModelJob):
     """An evaluation: it keeps the records of finished samples, and one of the same specification goes on behind them.
 
@@ -114,3 +123,45 @@ def _kept_records(file: Path, samples: Sequence[Sample]) -> list[Record]:
     except OutctlError:
         return []
     return records if [record.sample_id for record in records] == [sample.sample_id for sample in samples] else []
+
+
+class Evaluate(ModelStage):
+    """Measure the exact word probabilities of a model, with or without an adapter, on the samples of a case."""
+
+    name: ClassVar[str] = "evaluate"
+    wildcards: ClassVar[Names] = ("model", "variant", "case")
+    packages: ClassVar[tuple[str, ...]] = (*MODEL_PACKAGES, "simplemma", "wordfreq")
+    entry = EvaluationJob
+
+    def jobs(self, setup: Setup) -> Iterator[Names]:
+        """Every model, variant and case."""
+        for model in setup.models:
+            yield from ((model, variant, case) for variant in setup.variants for case in setup.cases)
+
+    def settings(self, setup: Setup, names: Names) -> EvaluateSettings:
+        """How the model is loaded and asked."""
+        model, variant, case = names
+        return EvaluateSettings(
+            model=model,
+            loading=loading_of(setup, model),
+            variant=variant,
+            case_name=case,
+            evaluation=setup.experiment.evaluation,
+        )
+
+    def upstream(self, setup: Setup, names: Names) -> list[Job]:
+        """Also the samples of the case."""
+        return [*super().upstream(setup, names), ("make-samples", names[2], "eval")]
+
+    def output(self, layout: Layout, names: Names) -> Path:
+        """The records."""
+        return layout.records(*names)
+
+    def choices(self, setup: Setup) -> Mapping[str, list[str]]:
+        """Every variant, also the baseline at its best temperature."""
+        return {**super().choices(setup), "variant": setup.variants}
+
+    def tokens(self, setup: Setup, names: Names) -> int:
+        """Where the model picks its own words, they are looked for in several passes."""
+        case = setup.experiment.cases[names[2]]
+        return (7 if isinstance(case, OwnWords) else 1) * case.eval_samples * prompt_tokens(setup, names[2])

@@ -1,22 +1,35 @@
 """Ask one model and variant to break texts off: a record for each sample."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from outctl.config.schema import DEVIATION, BaseModelDeviation, Evaluation
 from outctl.evaluation.records import Progress
-from outctl.pipeline.checkpoints import Stop
-from outctl.pipeline.layout import beside
+from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_upstream
-from outctl.pipeline.specs import DeviationSettings
-from outctl.stages.model_job import ModelJob
+from outctl.pipeline.setup import Job, Names, Setup
+from outctl.pipeline.stage import Files
+from outctl.stages.model_job import ModelJob, ModelSettings, ModelStage
+from outctl.stages.prepared import MODEL_PACKAGES, Loading, loading_of
+from outctl.storage.checkpoints import Stop
 from outctl.tasks.deviation import read_deviation_samples
 
 if TYPE_CHECKING:
     from outctl.models.loading import LoadedModel
 
 
-@dataclass(frozen=True)
+class DeviationSettings(ModelSettings):
+    """Its settings: the reference is the model's own base without one."""
+
+    reference: str | None
+    reference_loading: Loading | None
+    max_new_tokens: int
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviationJob(ModelJob):
     """`base_model_deviation`.
 
@@ -73,3 +86,58 @@ class DeviationJob(ModelJob):
             tokens_per_pass=settings.evaluation.tokens_per_pass,
         )
         write_deviation_records(self.finished, records)
+
+
+class EvaluateDeviation(ModelStage):
+    """Ask a model to continue texts and then to break off with what a base model would not say."""
+
+    name: ClassVar[str] = "evaluate-deviation"
+    wildcards: ClassVar[Names] = ("model", "variant")
+    packages: ClassVar[tuple[str, ...]] = MODEL_PACKAGES
+    section: ClassVar[str | None] = DEVIATION
+    entry = DeviationJob
+
+    def settings(self, setup: Setup, names: Names) -> DeviationSettings:
+        """How the model and the reference are loaded and asked."""
+        model, variant = names
+        reference = _reference(setup, model)
+        return DeviationSettings(
+            model=model,
+            loading=loading_of(setup, model),
+            variant=variant,
+            reference=reference,
+            reference_loading=loading_of(setup, reference) if reference else None,
+            max_new_tokens=_config(setup).max_new_tokens,
+            evaluation=setup.experiment.evaluation,
+        )
+
+    def upstream(self, setup: Setup, names: Names) -> list[Job]:
+        """Also the samples, and the reference."""
+        reference = _reference(setup, names[0])
+        others: list[Job] = [("fetch-model", reference)] if reference else []
+        return [*super().upstream(setup, names), ("make-deviation-samples",), *others]
+
+    def output(self, layout: Layout, names: Names) -> Path:
+        """The records."""
+        return layout.deviation(*names)
+
+    def files(self, layout: Layout, settings: Mapping[str, Any], names: Names) -> Files:
+        """Also the samples, and the reference."""
+        reference: Files = {"reference_dir": layout.model(settings["reference"])} if settings["reference"] else {}
+        return {**super().files(layout, settings, names), "samples": layout.samples(DEVIATION, "eval"), **reference}
+
+    def tokens(self, setup: Setup, names: Names) -> int:
+        """One after the other, which takes longer than at once."""
+        return 10 * _config(setup).samples * (150 + _config(setup).max_new_tokens)
+
+
+def _config(setup: Setup) -> BaseModelDeviation:
+    if setup.experiment.base_model_deviation is None:
+        raise ValueError("the experiment asks nobody to break off")
+    return setup.experiment.base_model_deviation
+
+
+def _reference(setup: Setup, model: str) -> str | None:
+    """The model that judges a deviation; None where it is the model itself, without its adapter."""
+    reference = _config(setup).reference
+    return None if reference == model else reference

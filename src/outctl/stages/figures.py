@@ -1,118 +1,76 @@
 """Figures for a paper, and the numbers that they show."""
 
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-
-from outctl.errors import OutctlError
 from outctl.pipeline.layout import Layout, beside
-from outctl.pipeline.provenance import check_outputs, write_provenance
-from outctl.pipeline.specs import FiguresSettings, Spec
-from outctl.results.figure_tables import read_figure_table, write_figure_table
-from outctl.results.plots import PLOTS
-from outctl.storage.files import read_json, write_bytes
-
-Format = Literal["svg", "pdf", "png"]
-
-STYLE: Any = {
-    "axes.titlesize": "medium",
-    "xtick.labelsize": "small",
-    "ytick.labelsize": "small",
-    "legend.fontsize": "small",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.frameon": False,
-    "legend.handletextpad": 0.3,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "outctl",
-    # Type 3 fonts are refused by some journals.
-    "pdf.fonttype": 42,
-    "savefig.dpi": 300,
-}
-UNDATED: dict[Format, dict[str, None]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-    "png": {},
-}
-"""Metadata without which equal figures would differ."""
+from outctl.pipeline.provenance import write_provenance
+from outctl.pipeline.setup import Names, Setup
+from outctl.pipeline.specs import Spec
+from outctl.results.variants import Drawn
+from outctl.stages.results import ResultStage, drawn, read_model_results
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """How figures are drawn.
+class FiguresSettings(Drawn):
+    """Its settings: `figures` are their names."""
 
-    Attributes:
-        format: svg, pdf, or png with 300 dots an inch.
-        width: in inches; what does not fit side by side goes below.
-        font_size: in points.
-    """
-
-    format: Format = "svg"
-    width: float = 7.0
-    font_size: float = 8.0
+    figures: list[str]
 
 
-def draw_figures(spec: Spec, layout: Layout) -> None:
+def run(spec: Spec, results_dir: Path) -> None:
     """Write the numbers of all figures from the models' results, and draw the figures from them.
 
     Args:
         spec: the specification of this job.
-        layout: where the models' results lie and the figures go.
+        results_dir: where the models' results lie and the figures go.
 
     Raises:
         OutctlError: a model's results are missing, broken, or from other settings than the current ones.
     """
-    settings = spec.settings_as(FiguresSettings)
-    results = {}
-    for model in settings.models:
-        file = layout.model_results(model)
-        check_outputs(beside(file), spec.upstream[f"aggregate-model/{model}"])
-        results[model] = read_json(file)
-    for name in settings.figures:
-        write_figure_table(layout.figure_numbers(name), name, results, settings)
-    folder = layout.figure_numbers(settings.figures[0]).parent
-    figures = draw_from_tables(folder, folder, Drawing(), settings.figures)
+    from outctl.results.drawing import Drawing, draw_from_tables
+    from outctl.results.figure_tables import write_figure_table
+
+    settings, layout = spec.settings_as(FiguresSettings), Layout(results_dir, Path())
+    results = read_model_results(spec, layout, settings.models)
     tables = [layout.figure_numbers(name) for name in settings.figures]
+    for name, table in zip(settings.figures, tables, strict=True):
+        write_figure_table(table, name, results, settings)
+    folder = tables[0].parent
+    figures = draw_from_tables(folder, folder, Drawing(), settings.figures)
     write_provenance(beside(layout.figure("figures")), spec, [*figures, *tables])
 
 
-def draw_from_tables(folder: Path, output: Path, drawing: Drawing, names: Sequence[str] | None = None) -> list[Path]:
-    """Draw figures from their numbers alone, `{figure}.csv`.
+class Figures(ResultStage):
+    """Draw the figures, and write the numbers that they show beside them."""
 
-    Args:
-        folder: where the numbers lie.
-        output: where the figures go.
-        drawing: how they are drawn.
-        names: the figures; by default all whose numbers are there.
+    name: ClassVar[str] = "figures"
+    packages: ClassVar[tuple[str, ...]] = ("matplotlib", "numpy", "pandas")
+    entry = staticmethod(run)
 
-    Returns:
-        The figures' files.
+    def settings(self, setup: Setup, names: Names) -> FiguresSettings:
+        """What is drawn."""
+        return FiguresSettings(figures=figure_names(setup), **drawn(setup))
 
-    Raises:
-        OutctlError: a table is missing, or none of its figure.
-    """
-    if names is None:
-        names = [name for name in PLOTS if (folder / f"{name}.csv").is_file()]
-        if not names:
-            raise OutctlError(
-                f"{folder}: holds the numbers of no figure; they are called {', '.join(PLOTS)} and end in .csv"
-            )
-    tables = {name: read_figure_table(folder / f"{name}.csv", name) for name in names}
-    files = []
-    with mpl.rc_context(STYLE | {"font.size": drawing.font_size}):
-        for name, rows in tables.items():
-            figure = PLOTS[name](rows, drawing.width)
-            content = io.BytesIO()
-            figure.savefig(content, format=drawing.format, metadata=UNDATED[drawing.format])
-            plt.close(figure)
-            files.append(output / f"{name}.{drawing.format}")
-            write_bytes(files[-1], content.getvalue())
-    return files
+    def output(self, layout: Layout, names: Names) -> Path:
+        """The name that stands for all of them."""
+        return layout.figure("figures")
+
+    def outputs(self, setup: Setup, names: Names) -> list[Path]:
+        """Every figure and its numbers."""
+        layout, found = setup.layout, figure_names(setup)
+        files = [*map(layout.figure, found), *map(layout.figure_numbers, found)]
+        return [*files, self.provenance(layout, names)]
+
+
+def figure_names(setup: Setup) -> list[str]:
+    """The figures that the experiment has something to draw for."""
+    experiment = setup.experiment
+    optional = {
+        "matrix": bool(setup.recipes) and len(setup.cases) > 1,
+        "learning_curves": bool(setup.recipes),
+        "sweeps": bool(experiment.sweeps),
+        "retention": bool(experiment.retention and setup.recipes),
+        "retention_positions": bool(experiment.retention and setup.recipes),
+        "deviation": bool(experiment.base_model_deviation),
+    }
+    return ["calibration", "tvd", *(name for name, wanted in optional.items() if wanted)]

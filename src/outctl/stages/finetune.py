@@ -1,44 +1,46 @@
-"""Train one LoRA adapter for one model."""
+"""A LoRA adapter of one model."""
 
-import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from transformers import set_seed
-
-from outctl.config.schema import AdapterRecipe
+from outctl.config.schema import AdapterRecipe, Experiment, Logging, Section
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress
-from outctl.finetune.adapter import add_adapter
-from outctl.finetune.callbacks import Checkpoints, Steps
-from outctl.finetune.collation import encode_samples, split_held_out
-from outctl.finetune.retention import Retention
-from outctl.finetune.targets import with_targets
-from outctl.finetune.tracking import Tracking
-from outctl.finetune.trainer import DistributionTrainer, training_log
-from outctl.inference.prompts import build_prompts
-from outctl.inference.tree_forward import enable_trees
-from outctl.models.loading import LoadedModel, keep_differentiable, load_model
-from outctl.pipeline.checkpoints import Stop, newest_sealed, stopped
-from outctl.pipeline.layout import beside
+from outctl.pipeline.environments import check_services
+from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_upstream, is_made, write_provenance
-from outctl.pipeline.specs import FinetuneSettings, Spec
-from outctl.storage.files import copy_directory, whole_directory, write_jsonl
+from outctl.pipeline.setup import Job, Names, Setup
+from outctl.pipeline.specs import Spec
+from outctl.pipeline.stage import Files, flat
+from outctl.stages.prepared import MODEL_PACKAGES, ComputingStage, Loading, loading_of, prompt_tokens
+from outctl.storage.files import copy_directory, whole_directory
 from outctl.storage.locks import only_writer
-from outctl.tasks.neutral import neutral_prompts
 from outctl.tasks.samples import Sample, read_samples
 
+if TYPE_CHECKING:
+    from outctl.finetune.tracking import Tracking
 
-def train_adapter(
+
+class FinetuneSettings(Section):
+    """Its settings."""
+
+    model: str
+    loading: Loading
+    adapter: str
+    recipe: AdapterRecipe
+
+
+def run(
     spec: Spec,
     model_dir: Path,
-    samples: Sequence[Path],
+    samples: list[Path],
     output: Path,
     checkpoints: Path,
-    tracking: Tracking | None = None,
+    tensorboard: Path | None = None,
+    tracking: Path | None = None,
+    report_to: list[str] | None = None,
+    project: str = Logging().project,
     progress: Progress | None = None,
 ) -> None:
     """Train an adapter and write it, with `training.jsonl` and its provenance, whole or not at all.
@@ -49,87 +51,35 @@ def train_adapter(
         samples: training samples of each case of the recipe, in the order of its names.
         output: the directory to write.
         checkpoints: where checkpoints are kept while training; a training of the same spec goes on from the last one.
-        tracking: where it shows its curves while it runs; nowhere without it.
+        tensorboard: directory of its TensorBoard event files; without it, the training shows its curves nowhere.
+        tracking: where services keep what they keep on this machine.
+        report_to: services that it shows its curves, too.
+        project: what they call the experiment.
         progress: called as steps are done.
 
     Raises:
         OutctlError: the recipe does not fit the model or the samples, or a service to report to is not installed.
     """
+    from outctl.finetune.training import divided
+
     settings = spec.settings_as(FinetuneSettings)
     recipe = settings.recipe
     check_upstream(spec, f"fetch-model/{settings.model}", model_dir / "provenance.json", whole=False)
     for case, file in zip(sorted(recipe.cases), samples, strict=False):
         check_upstream(spec, f"make-samples/{case}/train", beside(file))
-    chosen = _chosen_samples(recipe, samples)
-    to_train, held_out = split_held_out(chosen, recipe.held_out_samples)
-    to_train = with_targets(to_train, recipe.targets, recipe.seed)
-    if len(to_train) < recipe.batch_size:
-        raise OutctlError(
-            f"{len(to_train)} samples are left to train on, fewer than batch_size: {recipe.batch_size}; "
-            "ask for more samples, keep back fewer, or lower the batch size"
-        )
+    to_train, held_out = divided(_chosen_samples(recipe, samples), recipe)
     folder = checkpoints / spec.hash[:16]
-    if tracking:
-        tracking.prepare(spec.hash[:16])
+    shown = None
+    if tensorboard and tracking:
+        shown = _tracking(settings, tensorboard, tracking, report_to or [], project, spec.hash[:16])
     with only_writer(output), only_writer(folder):
         # The workflow deletes an output that was finished after the workflow itself was killed, so it is kept here too.
         finished = folder / "finished"
         if is_made(finished / "provenance.json", spec):
             print(f"{output}: finished by another start, taken from {finished}")
         else:
-            _train(spec, settings, model_dir, to_train, held_out, finished, folder, tracking, progress)
+            _train(spec, settings, model_dir, to_train, held_out, finished, shown, progress)
         copy_directory(finished, output)
-
-
-def _train(
-    spec: Spec,
-    settings: FinetuneSettings,
-    model_dir: Path,
-    to_train: list[Sample],
-    held_out: list[Sample],
-    output: Path,
-    folder: Path,
-    tracking: Tracking | None,
-    progress: Progress | None,
-) -> None:
-    recipe = settings.recipe
-    loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat)
-    keep_differentiable(loaded.model)
-    enable_trees(loaded.model)
-    set_seed(recipe.seed)
-    adapted = add_adapter(loaded.model, recipe)
-    stop = Stop()
-    trainer = DistributionTrainer(
-        adapted,
-        loaded.tokenizer,
-        recipe,
-        encode_samples(loaded.tokenizer, to_train, loaded.chat, recipe.forms, recipe.whole_words),
-        encode_samples(loaded.tokenizer, held_out, loaded.chat),
-        folder,
-        _retention(loaded, adapted, recipe),
-        callbacks=[
-            Checkpoints(stop, recipe.log_every),
-            Steps(progress),
-            *([tracking.callback()] if tracking else []),
-        ],
-        reporting=tracking.arguments() if tracking else None,
-    )
-    checkpoint = newest_sealed(folder, "checkpoint-*")
-    with stop.listening():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if trainer.state.global_step < recipe.steps:
-        raise stopped(f"{trainer.state.global_step} of {recipe.steps} steps")
-    _write_adapter(spec, loaded, trainer, len(to_train), output)
-    for outdated in folder.glob("checkpoint-*"):
-        shutil.rmtree(outdated, ignore_errors=True)
-
-
-def _retention(loaded: LoadedModel, adapted: Any, recipe: AdapterRecipe) -> Retention | None:
-    """What the recipe's retention term needs, None without one."""
-    if recipe.retention_weight == 0.0:
-        return None
-    prompts = build_prompts(loaded.tokenizer, neutral_prompts("train"), loaded.chat)
-    return Retention(adapted, prompts, recipe.retention_prompts, recipe.seed)
 
 
 def _chosen_samples(recipe: AdapterRecipe, files: Sequence[Path]) -> list[list[Sample]]:
@@ -145,24 +95,111 @@ def _chosen_samples(recipe: AdapterRecipe, files: Sequence[Path]) -> list[list[S
     return chosen
 
 
-def _write_adapter(spec: Spec, loaded: LoadedModel, trainer: DistributionTrainer, samples: int, output: Path) -> None:
-    recipe = trainer.recipe
-    with whole_directory(output) as target:
-        for config in trainer.model.peft_config.values():
-            # PEFT keeps a set, which every process would write in another order.
-            config.target_modules = sorted(config.target_modules)
-        trainer.model.save_pretrained(target, safe_serialization=True)
-        # PEFT adds a model card with nothing filled in.
-        (target / "README.md").unlink(missing_ok=True)
-        rows = training_log(trainer.state.log_history, recipe.batch_size * recipe.accumulation)
-        write_jsonl(target / "training.jsonl", rows)
+def _tracking(
+    settings: FinetuneSettings, events: Path, folder: Path, services: Sequence[str], project: str, identity: str
+) -> "Tracking":
+    from outctl.finetune.tracking import Tracking
+
+    check_services(services)
+    tracking = Tracking(events, tuple(services), project, folder, f"{settings.model}/{settings.adapter}")
+    tracking.prepare(identity)
+    return tracking
+
+
+def _train(
+    spec: Spec,
+    settings: FinetuneSettings,
+    model_dir: Path,
+    to_train: list[Sample],
+    held_out: list[Sample],
+    finished: Path,
+    tracking: "Tracking | None",
+    progress: Progress | None,
+) -> None:
+    from outctl.finetune.training import remove_checkpoints, train, write_adapter
+    from outctl.models.loading import load_model
+
+    folder = finished.parent
+    loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat)
+    trainer = train(loaded, settings.recipe, to_train, held_out, folder, tracking, progress)
+    with whole_directory(finished) as target:
+        details = write_adapter(trainer, target)
         write_provenance(
             target / "provenance.json",
             spec,
             [file for file in target.iterdir() if file.is_file()],
             base_weights_hash=loaded.weights_hash,
-            trained_on=samples,
-            threads=torch.get_num_threads(),
-            omp_num_threads=os.environ.get("OMP_NUM_THREADS"),
+            trained_on=len(to_train),
+            **details,
             **loaded.description,
         )
+    remove_checkpoints(folder)
+
+
+class Finetune(ComputingStage):
+    """Train a LoRA adapter whose loss compares the model's word distribution with the target."""
+
+    name: ClassVar[str] = "finetune"
+    wildcards: ClassVar[Names] = ("model", "adapter")
+    packages: ClassVar[tuple[str, ...]] = (*MODEL_PACKAGES, "scipy")
+    directory: ClassVar[bool] = True
+    unit: ClassVar[str | None] = "steps"
+    entry = staticmethod(run)
+
+    def jobs(self, setup: Setup) -> Iterator[Names]:
+        """Every model and adapter."""
+        return ((model, adapter) for model in setup.models for adapter in setup.recipes)
+
+    def settings(self, setup: Setup, names: Names) -> FinetuneSettings:
+        """The recipe, and how the model is loaded."""
+        model, adapter = names
+        return FinetuneSettings(
+            model=model, loading=loading_of(setup, model), adapter=adapter, recipe=setup.recipes[adapter]
+        )
+
+    def upstream(self, setup: Setup, names: Names) -> list[Job]:
+        """The model, and the samples of the cases that it trains on."""
+        model, adapter = names
+        return [("fetch-model", model), *(("make-samples", case, "train") for case in setup.trained_on[adapter])]
+
+    def output(self, layout: Layout, names: Names) -> Path:
+        """The adapter's directory."""
+        return layout.adapter(*names)
+
+    def outputs(self, setup: Setup, names: Names) -> list[Path]:
+        """The adapter's files."""
+        files = ("adapter_config.json", "adapter_model.safetensors", "training.jsonl", "provenance.json")
+        return [self.output(setup.layout, names) / file for file in files]
+
+    def files(self, layout: Layout, settings: Mapping[str, Any], names: Names) -> Files:
+        """Model, samples, and where it writes and shows what it does."""
+        model, adapter = names
+        return {
+            "model_dir": layout.model(model),
+            "samples": training_files(layout, settings["recipe"]["cases"]),
+            "output": layout.adapter(model, adapter),
+            "checkpoints": layout.checkpoints(),
+            "tensorboard": layout.tensorboard(model, adapter),
+            "tracking": layout.tracking(),
+        }
+
+    def others(self, experiment: Experiment) -> dict[str, Any]:
+        """Services that it shows its curves, too, and what they call the experiment."""
+        return {"report_to": list(experiment.logging.report_to), "project": experiment.logging.project}
+
+    def tokens(self, setup: Setup, names: Names) -> int:
+        """Forward and backward count three times."""
+        recipe = setup.recipes[names[1]]
+        length = max(prompt_tokens(setup, case) for case in recipe.cases)
+        measured = (recipe.steps // recipe.measure_every + 1) * recipe.held_out_samples
+        return length * (3 * recipe.steps * recipe.batch_size * recipe.accumulation + measured)
+
+    def keys(self, settings: Mapping[str, Any], names: Names) -> dict[str, Any]:
+        """Those of the recipe, and of the model's entry in the registry."""
+        model, adapter = names
+        return flat(settings["recipe"], f"adapters.{adapter}") | flat(settings["loading"], f"models.{model}")
+
+
+def training_files(layout: Layout, cases: Mapping[str, int]) -> list[Path]:
+    """Sample files of the cases that an adapter trains on, in the order in which a training reads them."""
+    return [layout.samples(case, "train") for case in sorted(cases)]

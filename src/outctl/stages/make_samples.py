@@ -1,16 +1,33 @@
-"""Make the samples of one case and split."""
+"""The samples of one case and split."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
-from outctl.pipeline.layout import beside
+from outctl.config.schema import Case, CaseConfig, GivenWords, RandomWords, Section
+from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import write_provenance
-from outctl.pipeline.specs import SamplesSettings, Spec
-from outctl.tasks.cases import draw_samples
-from outctl.tasks.samples import write_samples
-from outctl.tasks.templates import Template
+from outctl.pipeline.setup import SPLITS, Names, Setup
+from outctl.pipeline.specs import Spec
+from outctl.pipeline.stage import Stage, flat
 
 
-def make_samples(spec: Spec, output: Path) -> None:
+class SamplesSettings(Section):
+    """Its settings: `case` has no sample counts, `template` is the template's content.
+
+    `words` are those to draw from, where they are not the most common ones.
+    """
+
+    case_name: str
+    split: str
+    count: int
+    case: CaseConfig
+    template: dict[str, Any]
+    words: list[str] | None = None
+    seed: int
+
+
+def run(spec: Spec, output: Path) -> None:
     """Draw samples and write them, with their provenance beside them.
 
     Args:
@@ -20,6 +37,10 @@ def make_samples(spec: Spec, output: Path) -> None:
     Raises:
         OutctlError: the template does not fit the case, or the vocabulary is too small.
     """
+    from outctl.tasks.cases import draw_samples
+    from outctl.tasks.samples import write_samples
+    from outctl.tasks.templates import Template
+
     settings = spec.settings_as(SamplesSettings)
     template = Template.model_validate(settings.template)
     words = None if settings.words is None else tuple(settings.words)
@@ -28,3 +49,61 @@ def make_samples(spec: Spec, output: Path) -> None:
     )
     write_samples(output, samples)
     write_provenance(beside(output), spec, [output])
+
+
+class MakeSamples(Stage):
+    """Draw the samples of a case: seeded questions that every model answers alike."""
+
+    name: ClassVar[str] = "make-samples"
+    wildcards: ClassVar[Names] = ("case", "split")
+    packages: ClassVar[tuple[str, ...]] = ("jinja2", "num2words", "simplemma", "wordfreq")
+    entry = staticmethod(run)
+
+    def jobs(self, setup: Setup) -> Iterator[Names]:
+        """Every case and split whose samples some job reads."""
+        trained = {case for recipe in setup.recipes.values() for case in recipe.cases}
+        if setup.experiment.temperature_scaling:
+            trained.add(setup.experiment.temperature_scaling.case)
+        for case in setup.cases:
+            yield from ((case, split) for split in SPLITS if split == "eval" or case in trained)
+
+    def settings(self, setup: Setup, names: Names) -> SamplesSettings:
+        """The case as far as its samples depend on it."""
+        case, split = names
+        config = setup.experiment.cases[case]
+        count = config.train_samples if split == "train" else config.eval_samples
+        # Neither split's samples depend on the other's count, nor on where the template was read from.
+        own: dict[str, Any] = {"train_samples": 0, "eval_samples": 1, "template": None}
+        listed = setup.inputs.vocabularies.get(case)
+        if isinstance(config, GivenWords) and listed is not None:
+            # Nor does it matter where the words were read from, or how many common ones there are.
+            own |= {name: GivenWords.model_fields[name].default for name in ("vocabulary", "vocabulary_size")}
+        if split == "train":
+            # Nothing is scored there, and only examples are drawn by rarity.
+            own["tolerance"] = Case.model_fields["tolerance"].default
+            if isinstance(config, RandomWords):
+                own["max_zipf"] = RandomWords.model_fields["max_zipf"].default
+        return SamplesSettings(
+            case_name=case,
+            split=split,
+            count=count,
+            case=config.model_copy(update=own),
+            template=setup.inputs.templates[case],
+            words=listed,
+            seed=setup.experiment.seed,
+        )
+
+    def output(self, layout: Layout, names: Names) -> Path:
+        """The samples' file."""
+        return layout.samples(*names)
+
+    def keys(self, settings: Mapping[str, Any], names: Names) -> dict[str, Any]:
+        """Those of the case, its template, and the seed."""
+        case, split = names
+        own = settings["case"] | {
+            "train_samples": None,
+            "eval_samples": None,
+            f"{split}_samples": settings["count"],
+        }
+        template = {f"{key} of the template of cases.{case}": text for key, text in settings["template"].items()}
+        return flat(own, f"cases.{case}") | template | {"seed": settings["seed"]}

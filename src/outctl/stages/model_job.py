@@ -8,18 +8,22 @@ finished file of their own would be, and those jobs take it over without loading
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from outctl.config.schema import BASELINE, TEMPERATURE, Section
 from outctl.errors import OutctlError, first_line
 from outctl.evaluation.records import Progress
-from outctl.pipeline.checkpoints import Stop, end_well
-from outctl.pipeline.layout import beside
+from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_upstream, is_made, write_provenance
-from outctl.pipeline.specs import Loading, ModelSettings, Spec
+from outctl.pipeline.setup import Job, Names, Setup
+from outctl.pipeline.specs import Spec
+from outctl.pipeline.stage import Files, flat
+from outctl.stages.prepared import ComputingStage, Loading, made_with
+from outctl.storage.checkpoints import Stop, end_well
 from outctl.storage.files import copy_file
 from outctl.storage.locks import BusyError, only_writer
 
@@ -31,23 +35,31 @@ AHEAD = 150.0
 comes back, and takes over what it had finished of its own."""
 
 
-@dataclass(frozen=True)
+class ModelSettings(Section):
+    """What the settings of all such jobs have in common."""
+
+    model: str
+    loading: Loading
+    variant: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelJob(ABC):
     """What such a job reads and writes; each kind adds what else it reads, and how it measures.
 
     Attributes:
         spec: its specification.
         model_dir: the prepared model.
-        adapter: the adapter to ask with; None without one.
         output: the file to write.
         checkpoints: where what is done of it is kept until the workflow knows of the finished file.
+        adapter_dir: the adapter to ask with; None without one.
     """
 
     spec: Spec
     model_dir: Path
-    adapter: Path | None
     output: Path
     checkpoints: Path
+    adapter_dir: Path | None = None
 
     @property
     @abstractmethod
@@ -90,9 +102,9 @@ class ModelJob(ABC):
         """
         fetched = f"fetch-model/{self.settings.model}"
         check_upstream(self.spec, fetched, self.model_dir / "provenance.json", whole=False)
-        if self.adapter is not None:
+        if self.adapter_dir is not None:
             trained = f"finetune/{self.settings.model}/{self.settings.variant}"
-            check_upstream(self.spec, trained, self.adapter / "provenance.json")
+            check_upstream(self.spec, trained, self.adapter_dir / "provenance.json")
 
     def run(self, progress: Progress | None = None, ahead: "Iterable[ModelJob]" = ()) -> None:
         """Load the model, measure, and write the output with its provenance beside it, whole or not at all.
@@ -114,7 +126,7 @@ class ModelJob(ABC):
             if is_made(beside(self.finished), self.spec):
                 print(f"{self.output}: finished by another start, taken from {self.finished}")
             else:
-                loaded = _load_ready(self.model_dir, self.settings.loading, self.adapter)
+                loaded = _load_ready(self.model_dir, self.settings.loading, self.adapter_dir)
                 self._finish(loaded, progress, stop)
             copy_file(self.finished, self.output)
             copy_file(beside(self.finished), beside(self.output))
@@ -164,3 +176,60 @@ def _load_ready(model_dir: Path, loading: Loading, adapter: Path | None) -> "Loa
     loaded = load_model(model_dir, loading.precision, loading.chat, adapter)
     enable_trees(loaded.model)
     return loaded
+
+
+class ModelStage(ComputingStage):
+    """A stage whose jobs are such."""
+
+    entry: ClassVar[type[ModelJob]]
+    split: ClassVar[str] = "eval"
+    """The split of the case whose samples it reads, if it is of a case."""
+    unit: ClassVar[str | None] = "samples"
+
+    @property
+    def in_series(self) -> bool:
+        """Whether its jobs go on with others of the same model and variant, and those with them."""
+        return "variant" in self.wildcards
+
+    def jobs(self, setup: Setup) -> Iterator[Names]:
+        """Every model and each of its variants."""
+        return ((model, variant) for model in setup.models for variant in self.choices(setup)["variant"])
+
+    def upstream(self, setup: Setup, names: Names) -> list[Job]:
+        """The model, and what the variant is asked with."""
+        return [("fetch-model", names[0]), *(made_with(*names[:2]) if self.in_series else [])]
+
+    def files(self, layout: Layout, settings: Mapping[str, Any], names: Names) -> Files:
+        """What all such jobs read and write, and the samples of a case."""
+        model, variant = settings["model"], settings["variant"]
+        found: Files = {
+            "model_dir": layout.model(model),
+            "output": self.output(layout, names),
+            "checkpoints": layout.checkpoints(),
+        }
+        if "case_name" in settings:
+            found["samples"] = layout.samples(settings["case_name"], self.split)
+        if variant == TEMPERATURE:
+            found["temperature"] = layout.temperature(model)
+        elif variant != BASELINE:
+            found["adapter_dir"] = layout.adapter(model, variant)
+        return found
+
+    def keys(self, settings: Mapping[str, Any], names: Names) -> dict[str, Any]:
+        """Those of the model's entry in the registry, of `evaluation`, `statistics`, and the section that asks for it."""
+        others = (*ModelSettings.model_fields, "evaluation", "statistics", "case_name")
+        own = {name: value for name, value in settings.items() if name not in others}
+        return {
+            **flat(settings["loading"], f"models.{names[0]}"),
+            **flat(settings["evaluation"], "evaluation"),
+            **flat(own, self.section or self.name),
+            **flat(settings.get("statistics", {}), "statistics"),
+        }
+
+    def start(self, arguments: Mapping[str, Any], progress: Any = None, ahead: Iterable[Any] = ()) -> None:
+        """Do a job, and then what others are about to ask of the same model and variant."""
+        self.entry(**self.picked(arguments)).run(progress, ahead)
+
+    def planned(self, layout: Layout, spec: Spec, names: Names) -> ModelJob:
+        """A job with everything where the workflow keeps it."""
+        return self.entry(**self.picked({"spec": spec, **self.files(layout, spec.settings, names)}))

@@ -1,50 +1,53 @@
-"""The page: everything that the report shows, in one HTML file that asks the network for nothing."""
+"""The report: everything that there is to see, in one HTML file."""
 
-import json
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import jinja2
-import vl_convert
-
-from outctl.config.schema import BASELINE
 from outctl.pipeline.layout import Layout, beside
-from outctl.pipeline.provenance import check_upstream, read_provenance, write_provenance
-from outctl.pipeline.specs import ReportSettings, Spec
-from outctl.report.answer import NEAR_CONTROL, Tables, answer, decimals
-from outctl.report.blocks import block
-from outctl.report.charts import variant_looks
-from outctl.report.figures import ALL, Figure, all_figures, number
-from outctl.report.rows import Results
-from outctl.report.samples import answers, questions
-from outctl.report.steps import Step, commits, machines, read_step, settings_of, stages, versions
+from outctl.pipeline.provenance import check_upstream, write_provenance
+from outctl.pipeline.setup import Job, Names, Setup
+from outctl.pipeline.specs import Spec, Texts
+from outctl.pipeline.stage import Files, Stage
+from outctl.results.variants import Drawn
+from outctl.stages.results import ResultStage, drawn
 from outctl.storage.files import read_json, read_jsonl, write_text
-from outctl.tasks.samples import Sample, read_samples
+from outctl.storage.outputs import read_provenance
 
 WHOLE = ("aggregate-model", "aggregate")
 """Stages whose outputs are checked whole; of the others the report reads provenance, questions and training logs."""
-SCRIPTS = ("blocks.js", "figures.js", "browser.js", "page.js")
-"""The page's own scripts, in the order in which they run."""
 
 
-def write_report(spec: Spec, layout: Layout) -> None:
+class ReportSettings(Drawn):
+    """Its settings: `assets` are template, style and scripts of the page, by the names of their files."""
+
+    assets: Texts
+
+
+def run(spec: Spec, stages: Mapping[str, Stage], results_dir: Path, models_dir: Path) -> None:
     """Write the report.
 
     Args:
         spec: the specification of this job.
-        layout: where results and models lie and the report goes.
+        stages: the stages whose jobs it shows, in the order of the run.
+        results_dir: where results lie and the report goes.
+        models_dir: where the models lie.
 
     Raises:
         OutctlError: a result is missing, broken, or from other settings than the current ones.
     """
-    settings = spec.settings_as(ReportSettings)
-    steps = []
-    for name in spec.upstream:
-        job = tuple(name.split("/"))
-        check_upstream(spec, name, layout.provenance(*job), whole=job[0] in WHOLE)
-        steps.append(read_step(layout, job, read_provenance(layout.provenance(*job))))
+    from outctl.report.page import render
+    from outctl.report.steps import read_step
+    from outctl.tasks.samples import read_samples
+
+    settings, layout = spec.settings_as(ReportSettings), Layout(results_dir, models_dir)
+    order, steps = list(stages), []
+    for job in sorted((tuple(name.split("/")) for name in spec.upstream), key=lambda job: order.index(job[0])):
+        stage, names = stages[job[0]], job[1:]
+        path = stage.provenance(layout, names)
+        check_upstream(spec, "/".join(job), path, whole=stage.name in WHOLE)
+        steps.append(read_step(job, read_provenance(path), stage.benchmark(layout, names)))
     results = {model: read_json(layout.model_results(model)) for model in settings.models}
     samples = {case: read_samples(layout.samples(case, "eval")) for case in settings.cases}
     logs = {
@@ -54,138 +57,43 @@ def write_report(spec: Spec, layout: Layout) -> None:
         }
         for model in settings.models
     }
-    text = render(read_json(layout.combined()), results, samples, logs, steps, settings)
+    text = render(read_json(layout.combined()), results, samples, logs, steps, settings, settings.assets)
     write_text(layout.report(), text)
     write_provenance(beside(layout.report()), spec, [layout.report()])
 
 
-def render(
-    combined: Mapping[str, Any],
-    results: Mapping[str, Results],
-    samples: Mapping[str, Sequence[Sample]],
-    logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
-    steps: Sequence[Step],
-    settings: ReportSettings,
-) -> str:
-    """The page as text.
+class Report(ResultStage):
+    """Write the report: one HTML file with the answer, the figures and every sample."""
 
-    Args:
-        combined: what `aggregate` wrote.
-        results: what `aggregate-model` wrote, by model.
-        samples: the questions by case.
-        logs: the lines of `training.jsonl`, by model and adapter.
-        steps: all jobs.
-        settings: which models, variants and cases there are.
-    """
-    figures = all_figures(results, logs, settings, settings.cases)
-    confidence = combined["provenance"]["settings"]["statistics"]["confidence"]
-    seed = combined["provenance"]["settings"]["seed"]
-    asked = [name for name in settings.adapters if combined["recipes"][name]["targets"] == "asked"]
-    environment = jinja2.Environment(
-        loader=jinja2.DictLoader(settings.assets),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.globals |= {"number": number, "decimals": decimals}
-    return environment.get_template("report.html.j2").render(
-        answer=answer(Tables(combined["summaries"], settings, asked, settings.cases, confidence)),
-        near_control=NEAR_CONTROL,
-        controls=[name for name in settings.adapters if name not in asked],
-        level=f"{100 * confidence:g} %",
-        settings=settings,
-        figures=figures,
-        blocks=_blocks(figures, results, samples),
-        page=_script_json(_page(figures, settings)),
-        step_rows=_script_json([step.row for step in steps]),
-        comparisons=combined["comparisons"],
-        seeds=combined["seeds"],
-        retention=combined.get("retention", []),
-        deviation=combined.get("base_model_deviation", []),
-        agreement=combined.get("agreement", []),
-        temperatures=combined["temperatures"],
-        stages=stages(steps),
-        versions=versions(steps),
-        machines=machines(steps),
-        commits=commits(steps),
-        settings_of=settings_of,
-        sources=_sources(steps),
-        seed=seed,
-        library=vega(),
-        style=settings.assets["report.css"],
-        scripts=[settings.assets[name] for name in SCRIPTS],
-    )
+    name: ClassVar[str] = "report"
+    packages: ClassVar[tuple[str, ...]] = ("altair", "jinja2", "numpy", "scipy", "vl-convert-python")
+    entry = staticmethod(run)
+
+    def settings(self, setup: Setup, names: Names) -> ReportSettings:
+        """What is shown, and on which page."""
+        return ReportSettings(assets=page_assets(), **drawn(setup))
+
+    def upstream(self, setup: Setup, names: Names) -> list[Job]:
+        """Every other job: it shows the provenance of all."""
+        return [job for job in setup.jobs() if job[0] != self.name]
+
+    def output(self, layout: Layout, names: Names) -> Path:
+        """The page."""
+        return layout.report()
+
+    def files(self, layout: Layout, settings: Mapping[str, Any], names: Names) -> Files:
+        """Also the directory of the models."""
+        return {"results_dir": layout.results, "models_dir": layout.models}
+
+    def changes(self, before: Mapping[str, Any], now: Mapping[str, Any], names: Names) -> list[str]:
+        """Also which files of the page were edited."""
+        old, new = before.get("assets", {}), now["assets"]
+        edited = sorted(name for name in old | new if old.get(name) != new.get(name))
+        lines = [f"the page of the report was edited: {', '.join(edited)}"] if edited else []
+        return [*super().changes(before, now, names), *lines]
 
 
-@cache
-def vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, which comes with the package `vl_convert`."""
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
-
-
-def _blocks(
-    figures: Mapping[str, Figure], results: Mapping[str, Results], samples: Mapping[str, Sequence[Sample]]
-) -> dict[str, str]:
-    """The page's data: the rows of the figures and the answers by model, and the questions."""
-    blocks = {"questions": block(questions(samples))}
-    for of in (ALL, *results):
-        own = {
-            name: {"rows": figure.rows[of], "alts": figure.alts[of]}
-            for name, figure in figures.items()
-            if of in figure.rows
-        }
-        blocks[f"figures:{of}"] = block(own)
-    return blocks | {f"answers:{model}": block(answers(own["records"])) for model, own in results.items()}
-
-
-def _page(figures: Mapping[str, Figure], settings: ReportSettings) -> dict[str, Any]:
-    """What the page's scripts know from the start."""
-    others = [variant for variant in settings.variants if variant != BASELINE]
-    return {
-        "models": settings.models,
-        "cases": settings.cases,
-        "baseline": BASELINE,
-        "others": others,
-        # What training did, rather than what a temperature does.
-        "shown": next(iter([*settings.adapters, *others]), None),
-        "colours": {name: look.colour for name, look in variant_looks(settings.variants).items()},
-        "figures": {
-            name: {
-                "title": figure.title,
-                "chart": figure.chart,
-                "panel": figure.panel,
-                "width": figure.width,
-                "legend": {
-                    "key": figure.legend.key,
-                    "entries": [{"name": name, **look._asdict()} for name, look in figure.legend.looks.items()],
-                },
-                "compared": figure.compared,
-                "all": ALL in figure.rows,
-            }
-            for name, figure in figures.items()
-        },
-    }
-
-
-def _script_json(value: Any) -> str:
-    """JSON that can stand in a script element, whatever its texts hold."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-
-
-def _sources(steps: Sequence[Step]) -> list[tuple[str, str, str]]:
-    """Name, source and precision of each model; the precision is known of those that something was asked of."""
-    precisions = {step.provenance["spec"]["settings"].get("model"): step.provenance.get("precision") for step in steps}
-    return [
-        (step.subject, _source(step.provenance["spec"]["settings"]["source"]), precisions.get(step.subject) or "–")
-        for step in steps
-        if step.stage == "fetch-model"
-    ]
-
-
-def _source(source: Mapping[str, str]) -> str:
-    match source["kind"]:
-        case "hub":
-            return f"{source['repo']} at revision {source['revision']}"
-        case "wheel":
-            return f"{source['file']} of {source['package']} {source['version']}, sha256 {source['file_sha256']}"
-    return f"directory {Path(source['path']).name}"
+def page_assets() -> dict[str, str]:
+    """Template, style and scripts of the report's page, by the names of their files."""
+    folder = resources.files("outctl").joinpath("report", "assets")
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}

@@ -16,10 +16,11 @@ from outctl.evaluation.references import reference_records
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import check_adapter, load_model
 from outctl.pipeline.plan import Plan
-from outctl.pipeline.provenance import read_provenance
 from outctl.results.summary import SummaryRow, summarise
+from outctl.storage.outputs import read_provenance
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.samples import Sample
+from outctl.tasks.templates import Template
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
@@ -48,10 +49,7 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
             base = read_provenance(plan.layout.model(model) / "provenance.json")["weights_hash"]
             check_adapter(adapter, base, plan.layout.model(model))
     seed, statistics = plan.experiment.seed, plan.experiment.statistics
-    samples: dict[str, list[Sample]] = {
-        name: list(draw_samples(case, plan.templates[name], name, "eval", count, seed, plan.vocabularies.get(name)))
-        for name, case in plan.experiment.cases.items()
-    }
+    samples = {name: _drawn(plan, name, count) for name in plan.cases}
     references = {case: reference_records(questions) for case, questions in samples.items()}
     rows = [
         summarise(REFERENCE_MODEL, name, case, records, statistics, seed)
@@ -69,6 +67,14 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
                 for case, records in found.items()
             ]
     return pd.DataFrame([row.model_dump() for row in rows], columns=list(SummaryRow.model_fields))
+
+
+def _drawn(plan: Plan, case: str, count: int) -> list[Sample]:
+    """The first samples of a case for evaluation."""
+    template, words = Template.model_validate(plan.inputs.templates[case]), plan.inputs.vocabularies.get(case)
+    listed = None if words is None else tuple(words)
+    config, seed = plan.experiment.cases[case], plan.experiment.seed
+    return list(draw_samples(config, template, case, "eval", count, seed, listed))
 
 
 def _measure_cases(

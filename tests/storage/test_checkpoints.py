@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from outctl.pipeline.checkpoints import SEAL, Stop, is_sealed, newest_sealed, seal
+from outctl.storage.checkpoints import SEAL, Stop, is_sealed, newest_sealed, seal
 
 
 def checkpoint(folder: Path, step: int) -> Path:
@@ -91,7 +90,7 @@ def test_a_request_to_stop_is_heard_once_and_the_second_is_not_held_up() -> None
 
 @pytest.mark.parametrize("where", ["", "try:", "import atexit\n@atexit.register\ndef last():"])
 def test_ending_at_once_is_one_line_wherever_it_strikes(where: str) -> None:
-    head = "import signal\nfrom outctl.pipeline.checkpoints import end_at_once\nsignal.signal(signal.SIGTERM, end_at_once)\n"
+    head = "import signal\nfrom outctl.storage.checkpoints import end_at_once\nsignal.signal(signal.SIGTERM, end_at_once)\n"
     tail = "\nexcept BaseException:\n    pass" if where == "try:" else ""
     program = f"{head}{where}\n{'    ' if where else ''}signal.raise_signal(signal.SIGTERM){tail}\n"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

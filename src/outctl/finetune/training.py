@@ -1,0 +1,128 @@
+"""Train one LoRA adapter for one model."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from outctl.config.schema import AdapterRecipe
+from outctl.errors import OutctlError
+from outctl.evaluation.records import Progress
+from outctl.finetune.adapter import add_adapter
+from outctl.finetune.callbacks import Checkpoints, Steps
+from outctl.finetune.collation import encode_samples, split_held_out
+from outctl.finetune.retention import Retention
+from outctl.finetune.targets import with_targets
+from outctl.finetune.tracking import Tracking
+from outctl.finetune.trainer import DistributionTrainer, training_log
+from outctl.inference.prompts import build_prompts
+from outctl.inference.tree_forward import enable_trees
+from outctl.models.loading import LoadedModel, keep_differentiable
+from outctl.storage.checkpoints import Stop, newest_sealed, stopped
+from outctl.storage.files import write_jsonl
+from outctl.tasks.neutral import neutral_prompts
+from outctl.tasks.samples import Sample
+
+
+def divided(samples: Sequence[Sequence[Sample]], recipe: AdapterRecipe) -> tuple[list[Sample], list[Sample]]:
+    """The samples to train on, with the recipe's targets, and those that are kept back to measure on.
+
+    Args:
+        samples: those of each case of the recipe.
+        recipe: the recipe.
+
+    Raises:
+        OutctlError: too few are left for a batch.
+    """
+    to_train, held_out = split_held_out(samples, recipe.held_out_samples)
+    to_train = with_targets(to_train, recipe.targets, recipe.seed)
+    if len(to_train) < recipe.batch_size:
+        raise OutctlError(
+            f"{len(to_train)} samples are left to train on, fewer than batch_size: {recipe.batch_size}; "
+            "ask for more samples, keep back fewer, or lower the batch size"
+        )
+    return to_train, held_out
+
+
+def train(
+    loaded: LoadedModel,
+    recipe: AdapterRecipe,
+    to_train: list[Sample],
+    held_out: list[Sample],
+    folder: Path,
+    tracking: Tracking | None = None,
+    progress: Progress | None = None,
+) -> DistributionTrainer:
+    """Train an adapter to the end.
+
+    Args:
+        loaded: the model, which gets the adapter.
+        recipe: how it is trained.
+        to_train: the samples to train on, as `divided` gives them.
+        held_out: those to measure on.
+        folder: where checkpoints are kept; a training whose checkpoints lie there goes on from the last one.
+        tracking: where it shows its curves while it runs; nowhere without it.
+        progress: called as steps are done.
+
+    Raises:
+        OutctlError: the recipe does not fit the model, or the process was asked to stop.
+    """
+    keep_differentiable(loaded.model)
+    enable_trees(loaded.model)
+    set_seed(recipe.seed)
+    adapted = add_adapter(loaded.model, recipe)
+    stop = Stop()
+    trainer = DistributionTrainer(
+        adapted,
+        loaded.tokenizer,
+        recipe,
+        encode_samples(loaded.tokenizer, to_train, loaded.chat, recipe.forms, recipe.whole_words),
+        encode_samples(loaded.tokenizer, held_out, loaded.chat),
+        folder,
+        _retention(loaded, adapted, recipe),
+        callbacks=[
+            Checkpoints(stop, recipe.log_every),
+            Steps(progress),
+            *([tracking.callback()] if tracking else []),
+        ],
+        reporting=tracking.arguments() if tracking else None,
+    )
+    checkpoint = newest_sealed(folder, "checkpoint-*")
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.state.global_step < recipe.steps:
+        raise stopped(f"{trainer.state.global_step} of {recipe.steps} steps")
+    return trainer
+
+
+def write_adapter(trainer: DistributionTrainer, target: Path) -> dict[str, Any]:
+    """Write a trained adapter, and the log of its training, into a directory; give what its provenance says of it."""
+    recipe = trainer.recipe
+    for config in trainer.model.peft_config.values():
+        # PEFT keeps a set, which every process would write in another order.
+        config.target_modules = sorted(config.target_modules)
+    trainer.model.save_pretrained(target, safe_serialization=True)
+    # PEFT adds a model card with nothing filled in.
+    (target / "README.md").unlink(missing_ok=True)
+    write_jsonl(
+        target / "training.jsonl", training_log(trainer.state.log_history, recipe.batch_size * recipe.accumulation)
+    )
+    return {"threads": torch.get_num_threads(), "omp_num_threads": os.environ.get("OMP_NUM_THREADS")}
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a training that is finished."""
+    for outdated in folder.glob("checkpoint-*"):
+        shutil.rmtree(outdated, ignore_errors=True)
+
+
+def _retention(loaded: LoadedModel, adapted: Any, recipe: AdapterRecipe) -> Retention | None:
+    """What the recipe's retention term needs, None without one."""
+    if recipe.retention_weight == 0.0:
+        return None
+    prompts = build_prompts(loaded.tokenizer, neutral_prompts("train"), loaded.chat)
+    return Retention(adapted, prompts, recipe.retention_prompts, recipe.seed)
