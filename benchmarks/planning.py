@@ -24,8 +24,8 @@ import yaml
 
 from outctl.config.reading import read_yaml
 from outctl.pipeline.plan import Plan
-from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import write_provenance
+from outctl.stages.dag import load_plan
 
 ROOT = Path(__file__).parent.parent
 ADAPTERS = 5

@@ -22,6 +22,7 @@ from outctl.models.loading import LoadedModel, keep_differentiable, load_model
 from outctl.stages.dag import load_plan
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.samples import Sample
+from outctl.tasks.templates import Template
 from training_steps import seconds_a_step
 
 CONFIG = Path("config") / "config.yaml"
@@ -59,12 +60,18 @@ def default_training(steps: int) -> tuple[AdapterRecipe, list[Sample]]:
     # A configuration's paths are relative to where outctl runs.
     with chdir(comparison.ROOT):
         plan = load_plan(read_config(CONFIG), [CONFIG])
-        templates = plan.templates
     (recipe,) = plan.recipes.values()
     (case,) = recipe.cases
     most = max(change.get("batch_size", recipe.batch_size) for change in CHANGES)
     count = (WARM_UP + steps + 2) * most
-    samples = draw_samples(plan.experiment.cases[case], templates[case], case, "train", count, plan.experiment.seed)
+    samples = draw_samples(
+        plan.experiment.cases[case],
+        Template.model_validate(plan.inputs.templates[case]),
+        case,
+        "train",
+        count,
+        plan.experiment.seed,
+    )
     return recipe, list(samples)
 
 

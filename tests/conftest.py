@@ -28,8 +28,8 @@ from command_line import ByHand
 from outctl.config.schema import LocalSource
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import LoadedModel, load_model
-from outctl.stages.dag import load_plan
 from outctl.pipeline.specs import Spec
+from outctl.stages.dag import load_plan
 from outctl.stages.fetch_model import FetchSettings
 from outctl.stages.fetch_model import run as fetch_model
 from outctl.stages.make_samples import run as make_samples
@@ -318,7 +318,7 @@ def by_hand(
         monkeypatch.chdir(tmp_path)
         plan = load_plan(yaml.safe_load(file.read_text()), [file])
         fetch_model(plan.spec("fetch-model", "tiny"), "tiny", plan.layout.model("tiny"))
-        for case, split in plan.sample_files():
+        for _, case, split in plan.jobs("make-samples"):
             make_samples(plan.spec("make-samples", case, split), plan.layout.samples(case, split))
         return ByHand(tmp_path, plan)
 

@@ -11,8 +11,9 @@ from outctl.evaluation.scoring import score
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import write_provenance
-from outctl.stages.aggregate import aggregate
-from outctl.stages.aggregate_model import aggregate_model
+from outctl.stages.aggregate import run as aggregate
+from outctl.stages.aggregate_model import run as aggregate_model
+from outctl.stages.dag import plan_of
 from outctl.stages.make_samples import run as make_samples
 from outctl.storage.files import write_jsonl
 from outctl.tasks.samples import Sample, read_samples
@@ -37,7 +38,7 @@ def plan_in(folder: Path, **changes: Any) -> Plan:
         "results_dir": str(folder),
         "models_dir": str(folder / "models"),
     }
-    return Plan(
+    return plan_of(
         Experiment.model_validate(experiment | changes),
         Registry.model_validate({"models": dict.fromkeys(MODELS, entry)}),
     )
@@ -95,6 +96,6 @@ def evaluate_with_fakes(
 
 def gather(plan: Plan) -> Layout:
     for model in plan.models:
-        aggregate_model(plan.spec("aggregate-model", model), plan.layout, plan.layout.model_results(model))
-    aggregate(plan.spec("aggregate"), plan.layout)
+        aggregate_model(plan.spec("aggregate-model", model), plan.layout.results)
+    aggregate(plan.spec("aggregate"), plan.layout.results)
     return plan.layout

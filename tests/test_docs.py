@@ -41,13 +41,13 @@ from outctl.inference.prompts import build_prompts
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.models.loading import LoadedModel
 from outctl.pipeline.layout import Layout
-from outctl.stages.dag import load_plan
+from outctl.results.combined import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
 from outctl.results.figure_tables import TABLES as FIGURE_TABLES
 from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.overall import VariantRow
 from outctl.results.summary import SummaryRow
-from outctl.results.combined import MatrixRow
+from outctl.stages.dag import load_plan
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.deviation import DeviationSample
 from outctl.tasks.samples import Sample

@@ -16,12 +16,12 @@ from outctl.evaluation.retention import RetentionResult
 from outctl.evaluation.temperature import TemperatureFit
 from outctl.pipeline.layout import Layout
 from outctl.results import figure_tables
+from outctl.results.combined import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
 from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.overall import VariantRow
 from outctl.results.plots import PLOTS
 from outctl.results.summary import SummaryRow
-from outctl.results.combined import MatrixRow
 from outctl.tasks.deviation import DeviationSample
 from outctl.tasks.samples import Sample
 

@@ -60,7 +60,7 @@ def test_shipped_configuration_is_valid(path, monkeypatch):
     if "cases" in data:
         plan = load_plan(data, [path])
         assert set(plan.models) <= set(plan.registry.models)
-        assert set(plan.templates) == set(data["cases"])
+        assert set(plan.inputs.templates) == set(data["cases"])
     else:
         assert list(Registry.model_validate(data).models) == list(data["models"])
 

@@ -64,7 +64,7 @@ def test_logs_hold_what_the_records_and_tables_hold(results: ByHand) -> None:
     records = read_records(layout.records("tiny", "baseline", "given"))
     assert (log.status, log.eval.model, log.eval.tags) == ("success", "tiny", ["baseline"])
     assert log.eval.model_args["adapter"] is None
-    provenance = json.loads(layout.provenance("evaluate", "tiny", "baseline", "given").read_text())
+    provenance = json.loads(results.plan.provenance("evaluate", "tiny", "baseline", "given").read_text())
     assert (log.eval.metadata or {})["provenance"] == provenance
     assert log.samples
     assert [sample.id for sample in log.samples] == [record.sample_id for record in records]

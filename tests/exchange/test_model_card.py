@@ -29,9 +29,9 @@ from outctl.errors import OutctlError
 from outctl.exchange.model_card import Card, adapter_config, model_card, write_hub_folder
 from outctl.models.loading import load_model
 from outctl.pipeline.plan import Plan
-from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import check_outputs
-from outctl.stages.evaluate_retention import RetentionJob
+from outctl.stages.dag import load_plan
+from outctl.stages.evaluate_retention import EvaluateRetention
 from outctl.storage.files import read_json
 
 FILES = ["README.md", "adapter_config.json", "adapter_model.safetensors", "training.jsonl"]
@@ -49,11 +49,9 @@ def trained(by_hand: Callable[..., ByHand]) -> ByHand:
 def measured(trained: ByHand) -> ByHand:
     """The same, with its tables."""
     plan, layout = trained.plan, trained.plan.layout
-    adapter = layout.adapter("tiny", "tuned")
     for variant in ("baseline", "tuned"):
         evaluate(trained, variant, "given")
-    spec = plan.spec("evaluate-retention", "tiny", "tuned")
-    RetentionJob(spec, layout.model("tiny"), adapter, layout.retention("tiny", "tuned"), layout.checkpoints()).run()
+    EvaluateRetention().planned(layout, plan.spec("evaluate-retention", "tiny", "tuned"), ("tiny", "tuned")).run()
     gather(trained)
     return trained
 

@@ -18,6 +18,7 @@ from outctl.finetune.trainer import LOGGED
 from outctl.pipeline.environments import check_services
 from outctl.stages.dag import load_plan
 from outctl.stages.finetune import run as train_adapter
+from outctl.stages.finetune import training_files
 from outctl.storage.files import read_jsonl
 
 FINETUNE = ("finetune", "tiny", "tuned")
@@ -69,7 +70,13 @@ def test_event_files_hold_what_the_training_log_holds_and_change_no_byte_of_the_
     check_alike(shown, logged(adapter))
     plain = experiment.folder / "plain"
     spec = plan.spec("finetune", "tiny", "tuned")
-    train_adapter(spec, layout.model("tiny"), plan.training_files("tuned"), plain, experiment.folder / "checkpoints")
+    train_adapter(
+        spec,
+        layout.model("tiny"),
+        training_files(layout, plan.recipes["tuned"].cases),
+        plain,
+        experiment.folder / "checkpoints",
+    )
     for name in ADAPTER:
         assert (plain / name).read_bytes() == (adapter / name).read_bytes(), name
 

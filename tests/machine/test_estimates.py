@@ -1,6 +1,5 @@
-from outctl.machine.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes, weights_mb
-
 from outctl.config.schema import ModelEntry, Resources
+from outctl.machine.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes, weights_mb
 
 
 def entry(parameters: int, precision: str = "bfloat16") -> ModelEntry:

@@ -1,7 +1,7 @@
 import pytest
-from outctl.machine.estimates import gpu_memory_mb, host_memory_mb
 
 from outctl.config.schema import LocalSource, ModelEntry
+from outctl.machine.estimates import gpu_memory_mb, host_memory_mb
 from outctl.machine.fits import fit
 
 

@@ -1,14 +1,14 @@
 from pathlib import Path
 
 from outctl.pipeline.environments import pinned_versions
-from outctl.pipeline.specs import PACKAGES
+from outctl.stages.dag import STAGES
 
 ENVIRONMENTS = Path(__file__).parents[2] / "envs"
 
 
 def test_the_environments_pin_every_package_that_may_change_a_result() -> None:
     versions = pinned_versions(ENVIRONMENTS)
-    assert {package for packages in PACKAGES.values() for package in packages} <= versions.keys()
+    assert {package for stage in STAGES.values() for package in stage.packages} <= versions.keys()
 
 
 def test_names_are_those_of_the_package_index_and_versions_end_where_markers_begin(tmp_path: Path) -> None:

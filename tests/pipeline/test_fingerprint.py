@@ -1,15 +1,14 @@
 import ast
-import importlib.util
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from outctl.stages.report import page_assets
 
 from outctl.pipeline import fingerprint as fingerprints
-from outctl.pipeline.specs import PACKAGES, STAGES
+from outctl.stages.dag import STAGES
+from outctl.stages.report import page_assets
 from outctl.tasks.templates import template_names
 
 SOURCE = fingerprints.ROOT
@@ -87,7 +86,7 @@ def forget() -> None:
 
 def fingerprint(module: str = "outctl.stage") -> str:
     forget()
-    return fingerprints.fingerprint(module)
+    return fingerprints.fingerprint(module, "run")
 
 
 def edit(root: Path, file: str, old: str, new: str) -> None:
@@ -227,7 +226,7 @@ def test_modules_that_use_each_other_come_to_an_end(package):
 def test_fingerprint_is_remembered_within_a_process(package):
     before = fingerprint()
     edit(package, "tables.py", "return [1]", "return [0]")
-    assert fingerprints.fingerprint("outctl.stage") == before
+    assert fingerprints.fingerprint("outctl.stage", "run") == before
 
 
 def test_missing_module_is_an_error(package):
@@ -272,9 +271,10 @@ def bound_names(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_module_of_every_stage_exists(stage):
-    assert importlib.util.find_spec(STAGES[stage]) is not None
-    assert fingerprints._path(STAGES[stage]) == MODULES[STAGES[stage]]
+def test_every_stage_runs_what_its_own_module_defines(stage):
+    entry = STAGES[stage].entry
+    assert entry.__module__ == type(STAGES[stage]).__module__ == f"outctl.stages.{stage.replace('-', '_')}"
+    assert entry.__name__ in fingerprints._module(entry.__module__).definitions
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -316,12 +316,17 @@ ASIDE = {
 a slope for the log of a training; safetensors reads the bytes that are there."""
 
 
-def third_party(module: str) -> set[str]:
+def reached(stage: str) -> set[tuple[str, str]]:
+    """What a stage can run."""
+    reach, entry = fingerprints._Reach(), STAGES[stage].entry
+    reach.name(entry.__module__, entry.__name__)
+    return reach.reached
+
+
+def third_party(stage: str) -> set[str]:
     """Packages of others that the code of a stage uses."""
-    reach = fingerprints._Reach()
-    reach.module(module)
     found = set()
-    for place, part in reach.reached:
+    for place, part in reached(stage):
         nodes = [node for statement in fingerprints._module(place).statements(part) for node in ast.walk(statement)]
         used = {node.id for node in nodes if isinstance(node, ast.Name)}
         at_the_top = [node for node in ast.parse(MODULES[place].read_text()).body if used & bound_by(node)]
@@ -333,6 +338,19 @@ def third_party(module: str) -> set[str]:
     return found - set(sys.stdlib_module_names) - {"outctl"}
 
 
+PLANNING = ("plan", "setup", "stage", "staleness")
+"""Modules of the machinery that plan, and say why a step is stale."""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_how_a_stage_is_planned_is_no_part_of_its_fingerprint(stage):
+    forget()
+    planning = {f"outctl.pipeline.{name}" for name in PLANNING} | {"outctl.stages.dag", "outctl.stages.inputs"}
+    classes = {(kind.__module__, kind.__name__) for other in STAGES.values() for kind in type(other).__mro__}
+    # `Stage` itself is in one of those modules; what they do on import is nothing.
+    assert not {place for place in reached(stage) if place in classes or (place[0] in planning and place[1])}
+
+
 def bound_by(node: ast.AST) -> set[str]:
     if not isinstance(node, (ast.Import, ast.ImportFrom)):
         return set()
@@ -342,8 +360,8 @@ def bound_by(node: ast.AST) -> set[str]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_packages_of_a_stage_are_those_that_its_code_uses(stage):
     forget()
-    expected = {IMPORTED_AS.get(name, name) for name in PACKAGES[stage]} - INDIRECT.get(stage, set())
-    assert third_party(STAGES[stage]) - WITHOUT_EFFECT - ASIDE.get(stage, set()) == expected
+    expected = {IMPORTED_AS.get(name, name) for name in STAGES[stage].packages} - INDIRECT.get(stage, set())
+    assert third_party(stage) - WITHOUT_EFFECT - ASIDE.get(stage, set()) == expected
 
 
 FORBIDDEN = {"__import__", "eval", "exec", "globals", "import_module", "reload", "runpy"}
@@ -384,7 +402,7 @@ def test_no_stage_reads_files_of_the_package():
     readers = {
         "outctl.pipeline.fingerprint": "ROOT",
         "outctl.pipeline.provenance": "_git",
-        "outctl.pipeline.slices": "page_assets",
+        "outctl.stages.report": "page_assets",
         "outctl.tasks.templates": "load_template",
         "outctl.tasks.vocabularies": "listed_words",
     }
@@ -396,9 +414,8 @@ def test_no_stage_reads_files_of_the_package():
         and ("__file__" in (text := path.read_text()) or "resources.files(" in text)
     } == set(readers)
     forget()
-    for module in STAGES.values():
-        reach = fingerprints._Reach()
-        reach.module(module)
-        assert not {place for place in reach.reached if place[0].startswith("outctl.exchange.")}
+    for stage in STAGES:
+        code = reached(stage)
+        assert not {place for place in code if place[0].startswith("outctl.exchange.")}
         # Provenance asks git about the checkout; that is no part of a result.
-        assert not {place for place in readers.items() if place[0] != "outctl.pipeline.provenance"} & set(reach.reached)
+        assert not {place for place in readers.items() if place[0] != "outctl.pipeline.provenance"} & code

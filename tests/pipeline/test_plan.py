@@ -10,11 +10,12 @@ import yaml
 
 from outctl.config.schema import BASELINE
 from outctl.errors import OutctlError
-from outctl.pipeline.fingerprint import fingerprint
 from outctl.pipeline.plan import Plan
-from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import installed_version
-from outctl.pipeline.specs import PACKAGES, STAGES, FinetuneSettings, SamplesSettings, read_spec
+from outctl.pipeline.specs import read_spec
+from outctl.stages.dag import STAGES, load_plan
+from outctl.stages.finetune import FinetuneSettings, training_files
+from outctl.stages.make_samples import SamplesSettings
 
 GIVEN_TEMPLATE = {"question": "Say {% for share in shares %}{{ share.word }} ({{ share.percent }} %) {% endfor %}"}
 FILES: dict[str, dict[str, Any]] = {
@@ -192,7 +193,7 @@ def test_addition_makes_its_own_jobs_and_leaves_the_others_but_for_the_tables(ke
 @pytest.mark.parametrize("job", [("make-samples", "own", "eval"), ("finetune", "a", "one"), ("figures",)])
 def test_code_package_versions_and_upstream_jobs_count(job):
     spec = plan_of(FILES).spec(*job)
-    assert spec.code == fingerprint(STAGES[job[0]])
+    assert spec.code == STAGES[job[0]].code
     assert spec.packages == {name: installed_version(name).partition("+")[0] for name in spec.packages}
     for field, value in (("code", "0" * 64), ("packages", {"torch": "0"}), ("upstream", {"a": "0"}), ("stage", "none")):
         assert spec.model_copy(update={field: value}).hash != spec.hash
@@ -212,7 +213,7 @@ def test_code_package_versions_and_upstream_jobs_count(job):
 )
 def test_packages_that_a_job_does_without_do_not_count(job, precision, unused):
     plan = plan_of(changed("models.yaml", "models.a.precision", precision))
-    assert set(plan.spec(*job).packages) == set(PACKAGES[job[0]]) - unused
+    assert set(plan.spec(*job).packages) == set(STAGES[job[0]].packages) - unused
 
 
 def test_upstream_jobs_are_those_whose_outputs_are_read():
@@ -240,7 +241,7 @@ def test_upstream_hashes_are_those_of_the_jobs():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_packages_of_every_stage_are_installed(stage):
-    assert {name: installed_version(name) for name in PACKAGES[stage] if installed_version(name) is None} == {}
+    assert {name: installed_version(name) for name in STAGES[stage].packages if installed_version(name) is None} == {}
 
 
 def spec_files() -> Iterator[Path]:
@@ -329,7 +330,7 @@ def test_samples_of_a_split_do_not_know_the_count_of_the_other():
 
 def test_training_reads_its_samples_in_the_order_of_the_cases_names():
     plan = plan_of(FILES)
-    assert [path.parts[-2:] for path in plan.training_files("two")] == [
+    assert [path.parts[-2:] for path in training_files(plan.layout, plan.recipes["two"].cases)] == [
         ("given", "train.jsonl"),
         ("icl", "train.jsonl"),
     ]

@@ -16,11 +16,11 @@ from outctl.errors import OutctlError
 from outctl.pipeline import fingerprint as fingerprints
 from outctl.pipeline import provenance
 from outctl.pipeline.plan import Plan
-from outctl.pipeline.setup import Job
-from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import write_provenance
-from outctl.pipeline.specs import PACKAGES
+from outctl.pipeline.setup import Job
 from outctl.pipeline.staleness import CUT_OFF, check_unchanged, explain, job_of, stale_jobs
+from outctl.stages.dag import STAGES, load_plan
+from outctl.stages.finetune import Finetune
 
 CONFIG: dict[str, Any] = {
     "models": ["a", "b"],
@@ -214,7 +214,7 @@ def test_edited_code_is_named_by_its_modules(monkeypatch: pytest.MonkeyPatch, tm
         shutil.rmtree("results/specs/code")
         assert stale_jobs(plan)["figures",] == ["the code that it runs was edited"]
         with pytest.raises(OutctlError, match="the code of figures was edited after the workflow was started"):
-            check_unchanged(plan.spec("figures").model_copy(update={"code": "0" * 64}))
+            check_unchanged(plan.spec("figures").model_copy(update={"code": "0" * 64}), STAGES["figures"])
     finally:
         for cache in caches:
             cache.cache_clear()
@@ -256,13 +256,7 @@ def test_what_was_made_again_with_other_settings_makes_stale_those_who_have_read
 
 
 def test_a_step_that_reads_others_than_it_did_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = Plan.slice_of
-
-    def edited(plan: Plan, stage: str, names: tuple[str, ...]) -> Any:
-        settings, upstream = parts(plan, stage, names)
-        return settings, [("make-samples", "own", "eval")] if stage == "finetune" else upstream
-
-    monkeypatch.setattr(Plan, "slice_of", edited)
+    monkeypatch.setattr(Finetune, "upstream", lambda *arguments: [("make-samples", "own", "eval")])
     found = stale_jobs(plan_of())
     assert found["finetune", "b", "one"] == [
         "it reads make-samples/own/eval now",
@@ -346,7 +340,7 @@ def test_the_command_takes_the_versions_that_environments_pin(
 ) -> None:
     Path("config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
     Path("envs").mkdir()
-    pins = {name: provenance.installed_version(name) for names in PACKAGES.values() for name in names}
+    pins = {name: provenance.installed_version(name) for stage in STAGES.values() for name in stage.packages}
     pins["matplotlib"] = "9.9"
     requirements = "".join(f"      - {name}=={version}\n" for name, version in pins.items())
     Path("envs/cpu.yaml").write_text(f"dependencies:\n  - pip:\n{requirements}")

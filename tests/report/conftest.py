@@ -11,7 +11,8 @@ from fake_run import FURTHER, finished
 from page_in_browser import Page, driver
 
 from outctl.pipeline.plan import Plan
-from outctl.stages.report import write_report
+from outctl.stages.dag import STAGES
+from outctl.stages.report import run as write_report
 
 REQUIRED = "OUTCTL_REQUIRE_BROWSER"
 """Environment variable: with the value 1, tests fail where there is no Chromium."""
@@ -21,7 +22,7 @@ REQUIRED = "OUTCTL_REQUIRE_BROWSER"
 def run(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A finished run of two models with every part that a report can have, with its report."""
     plan = finished(tmp_path_factory.mktemp("run"))
-    write_report(plan.spec("report"), plan.layout)
+    write_report(plan.spec("report"), STAGES, plan.layout.results, plan.layout.models)
     return plan
 
 
@@ -30,7 +31,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """A finished run of one model without any adapter or further evaluation, with its report."""
     nothing = {"adapters": {}, **dict.fromkeys(FURTHER), "sweeps": {}, "statistics": {}}
     plan = finished(tmp_path_factory.mktemp("bare"), models=["small"], **nothing)
-    write_report(plan.spec("report"), plan.layout)
+    write_report(plan.spec("report"), STAGES, plan.layout.results, plan.layout.models)
     return plan
 
 

@@ -22,12 +22,13 @@ from outctl.evaluation.temperature import TemperatureFit
 from outctl.finetune.trainer import training_log
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.plan import Plan
-from outctl.pipeline.provenance import read_provenance, write_provenance
-from outctl.pipeline.specs import ReportSettings
+from outctl.pipeline.provenance import write_provenance
+from outctl.report.page import render
 from outctl.report.steps import Step, read_step
 from outctl.stages.make_samples import run as make_samples
-from outctl.stages.report import render
+from outctl.stages.report import ReportSettings
 from outctl.storage.files import read_json, read_jsonl, write_json, write_text
+from outctl.storage.outputs import read_provenance
 from outctl.tasks.samples import Sample, read_samples
 
 HOSTILE = "</script><img src=x onerror=\"document.title='run'\">"
@@ -57,6 +58,8 @@ FURTHER: dict[str, Any] = {
     # As many as a small run needs.
     "statistics": {"bootstrap_samples": 200, "permutations": 199},
 }
+MEASURED = ("evaluate-deviation", "evaluate-retention", "evaluate-agreement")
+"""The stages of further evaluations."""
 
 
 def shares(variant: str, sample: Sample) -> list[float]:
@@ -85,7 +88,7 @@ def finished(folder: Path, **changes: Any) -> Plan:
         path = plan.provenance("fetch-model", model)
         write_provenance(path, plan.spec("fetch-model", model), [path.with_name("weights")])
     evaluate_with_fakes(plan, shares, REST, _log)
-    for case, split in plan.sample_files():
+    for _, case, split in plan.jobs("make-samples"):
         if split == "train":
             make_samples(plan.spec("make-samples", case, split), plan.layout.samples(case, split))
     _measure_further(plan)
@@ -127,7 +130,7 @@ def _measure_further(plan: Plan) -> None:
             fit = TemperatureFit(temperature=0.5, samples=2, **before, **after)
             write_json(path, {"model": model, **fit.model_dump(mode="json")})
             _tell(plan, path, "fit-temperature", model)
-        for stage, *names in plan.further_evaluations(model):
+        for stage, *names in (job for job in plan.computed(model) if job[0] in MEASURED):
             (path, _) = plan.outputs(stage, *names)
             match stage:
                 case "evaluate-deviation":
@@ -225,7 +228,9 @@ class Parts:
 
     def render(self) -> str:
         """The page."""
-        return render(self.combined, self.results, self.samples, self.logs, self.steps, self.settings)
+        return render(
+            self.combined, self.results, self.samples, self.logs, self.steps, self.settings, self.settings.assets
+        )
 
 
 def parts(plan: Plan) -> Parts:
@@ -242,6 +247,9 @@ def parts(plan: Plan) -> Parts:
             }
             for model in plan.models
         },
-        [read_step(layout, job, read_provenance(layout.provenance(*job))) for job in plan.reported()],
+        [
+            read_step(job, read_provenance(plan.provenance(*job)), plan.stages[job[0]].benchmark(layout, job[1:]))
+            for job in plan.upstream("report")
+        ],
         settings,
     )

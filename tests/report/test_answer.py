@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from outctl.pipeline.specs import Compared
 from outctl.report.answer import Tables, answer, decimals, judge
+from outctl.results.variants import Compared
 
 BAR = 0.24
 

@@ -16,7 +16,6 @@ import pytest
 import torch
 import vl_convert
 from fake_run import HOSTILE, Parts, parts
-from outctl.stages.report import page_assets
 
 from outctl.config.reading import load_experiment, read_yaml
 from outctl.config.schema import REFERENCES
@@ -25,12 +24,13 @@ from outctl.models.loading import LoadedModel
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import hardware
-from outctl.pipeline.specs import STAGES
 from outctl.report.blocks import block, rounded
 from outctl.report.charts import BASELINE_COLOUR, SHAPES, headline, matrix, retention_positions, training, variant_looks
 from outctl.report.steps import Machine, Step, duration, machines, read_step, stages
 from outctl.results.panels import MARKERS, drawn_as
-from outctl.stages.report import write_report
+from outctl.stages.dag import STAGES
+from outctl.stages.report import page_assets
+from outctl.stages.report import run as write_report
 
 MEGABYTE = 1e6
 ENVIRONMENT = {
@@ -241,7 +241,7 @@ def test_a_variant_hides_no_other_with_the_same_distance() -> None:
 
 def test_equal_results_give_equal_pages(run: Plan) -> None:
     before = run.layout.report().read_bytes()
-    write_report(run.spec("report"), run.layout)
+    write_report(run.spec("report"), STAGES, run.layout.results, run.layout.models)
     assert run.layout.report().read_bytes() == before
 
 
@@ -253,7 +253,7 @@ def test_results_of_other_settings_are_refused(run: Plan, tmp_path: Path) -> Non
     spec = run.spec("report")
     other = spec.model_copy(update={"upstream": spec.upstream | {"aggregate": "0" * 64}})
     with pytest.raises(OutctlError, match="made from other settings or code than the current ones"):
-        write_report(other, run.layout)
+        write_report(other, STAGES, run.layout.results, run.layout.models)
 
 
 def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
@@ -477,13 +477,14 @@ def test_the_page_shows_the_hardware_and_what_every_step_took(run: Plan) -> None
 @pytest.mark.parametrize("job", [("fetch-model", "small"), ("make-samples", "given", "eval"), ("figures",)])
 def test_steps_are_measured_whether_or_not_they_have_a_name(tmp_path: Path, job: tuple[str, ...]) -> None:
     layout = Layout(tmp_path / "results", tmp_path / "models")
-    file = layout.benchmark(*job)
+    file = STAGES[job[0]].benchmark(layout, job[1:])
     file.parent.mkdir(parents=True)
     file.write_text("s\n42.5\n")
-    assert read_step(layout, job, {"environment": ENVIRONMENT}).wall_s == 42.5
+    assert read_step(job, {"environment": ENVIRONMENT}, file).wall_s == 42.5
     # Of models it lies with them: another experiment shows it too.
     other = replace(layout, results=tmp_path / "others")
-    assert read_step(other, job, {"environment": ENVIRONMENT}).wall_s == (42.5 if job[0] == "fetch-model" else None)
+    there = STAGES[job[0]].benchmark(other, job[1:])
+    assert read_step(job, {"environment": ENVIRONMENT}, there).wall_s == (42.5 if job[0] == "fetch-model" else None)
 
 
 @pytest.mark.parametrize(
@@ -500,12 +501,10 @@ def test_steps_are_measured_whether_or_not_they_have_a_name(tmp_path: Path, job:
 def test_what_a_job_took_is_unknown_where_its_benchmark_is_missing_or_broken(
     tmp_path: Path, text: str | None, wall: float | None
 ) -> None:
-    layout = Layout(tmp_path, tmp_path)
     job = ("evaluate-agreement", "small", "baseline", "given")
+    file = tmp_path / "given.tsv"
     if text is not None:
-        file = tmp_path / "benchmarks" / "evaluate_agreement" / "small" / "baseline" / "given.tsv"
-        file.parent.mkdir(parents=True)
         file.write_bytes(text.encode("latin-1"))
-    found = read_step(layout, job, {"environment": ENVIRONMENT})
+    found = read_step(job, {"environment": ENVIRONMENT}, file)
     assert found.wall_s == wall
     assert found.memory_mb == (1301.04 if wall == 42.5 else None)

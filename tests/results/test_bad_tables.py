@@ -54,7 +54,9 @@ def test_text_that_is_no_formula_stays_as_it_is():
 def summary(folder: Path, content: bytes) -> str | None:
     layout = Layout(folder, folder / "models")
     layout.case_table().write_bytes(content)
-    return mistake_of(lambda: print_summary(layout, Console(file=io.StringIO(), width=120, markup=False)))
+    return mistake_of(
+        lambda: print_summary(Console(file=io.StringIO(), width=120, markup=False), layout.case_table(), {})
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from outctl.results.comparisons import between_seeds, compare
 from outctl.results.console import number, summary_table
 from outctl.results.csv_tables import to_csv
 from outctl.results.figure_tables import read_figure_table
-from outctl.stages.aggregate_model import aggregate_model
-from outctl.stages.figures import draw_figures
+from outctl.stages.aggregate_model import run as aggregate_model
+from outctl.stages.figures import run as draw_figures
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_the_same_records_give_the_same_bytes(plan: Plan) -> None:
 def test_records_from_other_settings_are_refused(tmp_path: Path, plan: Plan) -> None:
     changed = plan_in(tmp_path, evaluation={"tokens_per_pass": 999})
     with pytest.raises(OutctlError, match="made from other settings or code than the current ones"):
-        aggregate_model(changed.spec("aggregate-model", "small"), plan.layout, plan.layout.model_results("small"))
+        aggregate_model(changed.spec("aggregate-model", "small"), plan.layout.results)
     assert not plan.layout.model_results("small").exists()
 
 
@@ -123,18 +123,18 @@ def test_records_cut_short_are_refused(plan: Plan) -> None:
     file = plan.layout.records("small", "tuned", "given")
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(OutctlError, match=r"given\.jsonl: missing or not as it was written"):
-        aggregate_model(plan.spec("aggregate-model", "small"), plan.layout, plan.layout.model_results("small"))
+        aggregate_model(plan.spec("aggregate-model", "small"), plan.layout.results)
 
 
 def test_figures_are_drawn_and_equal_results_give_equal_ones(plan: Plan) -> None:
     layout = gather(plan)
-    draw_figures(plan.spec("figures"), layout)
+    draw_figures(plan.spec("figures"), layout.results)
     first = {name: layout.figure(name).read_text() for name in ("calibration", "tvd")}
     assert first["calibration"].count("<svg") == 1
     for name in (*MODELS, "tuned", "baseline", "given", "own"):
         assert name in first["calibration"]
         assert name in first["tvd"]
-    draw_figures(plan.spec("figures"), layout)
+    draw_figures(plan.spec("figures"), layout.results)
     assert {name: layout.figure(name).read_text() for name in first} == first
 
 
@@ -147,7 +147,7 @@ def test_an_even_share_is_that_of_so_many_words(tmp_path: Path) -> None:
     plan = plan_in(tmp_path, cases=cases)
     evaluate_with_fakes(plan, lambda variant, sample: sample.target)
     layout = gather(plan)
-    draw_figures(plan.spec("figures"), layout)
+    draw_figures(plan.spec("figures"), layout.results)
     rows = read_figure_table(layout.figure_numbers("calibration"), "calibration")
     assert {(row.case_type, round(row.even_share, 6)) for row in rows} == {
         ("given", 0.5),
@@ -263,7 +263,7 @@ def test_repeats_over_seeds_tell_seeds_from_samples(tmp_path: Path) -> None:
     assert table["std_left"].tolist() == pytest.approx([0.0] * 4)
     combined = json.loads(layout.combined().read_text())
     assert combined["sweeps"] == {"seeds": {"seeds-1": {"seed": "1"}, "seeds-2": {"seed": "2"}}}
-    draw_figures(plan.spec("figures"), layout)
+    draw_figures(plan.spec("figures"), layout.results)
     drawn = layout.figure("sweeps").read_text()
     assert "seed 2" in drawn
     assert "seed 0 (base)" in drawn

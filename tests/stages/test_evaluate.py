@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from outctl.cli.model_jobs import planned_job
 
 from command_line import ByHand
 from forked import Forked
@@ -26,8 +25,9 @@ from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import check_outputs
 from outctl.pipeline.runs import PLAN_VARIABLE, RUN_VARIABLE, announce, begin
 from outctl.stages import model_job
+from outctl.stages.dag import STAGES
 from outctl.stages.make_deviation_samples import run as make_deviation_samples
-from outctl.stages.model_job import ModelJob
+from outctl.stages.model_job import ModelJob, ModelStage
 from outctl.storage.locks import only_writer
 
 MakeByHand = Callable[..., ByHand]
@@ -42,9 +42,14 @@ def experiment(by_hand: MakeByHand) -> ByHand:
     return by_hand(cases=samples, evaluation={"checkpoint_every": 2})
 
 
+def planned_job(plan: Plan, stage: str, names: tuple[str, ...]) -> ModelJob:
+    found = STAGES[stage]
+    assert isinstance(found, ModelStage)
+    return found.planned(plan.layout, plan.spec(stage, *names), names)
+
+
 def job_of(plan: Plan, case: str) -> ModelJob:
-    names = ("tiny", "baseline", case)
-    return planned_job(plan, plan.spec("evaluate", *names), names)
+    return planned_job(plan, "evaluate", ("tiny", "baseline", case))
 
 
 def parts(experiment: ByHand) -> list[Path]:
@@ -239,7 +244,7 @@ def run_of_all(every_kind: ByHand, monkeypatch: pytest.MonkeyPatch) -> ByHand:
 def test_a_loaded_model_goes_on_with_all_that_is_asked_of_its_variant(run_of_all: ByHand, leader: str) -> None:
     plan = run_of_all.plan
     assert run_of_all.run(leader, *KINDS[leader])[0] == 0
-    jobs = {stage: planned_job(plan, plan.spec(stage, *names), names) for stage, names in KINDS.items()}
+    jobs = {stage: planned_job(plan, stage, names) for stage, names in KINDS.items()}
     assert all(job.finished.is_file() for job in jobs.values())
     assert [stage for stage, job in jobs.items() if job.output.exists()] == [leader]
     assert not job_of(plan, "given").finished.exists()
@@ -249,7 +254,7 @@ def test_a_loaded_model_goes_on_with_all_that_is_asked_of_its_variant(run_of_all
 def test_what_a_loaded_model_went_on_with_is_what_jobs_of_their_own_make(run_of_all: ByHand, leader: int) -> None:
     """Whatever came before: deviation and retention switch the adapter off and on."""
     plan = run_of_all.plan
-    jobs = [planned_job(plan, plan.spec(stage, *names), names) for stage, names in KINDS.items()]
+    jobs = [planned_job(plan, stage, names) for stage, names in KINDS.items()]
     jobs.insert(0, jobs.pop(leader))
     jobs[0].run(ahead=jobs[1:])
     for job in jobs[1:]:
@@ -274,14 +279,14 @@ def test_what_does_not_go_with_the_run_any_more_is_left_to_its_own_job(
     code, said, _ = run_of_all.run("evaluate", *KINDS["evaluate"])
     assert code == 0
     assert "evaluate-agreement/tiny/tuned/given: left to its own job: " in said
-    finished = [planned_job(plan, plan.spec(stage, *KINDS[stage]), KINDS[stage]).finished for stage in KINDS]
+    finished = [planned_job(plan, stage, KINDS[stage]).finished for stage in KINDS]
     assert [file.is_file() for file in finished] == [True, False, True, True]
 
 
 def test_what_loads_a_second_model_is_left_to_its_own_job(run_of_all: ByHand) -> None:
     plan = run_of_all.plan
     names = KINDS["evaluate-deviation"]
-    own = planned_job(plan, plan.spec("evaluate-deviation", *names), names)
+    own = planned_job(plan, "evaluate-deviation", names)
     other = replace(own, reference_dir=plan.layout.model("tiny"))
     job_of(plan, "given").run(ahead=[other])
     assert not other.finished.exists()
@@ -341,7 +346,7 @@ def test_a_request_to_stop_ends_the_work_for_others(
 def test_a_job_whose_own_work_is_done_ends_well_when_asked_to_stop(run_of_all: ByHand) -> None:
     """Its output is whole, though it was in the midst of another's work that keeps no parts."""
     plan, names = run_of_all.plan, KINDS["evaluate"]
-    other = planned_job(plan, plan.spec("evaluate-agreement", *names), names).output
+    other = planned_job(plan, "evaluate-agreement", names).output
     process = run_of_all.start("evaluate", *names)
     while not (other.parent / f".{other.name}.lock").exists() and process.poll() is None:
         time.sleep(0.001)
@@ -352,4 +357,4 @@ def test_a_job_whose_own_work_is_done_ends_well_when_asked_to_stop(run_of_all: B
     assert error.endswith(
         "outctl: asked to stop; the job's own work is done, and what others wait for is left to them\n"
     )
-    assert planned_job(plan, plan.spec("evaluate", *names), names).output.exists()
+    assert planned_job(plan, "evaluate", names).output.exists()

@@ -14,10 +14,10 @@ from PIL import Image
 from outctl.cli.main import main
 from outctl.errors import OutctlError
 from outctl.report.charts import SHAPES
+from outctl.results.drawing import Drawing, draw_from_tables
 from outctl.results.figure_tables import TABLES, read_figure_table
 from outctl.results.panels import MARKERS, UNTRAINED
 from outctl.results.plots import PLOTS
-from outctl.results.drawing import Drawing, draw_from_tables
 
 MODELS = ("llama-3.1-8b-instruct", "qwen2.5-7b")
 CASES = ("given_words", "three_words", "another_case_with_a_long_name")

@@ -24,6 +24,7 @@ from outctl.errors import OutctlError
 from outctl.evaluation.retention import measure_retention
 from outctl.finetune import retention as retention_module
 from outctl.finetune import trainer as trainer_module
+from outctl.finetune import training as train_module
 from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import build_batch, encode_samples, split_held_out
 from outctl.finetune.losses import LOSSES
@@ -38,8 +39,8 @@ from outctl.inference.word_probabilities import answer_questions, word_log_proba
 from outctl.metrics import divergences
 from outctl.metrics.divergences import full_kl, kl
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model
-from outctl.pipeline.specs import FinetuneSettings, Spec
-from outctl.stages import finetune as train_module
+from outctl.pipeline.specs import Spec
+from outctl.stages.finetune import FinetuneSettings
 from outctl.stages.finetune import run as train_adapter
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.neutral import neutral_prompts

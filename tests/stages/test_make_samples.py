@@ -8,9 +8,9 @@ import yaml
 
 from outctl.errors import OutctlError
 from outctl.pipeline.plan import Plan
-from outctl.stages.dag import load_plan
 from outctl.pipeline.provenance import check_outputs
 from outctl.pipeline.specs import read_spec
+from outctl.stages.dag import load_plan
 from outctl.stages.make_samples import run as make_samples
 from outctl.storage.files import read_json
 from outctl.tasks.samples import read_samples
@@ -53,7 +53,7 @@ def make(plan: Plan) -> dict[tuple[str, str], bytes]:
     """Content of every file of samples, made as the jobs of a plan make them."""
     plan.write_specs()
     content = {}
-    for case, split in plan.sample_files():
+    for _, case, split in plan.jobs("make-samples"):
         path = plan.layout.samples(case, split)
         make_samples(read_spec(plan.spec_path("make-samples", case, split), "make-samples"), path)
         content[case, split] = path.read_bytes()

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from outctl.storage.checkpoints import SEAL, Stop, is_sealed, newest_sealed, seal
 
 

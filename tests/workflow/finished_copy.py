@@ -178,7 +178,7 @@ def plan_of(copy: Copy) -> Any:
     versions = None
     if "conda" in copy.arguments:
         versions = import_module("outctl.pipeline.environments").pinned_versions(copy.checkout / "envs")
-    planning = import_module("outctl.pipeline.plan")
+    planning = import_module("outctl.stages.dag")
     assert Path(planning.__file__).is_relative_to(copy.checkout)
     plan = planning.load_plan(copy.config, [Path("experiment.yaml")], versions)
     plan.inspect()

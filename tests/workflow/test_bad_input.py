@@ -13,7 +13,7 @@ import yaml
 from workspace import ROOT, Run
 
 from outctl.config.schema import RESULT_FOLDERS
-from outctl.pipeline.specs import STAGES
+from outctl.stages.dag import STAGES
 
 MODEL = {"source": {"kind": "local", "path": "weights"}, "chat": True, "parameters": 1000}
 CONFIG: dict[str, Any] = {

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from workspace import Workspace
 
-from outctl.pipeline.specs import STAGES
+from outctl.stages.dag import STAGES
 
 RECIPE = {
     "cases": {"given": 24},

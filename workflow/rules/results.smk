@@ -1,6 +1,6 @@
 # Gathering results: per model, over all models, as figures, and as one page.
 
-from outctl.stages.aggregate import tables
+from outctl.stages.aggregate import table_files
 from outctl.stages.figures import figure_names
 
 
@@ -47,7 +47,7 @@ rule aggregate:
                 caption=f"../report/{table.stem}.rst",
                 labels={"table": table.stem},
             )
-            for table in tables(PLAN)
+            for table in table_files(PLAN)
         ],
     log:
         log_of("aggregate"),

@@ -78,10 +78,10 @@ class Aggregate(ResultStage):
 
     def outputs(self, setup: Setup, names: Names) -> list[Path]:
         """Also the tables."""
-        return [setup.layout.combined(), *tables(setup), self.provenance(setup.layout, names)]
+        return [setup.layout.combined(), *table_files(setup), self.provenance(setup.layout, names)]
 
 
-def tables(setup: Setup) -> list[Path]:
+def table_files(setup: Setup) -> list[Path]:
     """The tables that the experiment has something to put into, those of output control first."""
     experiment = setup.experiment
     wanted = {

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outctl.config.schema import AdapterRecipe, Experiment, Logging, Section
+from outctl.config.schema import AdapterRecipe, Experiment, Section
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress
 from outctl.pipeline.environments import check_services
@@ -40,7 +40,7 @@ def run(
     tensorboard: Path | None = None,
     tracking: Path | None = None,
     report_to: list[str] | None = None,
-    project: str = Logging().project,
+    project: str = "outctl",
     progress: Progress | None = None,
 ) -> None:
     """Train an adapter and write it, with `training.jsonl` and its provenance, whole or not at all.
