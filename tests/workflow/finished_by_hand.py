@@ -19,8 +19,9 @@ from staleness_table import CONFIG, ICL, REGISTRY
 from outctl.pipeline import fingerprint as fingerprints
 from outctl.pipeline import provenance
 from outctl.pipeline.environments import pinned_versions
-from outctl.pipeline.plan import Plan, load_plan
+from outctl.pipeline.plan import Plan
 from outctl.pipeline.staleness import stale_jobs
+from outctl.stages.dag import load_plan
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 TEMPLATE = "question: 'Seed {{ seed }}: {{ percents[0] }} or {{ percents[1] }}?'\n"
@@ -108,12 +109,12 @@ def made_by_hand(folder: Path) -> ByHand:
 
 
 def _make(plan: Plan, *job: str) -> None:
-    sealed = plan.layout.provenance(*job)
+    sealed = plan.provenance(*job)
     outputs = [file for file in plan.outputs(*job) if file != sealed]
     if job[0] == "fetch-model":
         # No plan knows what else a model's directory holds.
         outputs = [sealed.with_name(name) for name in MODEL_FILES]
-    for file in [*outputs, plan.layout.benchmark(*job)]:
+    for file in [*outputs, plan.stages[job[0]].benchmark(plan.layout, job[1:])]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{file.name} of {'/'.join(job)}")
     provenance.write_provenance(sealed, plan.spec(*job), outputs)

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import yaml
 
 from outctl.cli.main import main
-from outctl.pipeline.plan import load_plan
+from outctl.stages.dag import load_plan
 
 ROOT = Path(__file__).parent.parent.parent
 
