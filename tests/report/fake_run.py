@@ -24,9 +24,9 @@ from outctl.pipeline.layout import Layout
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import read_provenance, write_provenance
 from outctl.pipeline.specs import ReportSettings
+from outctl.report.page import render
 from outctl.report.steps import Step, read_step
 from outctl.stages.make_samples import make_samples
-from outctl.stages.report import render
 from outctl.storage.files import read_json, read_jsonl, write_json, write_text
 from outctl.tasks.samples import Sample, read_samples
 
@@ -225,7 +225,9 @@ class Parts:
 
     def render(self) -> str:
         """The page."""
-        return render(self.combined, self.results, self.samples, self.logs, self.steps, self.settings)
+        return render(
+            self.combined, self.results, self.samples, self.logs, self.steps, self.settings, self.settings.assets
+        )
 
 
 def parts(plan: Plan) -> Parts:

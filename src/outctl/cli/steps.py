@@ -351,7 +351,8 @@ def figures(
 
     Example: [bold]outctl figures --from-csv results/figures --output paper --format pdf --width 3.4 --font-size 7[/bold]
     """
-    from outctl.stages.figures import Drawing, Format, draw_figures, draw_from_tables
+    from outctl.report.drawing import Drawing, Format
+    from outctl.stages.figures import draw_figures, draw_from_tables
 
     if from_csv is None:
         if output is not None or (format_, width, font_size) != ("svg", 7.0, 8.0):

@@ -255,15 +255,9 @@ class Slices:
     @property
     def figures(self) -> list[str]:
         """Names of the figures that the experiment has something to draw for."""
-        optional = {
-            "matrix": bool(self.recipes) and len(self.cases) > 1,
-            "learning_curves": bool(self.recipes),
-            "sweeps": bool(self.experiment.sweeps),
-            "retention": bool(self.experiment.retention and self.recipes),
-            "retention_positions": bool(self.experiment.retention and self.recipes),
-            "deviation": bool(self.experiment.base_model_deviation),
-        }
-        return ["calibration", "tvd", *(name for name, wanted in optional.items() if wanted)]
+        from outctl.report.registry import FILES
+
+        return [name for name, figure in FILES.items() if figure.wanted(self.experiment)]
 
     def further_evaluations(self, model: str) -> Iterator[Job]:
         """Stage and names of every job that evaluates something else than the cases' word probabilities."""

@@ -48,7 +48,7 @@ PACKAGES = {
     "evaluate-agreement": (*_MODEL, "numpy", "scipy", "simplemma", "wordfreq"),
     "aggregate-model": ("numpy", "scipy", "simplemma", "statsmodels", "torch", "wordfreq"),
     "aggregate": ("numpy", "pandas", "statsmodels"),
-    "figures": ("matplotlib", "numpy", "pandas"),
+    "figures": ("altair", "pandas", "vl-convert-python"),
     "report": ("altair", "jinja2", "numpy", "scipy", "vl-convert-python"),
 }
 """The packages whose versions may change a stage's result; `outctl.pipeline.plan` knows which of them a job does without."""
@@ -226,18 +226,6 @@ class Drawn(Compared):
     """
 
     bases: dict[str, dict[str, dict[str, str]]]
-
-    def variations(self, sweep: str) -> dict[str, str]:
-        """What each adapter of a sweep varies, in words; the one that they vary comes first and is called so."""
-        varied = self.ordered_sweeps()[sweep]
-
-        def words(labels: dict[str, str]) -> str:
-            return ", ".join(f"{key} {label}" for key, label in labels.items())
-
-        return {
-            **{adapter: f"{words(labels)} (base)" for adapter, labels in self.bases[sweep].items()},
-            **{adapter: words(labels) for adapter, labels in varied.items()},
-        }
 
 
 class FiguresSettings(Drawn):

@@ -1,63 +1,17 @@
 """Figures for a paper, and the numbers that they show."""
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 
 from outctl.errors import OutctlError
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_outputs, write_provenance
 from outctl.pipeline.specs import FiguresSettings, Spec
-from outctl.results.figure_tables import read_figure_table, write_figure_table
-from outctl.results.plots import PLOTS
+from outctl.report.drawing import Drawing, draw
+from outctl.report.figure import Measured
+from outctl.report.figure_tables import read_figure_table, write_figure_table
+from outctl.report.registry import FILES
 from outctl.storage.files import read_json, write_bytes
-
-Format = Literal["svg", "pdf", "png"]
-
-STYLE: Any = {
-    "axes.titlesize": "medium",
-    "xtick.labelsize": "small",
-    "ytick.labelsize": "small",
-    "legend.fontsize": "small",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.frameon": False,
-    "legend.handletextpad": 0.3,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "outctl",
-    # Type 3 fonts are refused by some journals.
-    "pdf.fonttype": 42,
-    "savefig.dpi": 300,
-}
-UNDATED: dict[Format, dict[str, None]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-    "png": {},
-}
-"""Metadata without which equal figures would differ."""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How figures are drawn.
-
-    Attributes:
-        format: svg, pdf, or png with 300 dots an inch.
-        width: in inches; what does not fit side by side goes below.
-        font_size: in points.
-    """
-
-    format: Format = "svg"
-    width: float = 7.0
-    font_size: float = 8.0
 
 
 def draw_figures(spec: Spec, layout: Layout) -> None:
@@ -76,11 +30,12 @@ def draw_figures(spec: Spec, layout: Layout) -> None:
         file = layout.model_results(model)
         check_outputs(beside(file), spec.upstream[f"aggregate-model/{model}"])
         results[model] = read_json(file)
-    for name in settings.figures:
-        write_figure_table(layout.figure_numbers(name), name, results, settings)
-    folder = layout.figure_numbers(settings.figures[0]).parent
-    figures = draw_from_tables(folder, folder, Drawing(), settings.figures)
+    measured = Measured(results, settings)
     tables = [layout.figure_numbers(name) for name in settings.figures]
+    for name, table in zip(settings.figures, tables, strict=True):
+        write_figure_table(table, FILES[name], FILES[name].rows(measured))
+    folder = tables[0].parent
+    figures = draw_from_tables(folder, folder, Drawing(), settings.figures)
     write_provenance(beside(layout.figure("figures")), spec, [*figures, *tables])
 
 
@@ -100,19 +55,14 @@ def draw_from_tables(folder: Path, output: Path, drawing: Drawing, names: Sequen
         OutctlError: a table is missing, or none of its figure.
     """
     if names is None:
-        names = [name for name in PLOTS if (folder / f"{name}.csv").is_file()]
+        names = [name for name in FILES if (folder / f"{name}.csv").is_file()]
         if not names:
             raise OutctlError(
-                f"{folder}: holds the numbers of no figure; they are called {', '.join(PLOTS)} and end in .csv"
+                f"{folder}: holds the numbers of no figure; they are called {', '.join(FILES)} and end in .csv"
             )
-    tables = {name: read_figure_table(folder / f"{name}.csv", name) for name in names}
+    tables = {name: read_figure_table(folder / f"{name}.csv", FILES[name]) for name in names}
     files = []
-    with mpl.rc_context(STYLE | {"font.size": drawing.font_size}):
-        for name, rows in tables.items():
-            figure = PLOTS[name](rows, drawing.width)
-            content = io.BytesIO()
-            figure.savefig(content, format=drawing.format, metadata=UNDATED[drawing.format])
-            plt.close(figure)
-            files.append(output / f"{name}.{drawing.format}")
-            write_bytes(files[-1], content.getvalue())
+    for name, rows in tables.items():
+        files.append(output / f"{name}.{drawing.format}")
+        write_bytes(files[-1], draw(FILES[name], rows, drawing))
     return files
