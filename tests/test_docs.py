@@ -41,9 +41,9 @@ from outctl.inference.prompts import build_prompts
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.models.loading import LoadedModel
 from outctl.pipeline.layout import Layout
+from outctl.report.registry import FILES
 from outctl.results.combined import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
-from outctl.results.figure_tables import TABLES as FIGURE_TABLES
 from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.overall import VariantRow
 from outctl.results.summary import SummaryRow
@@ -155,6 +155,13 @@ def test_pages_of_the_reference_are_those_that_the_code_makes(name: str) -> None
     assert (REFERENCE / f"{name}.md").read_text() == reference_pages.page_text(name), "run `make reference`"
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_captions_of_snakemakes_report_are_those_of_the_figures(name: str) -> None:
+    assert (ROOT / "workflow" / "report" / f"{name}.rst").read_text() == reference_pages.caption(name), (
+        "run `make reference`"
+    )
+
+
 def test_there_is_no_other_page_of_the_reference() -> None:
     assert {path.stem for path in REFERENCE.iterdir()} == {*reference_pages.PAGES, "python"}
 
@@ -184,7 +191,7 @@ def test_every_table_that_an_experiment_may_write_is_in_the_reference(site: Path
     layout = Layout(Path("results"), Path("models"))
     tables = {method(layout).name for name, method in vars(Layout).items() if name.endswith("_table")}
     terms = page(site, "reference/columns").terms
-    figures = {f"figures/{name}.csv" for name in FIGURE_TABLES}
+    figures = {f"figures/{name}.csv" for name in FILES}
     assert {anchor.partition(".csv.")[0] + ".csv" for anchor in terms if ".csv." in anchor} == tables | figures
     assert {f"results/{table}" for table in tables} <= set(page(site, "reference/files").terms.values())
 
@@ -209,7 +216,7 @@ def test_every_table_that_an_experiment_may_write_is_in_the_reference(site: Path
         ("temperatures/{model}.json", TemperatureFit),
         ("retention/{model}/{variant}.json", RetentionResult),
         ("PromptRetention", PromptRetention),
-        *((f"figures/{name}.csv", row) for name, (row, _) in FIGURE_TABLES.items()),
+        *((f"figures/{name}.csv", figure.row) for name, figure in FILES.items()),
     ],
 )
 def test_every_column_is_in_the_reference(site: Path, file: str, row: type[BaseModel]) -> None:

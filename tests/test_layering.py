@@ -123,4 +123,4 @@ def test_planning_needs_none_of_the_heavy_libraries():
     program = "import sys, outctl.cli.main, outctl.machine.estimates; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "outctl.pipeline.plan" in loaded
-    assert {"torch", "transformers", "pandas", "scipy", "matplotlib", "wordfreq"}.isdisjoint(loaded)
+    assert {"torch", "transformers", "pandas", "scipy", "altair", "wordfreq"}.isdisjoint(loaded)

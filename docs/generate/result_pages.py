@@ -15,12 +15,11 @@ from outctl.evaluation.records import Record
 from outctl.evaluation.retention import RetentionResult
 from outctl.evaluation.temperature import TemperatureFit
 from outctl.pipeline.layout import Layout
-from outctl.results import figure_tables
+from outctl.report.registry import FILES
 from outctl.results.combined import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
 from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.overall import VariantRow
-from outctl.results.plots import PLOTS
 from outctl.results.summary import SummaryRow
 from outctl.tasks.deviation import DeviationSample
 from outctl.tasks.samples import Sample
@@ -85,7 +84,7 @@ def columns_page() -> str:
         "## Numbers of the figures\n\nBeside each figure lies a table of what it shows, in the form of the tables above. "
         "`outctl figures --from-csv results/figures` draws from these alone.\n"
     )
-    parts += [_rows(_name(LAYOUT.figure_numbers(name)), row) for name, (row, _) in figure_tables.TABLES.items()]
+    parts += [_rows(_name(LAYOUT.figure_numbers(name)), figure.row) for name, figure in FILES.items() if figure.row]
     parts.append("## Samples and records\n\nA line of JSON a sample; undefined numbers are `null`.\n")
     parts += [_rows(_name(path), row) for path, row in RECORDS.items()]
     parts.append("## Trainings\n\nA line of JSON every `log_every` steps, with what was measured there.\n")
@@ -139,7 +138,8 @@ def files_page() -> str:
     """Where the pipeline keeps its files."""
     found = "\n".join(entry(path, path, [], text) for path, text in _paths())
     figures = "\n".join(
-        entry(name, LAYOUT.figure(name).as_posix(), [], f"{inspect.getdoc(plot)}") for name, plot in PLOTS.items()
+        entry(name, LAYOUT.figure(name).as_posix(), [], f"{figure.title}. {figure.caption}")
+        for name, figure in FILES.items()
     )
     return f"""# Files
 

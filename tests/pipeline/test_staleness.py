@@ -191,9 +191,9 @@ def test_several_reasons_are_a_line_each() -> None:
 def test_another_version_of_a_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     installed = provenance.installed_version
     monkeypatch.setattr(
-        provenance, "installed_version", lambda name: "9.9" if name == "matplotlib" else installed(name)
+        provenance, "installed_version", lambda name: "9.9" if name == "vl-convert-python" else installed(name)
     )
-    assert lines(plan_of()) == [f"figures: package matplotlib was {installed('matplotlib')} and is 9.9"]
+    assert lines(plan_of()) == [f"figures: package vl-convert-python was {installed('vl-convert-python')} and is 9.9"]
 
 
 def test_edited_code_is_named_by_its_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -341,11 +341,11 @@ def test_the_command_takes_the_versions_that_environments_pin(
     Path("config.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
     Path("envs").mkdir()
     pins = {name: provenance.installed_version(name) for stage in STAGES.values() for name in stage.packages}
-    pins["matplotlib"] = "9.9"
+    pins["vl-convert-python"] = "9.9"
     requirements = "".join(f"      - {name}=={version}\n" for name, version in pins.items())
     Path("envs/cpu.yaml").write_text(f"dependencies:\n  - pip:\n{requirements}")
     code, text = why(monkeypatch, capsys, "--environments", "envs")
     first, second = text.splitlines()
     assert code == 0
-    assert first.startswith("figures: package matplotlib was ")
+    assert first.startswith("figures: package vl-convert-python was ")
     assert second == "report: it reads what stale steps make"

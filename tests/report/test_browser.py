@@ -9,12 +9,13 @@ from page_in_browser import Page
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from outctl.config.schema import REFERENCES
 from outctl.pipeline.plan import Plan
 
 pytestmark = pytest.mark.slow
 
-FIGURES = ("baseline-against-adapter", "calibration", "distances", "matrix")
-FURTHER = ("training", "sweeps", "retention", "retention-positions", "base-model-deviation")
+FIGURES = ("tvd", "calibration", "distances", "matrix")
+FURTHER = ("loss", "learning_curves", "sweeps", "retention", "retention_positions", "deviation")
 TABLES = {
     "Comparisons by sample": 2 * 10 * 4,
     "Repeats over seeds": 2 * 4,
@@ -192,13 +193,13 @@ def test_every_table_stands_there_with_its_rows(page: Page, report: Path) -> Non
 def test_the_recipe_that_a_sweep_varies_stands_beside_its_variations(page: Page, report: Path) -> None:
     page.open(report)
     rows = page.download("#sweeps .csv")
-    seeds = [row for row in rows if (row["model"], row["panel"]) == ("small", "seeds · mean TVD")]
-    assert [(row["variant"], row["variation"], row["base"]) for row in seeds] == [
-        ("tuned", "seed 0 (base)", "true"),
-        ("seeds-1", "seed 1", "false"),
-        ("seeds-2", "seed 2", "false"),
+    seeds = [row for row in rows if (row["model"], row["sweep"]) == ("small", "seeds")]
+    assert [(row["variant"], row["setting"]) for row in seeds] == [
+        ("tuned", "seed 0 (base)"),
+        ("seeds-1", "seed 1"),
+        ("seeds-2", "seed 2"),
     ]
-    size = [row["variation"] for row in rows if (row["model"], row["panel"]) == ("large", "size · slope of control")]
+    size = [row["setting"] for row in rows if (row["model"], row["sweep"]) == ("large", "size")]
     assert size[:2] == ["rank 16, layers all (base)", "rank 4, layers first-half"]
     # A dashed line a model in each panel.
     dashed = page.run("return document.querySelectorAll('#sweeps .mark-rule line[stroke-dasharray]').length")
@@ -247,7 +248,7 @@ def test_another_variant_and_model_change_figures_and_samples(page: Page, report
     page.open(report)
     page.choose("other", "even")
     assert page.run("return document.getElementById('browse-other').value") == "even"
-    assert page.texts("#calibration .legend span") == ["baseline", "even"]
+    assert page.texts("#calibration .legend span") == ["baseline", "even", "control", "even split"]
     assert "even" in page.texts("#list .bars thead")[0]
     page.choose("model", "large")
     assert {row["model"] for row in page.download("#calibration .csv")} == {"large"}
@@ -258,26 +259,31 @@ def test_files_of_numbers_hold_the_numbers(page: Page, report: Path, run: Plan) 
     combined = json.loads(run.layout.combined().read_text())
     summary = combined["summaries"]
     page.open(report)
-    rows = page.download("#baseline-against-adapter .csv")
+    rows = page.download("#tvd .csv")
     expected = {
         (row["model"], row["variant"], row["case_type"]): row["avg_tvd"]
         for row in summary
         if row["model"] != "reference" and row["variant"] in ("baseline", "temperature", *ADAPTERS)
     }
-    found = {(row["model"], row["variant"], row["case"]): float(row["avg_tvd"]) for row in rows}
-    assert found == pytest.approx(expected)
+    found = {
+        (row["model"], row["variant"], row["case_type"]): float(row["avg_tvd"])
+        for row in rows
+        if row["variant"] not in REFERENCES
+    }
+    assert {row["variant"] for row in rows} >= set(REFERENCES)
+    assert found == pytest.approx(expected, rel=1e-5)
     for row in page.download("#distances .csv"):
         assert float(row["mass elsewhere"]) + float(row["wrong split"]) == pytest.approx(float(row["tvd"]), abs=1e-5)
     matrix = page.download("#matrix .csv")
     # A column of base_model_deviation stands among the distances, for all that answer in text.
-    assert len(matrix) == 2 * 4 * 11 + 10
-    failing = {row["variant"]: row for row in matrix if row["case"] == "base_model_deviation"}
-    assert {row["metric"] for row in failing.values()} == {"mean TVD"}
+    assert len(matrix) == 4 * 11 + 10
+    failing = {row["variant"]: row for row in matrix if row["case_type"] == "base_model_deviation"}
+    assert {row["avg_tvd"] for row in failing.values()} == {""}
     passing = {row["variant"]: row["pass_rate"] for row in combined["base_model_deviation"] if row["model"] == "small"}
-    assert {name: float(row["value"]) for name, row in failing.items()} == pytest.approx(
-        {name: 1.0 - rate for name, rate in passing.items()}
+    assert {name: float(row["failing"]) for name, row in failing.items()} == pytest.approx(
+        {name: 1.0 - rate for name, rate in passing.items()}, rel=1e-5
     )
-    trained = {(row["variant"], row["case"]) for row in matrix if row["trained_on"] == "true"}
+    trained = {(row["variant"], row["case_type"]) for row in matrix if row["trained_on"] == "true"}
     assert {case for variant, case in trained if variant == "both"} == {"given", "three"}
     page.choose("case", "given")
     samples = page.download("#samples-csv")
@@ -413,4 +419,4 @@ def test_numbers_are_shown_as_a_table_too(page: Page, report: Path) -> None:
     page.run("document.querySelector('#matrix .numbers').open = true")
     page.wait()
     page.run("return 0")
-    assert len(page.texts("#matrix .numbers tbody tr")) == 2 * 4 * 11 + 10
+    assert len(page.texts("#matrix .numbers tbody tr")) == 4 * 11 + 10

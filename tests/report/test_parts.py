@@ -25,11 +25,10 @@ from outctl.pipeline.layout import Layout
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import hardware
 from outctl.report.blocks import block, rounded
-from outctl.report.charts import BASELINE_COLOUR, SHAPES, headline, matrix, retention_positions, training, variant_looks
+from outctl.report.looks import GREY, THEME, variant_looks
+from outctl.report.registry import FILES
 from outctl.report.steps import Machine, Step, duration, machines, read_step, stages
-from outctl.results.panels import MARKERS, drawn_as
 from outctl.stages.dag import STAGES
-from outctl.stages.report import page_assets
 from outctl.stages.report import run as write_report
 
 MEGABYTE = 1e6
@@ -118,16 +117,10 @@ def test_variants_differ_in_colour_or_shape_and_the_baseline_alone_is_grey() -> 
     adapters = [f"adapter-{number}" for number in range(42)]
     looks = variant_looks(["baseline", "temperature", *adapters])
     assert len(set(looks.values())) == 44
-    assert [name for name, look in looks.items() if look.colour == BASELINE_COLOUR] == ["baseline", "temperature"]
+    assert [name for name, look in looks.items() if look.colour == GREY] == ["baseline", "temperature"]
+    # What a figure shows of them changes nothing.
     assert variant_looks(["baseline", *adapters]).items() <= looks.items()
-
-
-def test_what_is_untrained_takes_no_look_of_an_adapters_in_either_kind_of_figure() -> None:
-    all_variants, trained = ["baseline", "temperature", "tuned", "other"], ["tuned", "other"]
-    drawn, shown = drawn_as(all_variants), variant_looks(all_variants)
-    assert drawn_as(trained) == {name: drawn[name] for name in trained}
-    assert [MARKERS.index(drawn[name][1]) for name in trained] == [SHAPES.index(shown[name].shape) for name in trained]
-    assert len(set(drawn.values())) == len(set(shown.values())) == 4
+    assert variant_looks(adapters).items() <= looks.items()
 
 
 def colours_of(chart: Any) -> Iterator[dict[str, str]]:
@@ -151,15 +144,15 @@ def test_a_variant_has_one_colour_in_all_figures_and_their_legends(run: Plan) ->
     assert set(page["colours"]) == {page["baseline"], *page["others"]}
     coloured = set()
     for name, figure in page["figures"].items():
-        for colours in colours_of(figure["chart"]):
+        for colours in colours_of([view["chart"] for view in figure["views"]]):
             coloured.add(name)
             assert colours.items() <= page["colours"].items()
-        if figure["legend"]["key"] == "variant":
-            entries = {entry["name"]: entry["colour"] for entry in figure["legend"]["entries"]}
-            assert entries.items() <= page["colours"].items()
+        if figure["key"] == "variant":
+            entries = {entry["name"]: entry["colour"] for entry in figure["legend"] if not entry["always"]}
+            assert entries == page["colours"]
     assert coloured == {
-        *("baseline-against-adapter", "calibration", "training"),
-        *("retention", "retention-positions", "base-model-deviation"),
+        *("tvd", "calibration", "loss", "learning_curves"),
+        *("retention", "retention_positions", "deviation"),
     }
 
 
@@ -171,12 +164,10 @@ def luminance(colour: str) -> float:
 
 
 def test_what_charts_are_drawn_in_stands_out_from_both_papers() -> None:
-    pairs = re.findall(r"--([a-z0-9-]+): light-dark\((#\w{6}), (#\w{6})\)", page_assets()["report.css"])
-    colours = {name: (light, dark) for name, light, dark in pairs}
-    drawn = [name for name in colours if name.startswith("series-") or name in ("elsewhere", "split")]
+    drawn = [name for name in THEME if name.startswith("series-") or name in ("elsewhere", "split")]
     assert len(drawn) == 9
     for name in drawn:
-        for colour, paper in zip(colours[name], colours["paper"], strict=True):
+        for colour, paper in zip(THEME[name], THEME["paper"], strict=True):
             dark, light = sorted((luminance(colour), luminance(paper)))
             assert (light + 0.05) / (dark + 0.05) >= 3.0, (name, paper)
 
@@ -196,33 +187,31 @@ def heights(svg: str, text: str) -> list[float]:
 
 def test_panels_of_the_matrix_line_up_and_a_dash_can_be_read() -> None:
     cases = ["given", "limits", "base_model_deviation"]
-    chart = matrix(["baseline", "tuned"], cases)
-
-    def panel(metric: str, values: dict[str, float | None]) -> str:
-        places = product(["baseline", "tuned"], values)
-        shared = {"metric": metric, "low": None, "high": None, "trained_on": False}
-        return drawn(chart, [shared | {"variant": name, "case": case, "value": values[case]} for name, case in places])
-
-    distances = panel("mean TVD", {"given": 0.25, "limits": 0.5, "base_model_deviation": 0.75})
-    slopes = panel("slope of control", {"given": 0.75, "limits": None})
-    for case in cases:
+    variants = ["baseline", "tuned"]
+    empty = {"trained_on": False, "avg_tvd": None, "control_slope": None, "failing": None}
+    rows = [empty | {"variant": name, "case_type": case} for name, case in product(variants, cases)]
+    for row in rows:
+        row |= {"failing": 0.75} if row["case_type"] == cases[2] else {"avg_tvd": 0.25}
+        row |= {"control_slope": 0.75} if row["case_type"] == cases[0] else {}
+    distances, slopes = (drawn(view.chart, rows) for view in FILES["matrix"].views(rows, variants))
+    for case in (*cases[:2], f"{cases[2]}: failing"):
         assert heights(distances, case) == heights(slopes, case)
         assert len(heights(slopes, case)) == 1
     # White, as on dark cells, would be lost on white paper.
-    assert len(re.findall(r'fill="var\(--muted\)"[^>]*>–</text>', slopes)) == 2
+    assert len(re.findall(r'fill="var\(--muted\)"[^>]*>–</text>', slopes)) == 4
 
 
-@pytest.mark.parametrize("chart", [training, retention_positions])
-def test_plots_of_a_figure_line_up_whatever_their_numbers(chart: Callable[[Any], dict[str, Any]]) -> None:
-    looks = variant_looks(["baseline", "tuned"])
+@pytest.mark.parametrize("name", ["learning_curves", "retention_positions"])
+def test_plots_of_a_figure_line_up_whatever_their_numbers(name: str) -> None:
+    schema = FILES[name].row
+    assert schema is not None
 
     def top(most: float) -> str:
-        numbers = dict.fromkeys(("value", "low", "high", "kl", "kl_low", "kl_high"), most)
-        places = ({"samples": place, "position": place} for place in (1, 2))
-        found = re.search(
-            r"translate\([\d.]+,([\d.]+)\)",
-            drawn(chart(looks), [{"variant": "tuned", **numbers, **at} for at in places]),
-        )
+        numbers = dict.fromkeys(schema.model_fields, most)
+        places = ({"samples": place, "first": place, "last": place} for place in (1, 2))
+        rows = [numbers | {"variant": "tuned", "source": "texts"} | at for at in places]
+        view = FILES[name].views(rows, ["baseline", "tuned"])[0]
+        found = re.search(r"translate\([\d.]+,([\d.]+)\)", drawn(view.chart, rows))
         assert found is not None
         return found[1]
 
@@ -230,9 +219,9 @@ def test_plots_of_a_figure_line_up_whatever_their_numbers(chart: Callable[[Any],
 
 
 def test_a_variant_hides_no_other_with_the_same_distance() -> None:
-    chart = headline(variant_looks(["baseline", "tuned"]), ["given"])
-    numbers = {"case": "given", "avg_tvd": 1.0, "avg_tvd_low": 1.0, "avg_tvd_high": 1.0, "fixed_rule": 0.2}
-    svg = drawn(chart, [{"variant": name, **numbers} for name in ("baseline", "tuned")])
+    numbers = {"case_type": "given", "num_trials": 3, "avg_tvd": 1.0, "avg_tvd_low": 1.0, "avg_tvd_high": 1.0}
+    rows = [{"variant": name, **numbers} for name in ("baseline", "tuned")]
+    svg = drawn(FILES["tvd"].views(rows, ["baseline", "tuned"])[0].chart, rows)
     (marks,) = re.findall(r'<g class="mark-symbol[^>]*>(.*?)</g>', svg)
     tops = [float(top) for top in re.findall(r'transform="translate\([^,]*,([\d.]+)\)"', marks)]
     assert len(tops) == 2
@@ -292,7 +281,9 @@ def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
     assert "NaN" not in re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
     assert '<p class="answer undecided"><b>' in page
     # Nobody gave the words anything, so there is no share to show.
-    assert all(row["variant"] != "baseline" for row in blocks(page)["figures:small"]["calibration"]["rows"])
+    shares = [(row["variant"], row["given_share"]) for row in blocks(page)["figures:small"]["calibration"]["rows"]]
+    assert {share for name, share in shares if name == "baseline"} == {None}
+    assert None not in {share for name, share in shares if name == "tuned"}
 
 
 def enlarged(found: Parts, models: int, samples: int, case: str = "given") -> Parts:

@@ -13,10 +13,11 @@ from fake_answers import MODELS, evaluate_with_fakes, gather, plan_in
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
 from outctl.pipeline.plan import Plan
+from outctl.report.figure_tables import read_figure_table
+from outctl.report.registry import FILES
 from outctl.results.comparisons import between_seeds, compare
 from outctl.results.console import number, summary_table
 from outctl.results.csv_tables import to_csv
-from outctl.results.figure_tables import read_figure_table
 from outctl.stages.aggregate_model import run as aggregate_model
 from outctl.stages.figures import run as draw_figures
 
@@ -148,8 +149,8 @@ def test_an_even_share_is_that_of_so_many_words(tmp_path: Path) -> None:
     evaluate_with_fakes(plan, lambda variant, sample: sample.target)
     layout = gather(plan)
     draw_figures(plan.spec("figures"), layout.results)
-    rows = read_figure_table(layout.figure_numbers("calibration"), "calibration")
-    assert {(row.case_type, round(row.even_share, 6)) for row in rows} == {
+    rows = read_figure_table(layout.figure_numbers("calibration"), FILES["calibration"])
+    assert {(row["case_type"], round(row["even_share"], 6)) for row in rows} == {
         ("given", 0.5),
         ("three", 0.333333),
         ("pairs", 0.25),

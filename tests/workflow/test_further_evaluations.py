@@ -209,7 +209,7 @@ def test_figures_are_drawn_for_all_of_it(results: Path) -> None:
 
 def test_the_report_has_all_of_it(results: Path) -> None:
     text = (results / "report.html").read_text()
-    for name in ("training", "sweeps", "retention", "base-model-deviation"):
+    for name in ("loss", "learning_curves", "sweeps", "retention", "deviation"):
         assert f'data-figure="{name}"' in text
     for heading in ("Repeats over seeds", "Do sampled answers agree", "Best temperature of the baseline"):
         assert heading in text

@@ -168,7 +168,8 @@ def figures(
             raise OutctlError("--output, --format, --width and --font-size go with --from-csv")
         run_stage(STAGES["figures"], (), spec, config, {"results_dir": results_dir} if results_dir else {})
         return
-    from outctl.results.drawing import Drawing, Format, draw_from_tables
+    from outctl.report.drawing import Drawing, Format
+    from outctl.report.figure_files import draw_from_tables
 
     formats = {name: name for name in get_args(Format)}
     known("format", format_, list(formats))

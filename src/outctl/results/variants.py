@@ -39,15 +39,3 @@ class Drawn(Compared):
     models: list[str]
     cases: list[str]
     bases: dict[str, dict[str, dict[str, str]]]
-
-    def variations(self, sweep: str) -> dict[str, str]:
-        """What each adapter of a sweep varies, in words; the one that they vary comes first and is called so."""
-        varied = self.ordered_sweeps()[sweep]
-
-        def words(labels: dict[str, str]) -> str:
-            return ", ".join(f"{key} {label}" for key, label in labels.items())
-
-        return {
-            **{adapter: f"{words(labels)} (base)" for adapter, labels in self.bases[sweep].items()},
-            **{adapter: words(labels) for adapter, labels in varied.items()},
-        }

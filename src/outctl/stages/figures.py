@@ -27,14 +27,17 @@ def run(spec: Spec, results_dir: Path) -> None:
     Raises:
         OutctlError: a model's results are missing, broken, or from other settings than the current ones.
     """
-    from outctl.results.drawing import Drawing, draw_from_tables
-    from outctl.results.figure_tables import write_figure_table
+    from outctl.report.drawing import Drawing
+    from outctl.report.figure import Measured
+    from outctl.report.figure_files import draw_from_tables
+    from outctl.report.figure_tables import write_figure_table
+    from outctl.report.registry import FILES
 
     settings, layout = spec.settings_as(FiguresSettings), Layout(results_dir, Path())
-    results = read_model_results(spec, layout, settings.models)
+    measured = Measured(read_model_results(spec, layout, settings.models), settings)
     tables = [layout.figure_numbers(name) for name in settings.figures]
     for name, table in zip(settings.figures, tables, strict=True):
-        write_figure_table(table, name, results, settings)
+        write_figure_table(table, FILES[name], FILES[name].rows(measured))
     folder = tables[0].parent
     figures = draw_from_tables(folder, folder, Drawing(), settings.figures)
     write_provenance(beside(layout.figure("figures")), spec, [*figures, *tables])
@@ -44,7 +47,7 @@ class Figures(ResultStage):
     """Draw the figures, and write the numbers that they show beside them."""
 
     name: ClassVar[str] = "figures"
-    packages: ClassVar[tuple[str, ...]] = ("matplotlib", "numpy", "pandas")
+    packages: ClassVar[tuple[str, ...]] = ("altair", "pandas", "vl-convert-python")
     entry = staticmethod(run)
 
     def settings(self, setup: Setup, names: Names) -> FiguresSettings:
@@ -64,13 +67,6 @@ class Figures(ResultStage):
 
 def figure_names(setup: Setup) -> list[str]:
     """The figures that the experiment has something to draw for."""
-    experiment = setup.experiment
-    optional = {
-        "matrix": bool(setup.recipes) and len(setup.cases) > 1,
-        "learning_curves": bool(setup.recipes),
-        "sweeps": bool(experiment.sweeps),
-        "retention": bool(experiment.retention and setup.recipes),
-        "retention_positions": bool(experiment.retention and setup.recipes),
-        "deviation": bool(experiment.base_model_deviation),
-    }
-    return ["calibration", "tvd", *(name for name, wanted in optional.items() if wanted)]
+    from outctl.report.registry import FILES
+
+    return [name for name, figure in FILES.items() if figure.wanted(setup.experiment)]

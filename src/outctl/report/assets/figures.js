@@ -24,26 +24,8 @@ outctl.colour = (variable) => {
   return colour;
 };
 
-outctl.theme = () => {
-  const text = {
-    labelColor: "var(--muted)",
-    titleColor: "var(--muted)",
-    titleFontWeight: "normal",
-    labelFontSize: 11.5,
-    titleFontSize: 11.5,
-  };
-  const axis = { ...text, gridColor: "var(--rule)", domain: false, ticks: false, labelPadding: 6, titlePadding: 8 };
-  return outctl.coloured({
-    font: getComputedStyle(document.documentElement).fontFamily,
-    background: "transparent",
-    view: { stroke: null },
-    axis,
-    axisXQuantitative: { labelFlush: true, labelSeparation: 6 },
-    text: { color: "var(--ink)" },
-    // Each plot has a description of its own; marks would be read one by one.
-    aria: false,
-  });
-};
+outctl.theme = () =>
+  outctl.coloured({ ...outctl.page.theme, font: getComputedStyle(document.documentElement).fontFamily });
 
 outctl.drawing = new Map();
 /** Draw a figure, after what is still being drawn of it. */
@@ -54,73 +36,90 @@ outctl.draw = (element) => {
   return now;
 };
 
-/** The rows of a figure that its panels show now, and the descriptions of the panels. */
+/** The rows of a figure that its panels show now, and what each panel says of itself. */
 outctl.shown = async (name) => {
   const figure = outctl.page.figures[name];
   const { model, other } = outctl.state;
-  const block = (await outctl.block(`figures:${figure.all ? "" : model}`))[name];
+  const block = (await outctl.block(`figures:${figure.together ? "" : model}`))[name] ?? { rows: [], panels: {} };
   const wanted = [outctl.page.baseline, other];
   const rows = figure.compared ? block.rows.filter((row) => wanted.includes(row.variant)) : block.rows;
-  return { figure, rows, alts: block.alts };
+  return { figure, rows, texts: block.panels };
+};
+
+/** The panels of a figure in order: every place in every view that has rows. */
+outctl.panels = (figure, rows) => {
+  const several = figure.together && outctl.page.models.length > 1;
+  const places = new Map();
+  for (const row of rows) {
+    const place = figure.panels.map((key) => row[key]);
+    const name = JSON.stringify(place);
+    if (!places.has(name)) {
+      places.set(name, { place, own: [] });
+    }
+    places.get(name).own.push(row);
+  }
+  return [...places.values()].flatMap(({ place, own }) =>
+    figure.views
+      .map(({ title, chart, where }) => ({
+        key: [...place, title].filter(Boolean).join(" · "),
+        titles: [...place.filter((_, number) => several || figure.panels[number] !== "model"), title].filter(Boolean),
+        chart,
+        rows: own.filter((row) => Object.entries(where).every(([key, value]) => row[key] === value)),
+      }))
+      .filter((panel) => panel.rows.length),
+  );
 };
 
 outctl.drawn = async (element) => {
   const name = element.dataset.figure;
-  const { figure, rows, alts } = await outctl.shown(name);
+  const { figure, rows, texts } = await outctl.shown(name);
   (outctl.views.get(name) ?? []).forEach((view) => view.finalize());
-  const panels = new Map();
-  for (const row of rows) {
-    const key = figure.panel ? String(row[figure.panel]) : "";
-    if (!panels.has(key)) {
-      panels.set(key, []);
-    }
-    panels.get(key).push(row);
-  }
+  const panels = outctl.panels(figure, rows);
   const box = element.querySelector(".panels");
-  box.classList.toggle("single", panels.size <= 1);
+  box.classList.toggle("single", panels.length <= 1);
   box.replaceChildren();
   element.querySelector(".legend").replaceChildren(...outctl.legend(figure, rows));
   if (!rows.length) {
     box.append(outctl.element("p", { class: "nothing" }, "Nothing of this was measured for this model."));
   }
   const config = outctl.theme();
-  const chart = outctl.coloured(figure.chart);
   const views = [];
-  for (const [key, own] of panels) {
+  for (const { key, titles, chart, rows: own } of panels) {
+    const { text, samples } = texts[key];
     // Vega gives the element that it draws in a role of its own.
     const canvas = outctl.element("div", { class: "canvas" });
-    const plot = outctl.element("div", { class: "plot", role: "img", "aria-label": alts[key] }, canvas);
-    const title = key && outctl.page.models.length + panels.size > 2 ? key : "";
-    box.append(outctl.element("div", { class: "panel" }, outctl.panelTitle(title), plot));
-    const spec = { ...chart, datasets: { ...chart.datasets, rows: own } };
+    const plot = outctl.element("div", { class: "plot", role: "img", "aria-label": text }, canvas);
+    box.append(outctl.element("div", { class: "panel" }, outctl.panelTitle(titles, samples), plot));
+    const coloured = outctl.coloured(chart);
+    const spec = { ...coloured, datasets: { ...coloured.datasets, rows: own } };
     // Errors alone: a layer without rows, such as intervals where there are none, is worth no warning.
     const options = { actions: false, renderer: "svg", config, logLevel: 1, tooltip: { theme: "outctl" } };
     const { view } = await vegaEmbed(canvas, spec, options);
     if (figure.compared) {
-      view.addEventListener("click", (_, item) => item?.datum?.sample && outctl.find(item.datum.case, item.datum.sample));
+      view.addEventListener("click", (_, item) => item?.datum?.sample_id && outctl.find(item.datum.case_type, item.datum.sample_id));
     }
     views.push(view);
   }
   outctl.views.set(name, views);
   element.dataset.drawn = "";
-  outctl.fillNumbers(element, rows, figure.compared ? { sample: outctl.linkToSample } : {});
+  outctl.fillNumbers(element, rows, figure.compared ? { sample_id: outctl.linkToSample } : {});
 };
 
 /** A link from a row of a figure to its sample, where the keyboard reaches what a click on the mark does. */
 outctl.linkToSample = (row) => {
-  const link = outctl.element("a", { href: "#samples" }, row.sample);
+  const link = outctl.element("a", { href: "#samples" }, row.sample_id);
   link.addEventListener("click", (event) => {
     event.preventDefault();
-    outctl.find(row.case, row.sample);
+    outctl.find(row.case_type, row.sample_id);
   });
   return link;
 };
 
-/** The title of a panel: what stands behind a middle dot is a line of its own. */
-outctl.panelTitle = (title) => {
-  const [first, second] = title.split(" · ");
-  const below = second && outctl.element("span", {}, second);
-  return title ? outctl.element("p", { class: "panel-title" }, first, below) : null;
+/** The title of a panel: each part but the first has a line of its own, and so has the number of samples. */
+outctl.panelTitle = ([first, ...further], samples) => {
+  const below = samples === null ? further : [...further, `n = ${samples}`];
+  const lines = below.map((text) => outctl.element("span", {}, text));
+  return first || lines.length ? outctl.element("p", { class: "panel-title" }, first, ...lines) : null;
 };
 
 outctl.fillNumbers = (element, rows, links) => {
@@ -134,31 +133,23 @@ outctl.fillNumbers = (element, rows, links) => {
   fill();
 };
 
-outctl.SYMBOLS = {
-  circle: "M6,1.5A4.5,4.5 0 1 1 5.99,1.5Z",
-  diamond: "M6,0.5L11.5,6L6,11.5L0.5,6Z",
-  square: "M1.5,1.5H10.5V10.5H1.5Z",
-  "triangle-up": "M6,1L11.5,11H0.5Z",
-  cross: "M4,0.5H8V4H11.5V8H8V11.5H4V8H0.5V4H4Z",
-  "triangle-down": "M0.5,1H11.5L6,11Z",
-  "triangle-right": "M1,0.5L11,6L1,11.5Z",
-};
-
-/** The legend of a figure: its variants with colour and shape, its parts, or its models. */
+/** The legend of a figure: its entries that have rows, and those that always stand there. */
 outctl.legend = (figure, rows) => {
-  const { key, entries } = figure.legend;
-  const entry = ({ name, colour, shape }) => {
+  const entry = ({ name, colour, path, line, dash }) => {
     const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    const drawn = document.createElementNS("http://www.w3.org/2000/svg", "path");
     svg.setAttribute("viewBox", "0 0 12 12");
     svg.setAttribute("aria-hidden", "true");
-    path.setAttribute("d", outctl.SYMBOLS[shape]);
-    path.style.fill = colour;
-    svg.append(path);
+    drawn.setAttribute("d", path);
+    drawn.setAttribute("stroke-dasharray", dash.join(" "));
+    drawn.style.fill = line ? "none" : colour;
+    drawn.style.stroke = line ? colour : "none";
+    drawn.style.strokeWidth = "1.5";
+    svg.append(drawn);
     return outctl.element("span", {}, svg, name);
   };
-  const present = new Set(rows.map((row) => row[key]));
-  return entries.filter(({ name }) => !key || present.has(name)).map(entry);
+  const present = new Set(rows.map((row) => row[figure.key]));
+  return figure.legend.filter(({ name, always }) => always || present.has(name)).map(entry);
 };
 
 outctl.startFigures = () => {
@@ -191,8 +182,8 @@ outctl.startFigures = () => {
   }
   outctl.listeners.push((key) => {
     for (const element of figures) {
-      const { compared, all } = outctl.page.figures[element.dataset.figure];
-      const changed = { theme: true, model: !all, other: compared }[key];
+      const { compared, together } = outctl.page.figures[element.dataset.figure];
+      const changed = { theme: true, model: !together, other: compared }[key];
       if (changed && !waiting.has(element)) {
         delete element.dataset.drawn;
         wait(element);

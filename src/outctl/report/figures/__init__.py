@@ -1,0 +1,1 @@
+"""The figures: one file for each, with its rows, charts, title and caption."""
