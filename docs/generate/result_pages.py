@@ -167,5 +167,7 @@ def _paths() -> Iterator[tuple[str, str]]:
         # A path that there may be none of is one that another method gives.
         if not named or method.__annotations__["return"] is not Path:
             continue
-        path: Path = method(LAYOUT, *(f"{{{parameter.name}}}" for parameter in parameters))
+        path: Path = method(
+            LAYOUT, *(parameter.annotation is not bool and f"{{{parameter.name}}}" for parameter in parameters)
+        )
         yield path.as_posix(), f"{inspect.getdoc(method)}"
