@@ -30,7 +30,6 @@ from typer.main import get_command
 from documentation import MARKDOWN, PAGES, ROOT, Block, anchors, blocks, links
 from outctl.cli.main import app, spread
 from outctl.config.reading import load_registry
-from outctl.config.schema import GivenWords
 from outctl.config.schemas import SCHEMAS
 from outctl.evaluation.agreement import AgreementRow
 from outctl.evaluation.records import Record, TopToken
@@ -50,6 +49,7 @@ from outctl.results.summary import SummaryRow
 from outctl.stages.aggregate import MatrixRow
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.deviation import DeviationSample
+from outctl.tasks.kinds.given_words import GivenWords
 from outctl.tasks.samples import Sample
 from outctl.tasks.templates import load_template
 

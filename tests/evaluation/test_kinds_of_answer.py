@@ -9,7 +9,8 @@ import torch
 from plain_inference import plain_log_probability
 from pydantic import TypeAdapter
 
-from outctl.config.schema import CaseConfig, Evaluation
+from outctl.config.evaluations import Evaluation
+from outctl.config.registries import CaseConfig
 from outctl.evaluation.questions import CaseQuestions
 from outctl.inference.prompts import build_prompts
 from outctl.models.loading import LoadedModel

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from outctl.config.schema import LossName
+from outctl.config.registries import LossName
 from outctl.finetune.losses import LOSSES, distribution_loss, rank_match, within_limit
 from outctl.metrics.divergences import excess, js, kl, reverse_kl, tvd
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from outctl.config.schema import BASELINE
+from outctl.config.names import BASELINE
 from outctl.errors import OutctlError
 from outctl.pipeline.fingerprint import fingerprint
 from outctl.pipeline.plan import Plan, load_plan

@@ -17,7 +17,7 @@ from command_line import ByHand
 from forked import Forked
 from in_process import train
 from outctl.cli.model_jobs import planned_job
-from outctl.config.schema import DEVIATION
+from outctl.config.names import DEVIATION
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import read_records
 from outctl.models import loading

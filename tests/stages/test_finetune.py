@@ -19,7 +19,7 @@ from plain_inference import plain_log_probability
 from safetensors.torch import load_file
 
 from command_line import ByHand
-from outctl.config.schema import AdapterRecipe, Suppression
+from outctl.config.adapters import AdapterRecipe
 from outctl.errors import OutctlError
 from outctl.evaluation.retention import measure_retention
 from outctl.finetune import retention as retention_module
@@ -42,6 +42,7 @@ from outctl.pipeline.specs import FinetuneSettings, Spec
 from outctl.stages import finetune as train_module
 from outctl.stages.finetune import train_adapter
 from outctl.tasks.cases import draw_samples
+from outctl.tasks.kinds.suppression import Suppression
 from outctl.tasks.neutral import neutral_prompts
 from outctl.tasks.samples import Sample, write_samples
 from outctl.tasks.templates import load_template

@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outctl.config.schema import (
-    CaseConfig,
-    GivenWords,
-    IclRandomWords,
-    Percents,
-    RandomWords,
-    SuccessiveWords,
-    Suppression,
-)
+from outctl.config.cases import Percents
+from outctl.config.registries import CaseConfig
 from outctl.errors import OutctlError
 from outctl.tasks.cases import (
     EVAL_SEEDS,
@@ -28,6 +21,11 @@ from outctl.tasks.cases import (
     draw_seeds,
     split_vocabulary,
 )
+from outctl.tasks.kinds.given_words import GivenWords
+from outctl.tasks.kinds.icl_random_words import IclRandomWords
+from outctl.tasks.kinds.random_words import RandomWords
+from outctl.tasks.kinds.successive_words import SuccessiveWords
+from outctl.tasks.kinds.suppression import Suppression
 from outctl.tasks.samples import Sample
 from outctl.tasks.splits import belongs_to_eval
 from outctl.tasks.templates import Example, Template, load_template, template_names

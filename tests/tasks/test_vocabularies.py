@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
+from UNKNOWN import CLOSED, VOCABULARIES
 
-from outctl.config.schema import CLOSED, VOCABULARIES
 from outctl.errors import OutctlError
 from outctl.tasks.vocabularies import listed_words
 from outctl.tasks.words import common_words, starts_another

@@ -21,7 +21,9 @@ from staleness_changes import deleted
 from staleness_report import CHECKED, Checked
 from staleness_table import CODE, CONFIG, DRY_RUN, GROUPS, LAST, OF_SNAKEMAKE, REGISTRY, REVISION, Jobs, Row
 
-from outctl.config.schema import Experiment, Registry, Section
+from outctl.config.experiment import Experiment
+from outctl.config.models import Registry
+from outctl.config.section import Section
 from outctl.storage.locks import only_writer
 
 ROWS = [(group, row) for group, rows in GROUPS.items() for row in rows]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from outctl.cli.app import known, plan_of, spec_of
-from outctl.config.schema import BASELINE, DEVIATION, TEMPERATURE
+from outctl.config.names import BASELINE, DEVIATION, TEMPERATURE
 from outctl.errors import OutctlError, first_line
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.runs import PLAN_VARIABLE, jobs_of_this_run

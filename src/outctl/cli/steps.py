@@ -23,7 +23,8 @@ from outctl.cli.app import (
     shown_progress,
     spec_of,
 )
-from outctl.config.schema import BASELINE, DEVIATION, Logging, Service
+from outctl.config.names import BASELINE, DEVIATION
+from outctl.config.running import Logging, Service
 from outctl.errors import OutctlError
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.slices import SPLITS

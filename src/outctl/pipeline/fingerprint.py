@@ -134,9 +134,10 @@ class _Reach:
             self._follow(module, name)
         elif name in known.imports:
             self.reached.add((module, name))
-            self._target(*known.imports[name])
+            self.imported(*known.imports[name])
 
-    def _target(self, module: str, name: str | None) -> None:
+    def imported(self, module: str, name: str | None) -> None:
+        """Reach what an import names, and what the module does on import."""
         if name is None:
             self.module(module)
         elif _path(f"{module}.{name}"):
@@ -160,23 +161,39 @@ class _Reach:
             if isinstance(used, str):
                 self.name(module, used)
             else:
-                self._target(*used)
+                self.imported(*used)
 
 
-@lru_cache(maxsize=64)
-def code_of(stage_module: str) -> dict[str, str]:
-    """Module -> hash (16 hexadecimal digits) of what a stage's module can reach in it, itself included."""
+Plugins = tuple[tuple[str, str], ...]
+"""Path and text of each plug-in that a job uses."""
+
+
+@lru_cache(maxsize=256)
+def code_of(*modules: str, plugins: Plugins = ()) -> dict[str, str]:
+    """Module -> hash (16 hexadecimal digits) of what some modules can reach in it, themselves included.
+
+    Args:
+        modules: a stage's module, and those of the registries' entries that a job uses, which nothing imports by name.
+        plugins: the plug-ins that the job uses: their whole texts count, and what they can reach in this package.
+    """
     reach = _Reach()
-    reach.module(stage_module)
+    for module in modules:
+        reach.module(module)
+    for path, source in plugins:
+        for node in ast.walk(ast.parse(source, path)):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                for target in _imported(node).values():
+                    reach.imported(*target)
     digests: dict[str, hashlib._Hash] = {}
     for module, part in sorted(reach.reached):
         if text := _module(module).text(part):
             digests.setdefault(module, hashlib.sha256()).update(text)
-    return {module: digest.hexdigest()[:16] for module, digest in digests.items()}
+    added = {path: hashlib.sha256(source.encode()).hexdigest()[:16] for path, source in plugins}
+    return {module: digest.hexdigest()[:16] for module, digest in digests.items()} | added
 
 
-@lru_cache(maxsize=64)
-def fingerprint(stage_module: str) -> str:
-    """Hash (64 hexadecimal digits) of all code of this package that a stage's module can reach."""
-    lines = [f"{module} {digest}\n" for module, digest in sorted(code_of(stage_module).items())]
+@lru_cache(maxsize=256)
+def fingerprint(*modules: str, plugins: Plugins = ()) -> str:
+    """Hash (64 hexadecimal digits) of all code that some modules and plug-ins can reach, as for `code_of`."""
+    lines = [f"{module} {digest}\n" for module, digest in sorted(code_of(*modules, plugins=plugins).items())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

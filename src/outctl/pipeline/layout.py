@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from outctl.config.schema import BASELINE, DEVIATION, TEMPERATURE
+from outctl.config.names import BASELINE, DEVIATION, TEMPERATURE
 
 
 def beside(output: Path) -> Path:

@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from outctl.config.experiment import Experiment
+from outctl.config.models import Registry
+from outctl.config.names import DEVIATION
+from outctl.config.plugins import plugin_text, run_plugins
 from outctl.config.reading import file_of, load_experiment
-from outctl.config.schema import (
-    DEVIATION,
-    Experiment,
-    OwnWords,
-    Registry,
-)
 from outctl.errors import KeyedError, OutctlError
+from outctl.pipeline.entries import code_fingerprint, code_of_job, packages_beside, used_by
 from outctl.pipeline.environments import check_services
-from outctl.pipeline.fingerprint import code_of, fingerprint
 from outctl.pipeline.provenance import Found, look_at, package_versions, read_provenance
 from outctl.pipeline.slices import Job, Slices
 from outctl.pipeline.specs import STAGES, Spec
@@ -64,7 +62,7 @@ class Plan(Slices):
             template.system or "",
             *(turn for example in template.examples for turn in (example.user, example.assistant)),
         ]
-        drawn = getattr(self.experiment.cases[case], "num_examples", 0)
+        drawn = self.experiment.cases[case].examples_drawn
         characters = sum(len(turn) for turn in turns) + (1 + drawn) * len(template.question)
         return 30 + characters // 3 + 10 * drawn
 
@@ -72,7 +70,7 @@ class Plan(Slices):
         """Tokens that an evaluation of a case processes, estimated."""
         config = self.experiment.cases[case]
         # Where the model picks its own words, they are looked for in several passes.
-        passes = 7 if isinstance(config, OwnWords) else 1
+        passes = 7 if config.picks_words else 1
         return passes * config.eval_samples * self.prompt_tokens(case)
 
     def temperature_tokens(self) -> int:
@@ -113,12 +111,17 @@ class Plan(Slices):
         key = (stage, *names)
         if key not in self._specs:
             settings, upstream = self.slice_of(stage, names)
+            entries, plugins = used_by(settings)
+            packages = self.packages_of(stage, names)
+            packages += packages_beside(plugins, packages, self._versions)
             self._specs[key] = Spec(
                 stage=stage,
                 settings=settings.model_dump(mode="json"),
                 upstream={"/".join(job): self.spec(*job).hash for job in upstream},
-                code=fingerprint(STAGES[stage]),
-                packages=package_versions(self.packages_of(stage, names), self._versions),
+                code=code_fingerprint(stage, entries, plugins),
+                packages=package_versions(packages, self._versions),
+                entries=entries,
+                plugins=plugins,
                 repair=self._repairs.get(key, ""),
                 repaired={"/".join(job): mark for job in upstream if (mark := self.spec(*job).mark)},
             )
@@ -213,11 +216,11 @@ class Plan(Slices):
     def write_specs(self) -> None:
         """Write the specification of every job; files that already say the same are left alone."""
         for job in self.jobs():
-            self.spec(*job).write(self.spec_path(*job))
-        for module in STAGES.values():
-            file = self.layout.code(fingerprint(module))
+            spec = self.spec(*job)
+            spec.write(self.spec_path(*job))
+            file = self.layout.code(spec.code)
             if not file.is_file():
-                write_text(file, to_json(code_of(module)) + "\n", durable=False)
+                write_text(file, to_json(code_of_job(spec)) + "\n", durable=False)
 
     def guarded_outputs(self) -> list[Path]:
         """What only one job at a time may write (see `outctl.storage.locks.only_writer`): models, adapters and records."""
@@ -262,6 +265,7 @@ class Plan(Slices):
             "registry": {"models": {name: self.registry.models[name].model_dump(mode="json") for name in self.fetched}},
             "templates": {name: template.model_dump(mode="json") for name, template in self.templates.items()},
             "vocabularies": self.vocabularies,
+            "plugins": {path: plugin_text(path) for path in self.experiment.plugins},
             "sources": {name: self.contents(name) for name in self.fetched},
             "texts": self.texts,
             "versions": self._versions,
@@ -283,6 +287,7 @@ class Plan(Slices):
         """
         content = read_json(path)
         try:
+            run_plugins(content["plugins"])
             plan = cls(
                 Experiment.model_validate(content["experiment"]),
                 Registry.model_validate(content["registry"]),

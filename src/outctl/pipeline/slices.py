@@ -5,27 +5,15 @@ from collections.abc import Iterator
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
+from outctl.config.adapters import AdapterRecipe
+from outctl.config.cases import Case
+from outctl.config.experiment import Experiment
+from outctl.config.models import LocalSource, Registry, Source, WheelSource
+from outctl.config.names import BASELINE, DEVIATION, TEMPERATURE
 from outctl.config.reading import nearest
-from outctl.config.schema import (
-    BASELINE,
-    DEVIATION,
-    TEMPERATURE,
-    AdapterRecipe,
-    Case,
-    CaseConfig,
-    Experiment,
-    GivenWords,
-    LocalSource,
-    RandomWords,
-    Registry,
-    Section,
-    Source,
-    SuccessiveWords,
-    Suppression,
-    WheelSource,
-)
+from outctl.config.registries import METRICS
+from outctl.config.section import Section
 from outctl.config.sweeps import all_recipes, bases, labels, repeats
 from outctl.errors import KeyedError, OutctlError
 from outctl.pipeline.layout import Layout
@@ -47,12 +35,10 @@ from outctl.pipeline.specs import (
     TemperatureSettings,
 )
 from outctl.storage.checksums import Checksums
+from outctl.tasks.cases import try_template
 from outctl.tasks.excerpts import excerpt_texts
 from outctl.tasks.neutral import held_out_texts
-from outctl.tasks.shares import named_shares
-from outctl.tasks.splits import words_of_split
-from outctl.tasks.templates import Template, load_template, render
-from outctl.tasks.vocabularies import listed_words
+from outctl.tasks.templates import Template, load_template
 
 SPLITS = ("train", "eval")
 """The two splits of every case."""
@@ -74,21 +60,7 @@ def _contents(source: Source, checksums: Checksums) -> str | None:
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 
-def _example_variables(case: CaseConfig) -> dict[str, Any]:
-    """Variables of some sample of a case, to try its template out."""
-    two = named_shares(["ark", "atom"], [70, 30])
-    match case:
-        case GivenWords():
-            return {"shares": named_shares(["ark"] * case.num_words, [50] * case.num_words)}
-        case SuccessiveWords():
-            return {"first": two, "second": two}
-        case Suppression():
-            return {"topic": "a ship", "word": "ark", "percent": 30}
-        case _:
-            return {"seed": 1, "percents": [70, 30]}
-
-
-def _asked_apart(case: CaseConfig, other: CaseConfig) -> str | None:
+def _asked_apart(case: Case, other: Case) -> str | None:
     """The key by which two cases ask for other words or shares; None where they differ in their wording and number alone."""
     one, two = case.model_dump(), other.model_dump()
     alike = ("template", "train_samples", "eval_samples", "tolerance")
@@ -193,16 +165,7 @@ class Slices:
         for name, case in self.experiment.cases.items():
             try:
                 template = load_template(case.template or case.kind)
-                variables = _example_variables(case)
-                render(template.question, **variables)
-                if case.kind == "suppression":
-                    if template.free is None:
-                        raise OutctlError("the template has no `free`, the question without a limit")
-                    render(template.free, **variables)
-                if case.kind == "icl_random_words":
-                    if template.answer is None:
-                        raise OutctlError("the template has no `answer`, which answered examples need")
-                    render(template.answer, word="ark", **variables)
+                try_template(case, template)
             except OutctlError as error:
                 raise KeyedError(("cases", name, "template"), str(error)) from None
             templates[name] = template
@@ -210,21 +173,20 @@ class Slices:
 
     @cached_property
     def vocabularies(self) -> dict[str, tuple[str, ...] | None]:
-        """The listed words of each case that draws words; None where they are the most common ones.
+        """The listed words of each case; None where they are the most common ones, or the case draws none.
 
         Raises:
             KeyedError: there is no such vocabulary, or too little is in it.
         """
         vocabularies: dict[str, tuple[str, ...] | None] = {}
         for name, case in self.experiment.cases.items():
-            if isinstance(case, GivenWords):
-                try:
-                    vocabularies[name] = words = listed_words(case.vocabulary)
-                    for split in SPLITS:
-                        if words and (split == "eval" or case.train_samples):
-                            words_of_split(case, self.experiment.seed, split, words)
-                except OutctlError as error:
-                    raise KeyedError(("cases", name, "vocabulary"), str(error)) from None
+            try:
+                vocabularies[name] = words = case.listed_words()
+                for split in SPLITS:
+                    if words and (split == "eval" or case.train_samples):
+                        case.check_words(words, self.experiment.seed, split)
+            except OutctlError as error:
+                raise KeyedError(("cases", name, "vocabulary"), str(error)) from None
         return vocabularies
 
     @cached_property
@@ -381,22 +343,12 @@ class Slices:
     def _samples(self, case: str, split: str) -> SamplesSettings:
         config = self.experiment.cases[case]
         count = config.train_samples if split == "train" else config.eval_samples
-        # Neither split's samples depend on the other's count, nor on where the template was read from.
-        own: dict[str, Any] = {"train_samples": 0, "eval_samples": 1, "template": None}
-        listed = self.vocabularies.get(case)
-        if isinstance(config, GivenWords) and listed is not None:
-            # Nor does it matter where the words were read from, or how many common ones there are.
-            own |= {name: GivenWords.model_fields[name].default for name in ("vocabulary", "vocabulary_size")}
-        if split == "train":
-            # Nothing is scored there, and only examples are drawn by rarity.
-            own["tolerance"] = Case.model_fields["tolerance"].default
-            if isinstance(config, RandomWords):
-                own["max_zipf"] = RandomWords.model_fields["max_zipf"].default
+        listed = self.vocabularies[case]
         return SamplesSettings(
             case_name=case,
             split=split,
             count=count,
-            case=config.model_copy(update=own),
+            case=config.as_drawn(split, listed is not None),
             template=self.templates[case].model_dump(mode="json"),
             words=None if listed is None else list(listed),
             seed=self.experiment.seed,
@@ -480,6 +432,7 @@ class Slices:
             models=models,
             variants=self.variants,
             cases=self.cases,
+            metrics=list(METRICS),
             trained_on=self._trained_on(),
             recipes=self.recipes,
             repeats=self.repeats,

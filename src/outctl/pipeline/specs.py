@@ -13,7 +13,13 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from outctl.config.schema import AdapterRecipe, CaseConfig, Evaluation, Precision, Section, Source, Statistics
+from outctl.config.adapters import AdapterRecipe
+from outctl.config.evaluations import Evaluation
+from outctl.config.models import Precision, Source
+from outctl.config.plugins import run_plugins
+from outctl.config.registries import CaseConfig, MetricName
+from outctl.config.section import Section
+from outctl.config.statistics import Statistics
 from outctl.errors import OutctlError
 from outctl.storage.files import read_json, to_json, write_text
 
@@ -199,6 +205,7 @@ class AggregateSettings(Compared):
     """Slice of `aggregate-model` and `aggregate`, with the spec hash that each result must bear.
 
     Attributes:
+        metrics: divergences that have columns beside those that are always there.
         recipes: how each adapter was trained.
         repeats: adapters that differ in their seed alone, under the name of the first.
         comparisons: what is compared with what.
@@ -208,6 +215,7 @@ class AggregateSettings(Compared):
 
     models: list[str]
     cases: list[str]
+    metrics: list[MetricName]
     recipes: dict[str, AdapterRecipe]
     repeats: dict[str, list[str]]
     comparisons: list[Compare]
@@ -267,8 +275,10 @@ Settings = TypeVar("Settings", bound=Section)
 class Spec(Section):
     """One job's specification.
 
-    `repair` and `repaired` are no part of what a result depends on: they let it be made again, since its own outputs were
-    found changed after they were written (`repair`), or those of a job upstream (`repaired`: the job, and its mark).
+    `entries` are the modules of the registries' entries that its settings name, `plugins` the texts of the plug-ins that
+    registered the others, by their paths. `repair` and `repaired` are no part of what a result depends on: they let it be
+    made again, since its own outputs were found changed after they were written (`repair`), or those of a job upstream
+    (`repaired`: the job, and its mark).
     """
 
     stage: str
@@ -276,6 +286,8 @@ class Spec(Section):
     upstream: dict[str, str]
     code: str
     packages: dict[str, str]
+    entries: list[str] = Field(default=[])
+    plugins: dict[str, str] = Field(default={})
     repair: str = ""
     repaired: dict[str, str] = Field(default={})
 
@@ -298,7 +310,8 @@ class Spec(Section):
         return f"{self.hash[:16]}-{self.mark}" if self.mark else self.hash[:16]
 
     def settings_as(self, schema: type[Settings]) -> Settings:
-        """The settings, checked."""
+        """The settings, checked; what plug-ins register is there from now on."""
+        run_plugins(self.plugins)
         return schema.model_validate(self.settings)
 
     def write(self, path: Path) -> None:

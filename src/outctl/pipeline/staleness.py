@@ -4,14 +4,14 @@ from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Any
 
-from outctl.config.schema import TEMPERATURE
+from outctl.config.names import TEMPERATURE
 from outctl.errors import OutctlError
-from outctl.pipeline.fingerprint import code_of, fingerprint
+from outctl.pipeline.entries import code_fingerprint, code_of_job
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import package_versions
 from outctl.pipeline.slices import Job
-from outctl.pipeline.specs import STAGES, Spec
+from outctl.pipeline.specs import Spec
 from outctl.storage.files import read_json
 
 CUT_OFF = Path(".snakemake/incomplete")
@@ -24,7 +24,7 @@ def check_unchanged(spec: Spec) -> None:
     Raises:
         OutctlError: they are not; what the job would write would bear the wrong name.
     """
-    if fingerprint(STAGES[spec.stage]) != spec.code:
+    if code_fingerprint(spec.stage, spec.entries, spec.plugins) != spec.code:
         raise OutctlError(
             f"the code of {spec.stage} was edited after the workflow was started; start the workflow again"
         )
@@ -224,7 +224,7 @@ def _changed_settings(job: Job, before: Spec, now: Spec) -> list[str]:
 def _changed_code(layout: Layout, before: Spec, now: Spec) -> list[str]:
     if before.code == now.code:
         return []
-    new = code_of(STAGES[now.stage])
+    new = code_of_job(now)
     try:
         old = read_json(layout.code(before.code))
     except OutctlError:

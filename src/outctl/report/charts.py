@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 
-from outctl.config.schema import BASELINE, TEMPERATURE
+from outctl.config.names import BASELINE, TEMPERATURE
 
 INK, FAINT = "var(--ink)", "var(--faint)"
 SHAPE = "square"

@@ -6,7 +6,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from outctl.config.schema import BASELINE, DEVIATION, TEMPERATURE
+from outctl.config.names import BASELINE, DEVIATION, TEMPERATURE
 from outctl.pipeline.specs import Compared, Drawn
 from outctl.report import charts, rows
 from outctl.report.answer import decimals

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from outctl.config.schema import BASELINE, DEVIATION, REFERENCES
+from outctl.config.names import BASELINE, DEVIATION, REFERENCES
 from outctl.pipeline.specs import Compared, Drawn
 from outctl.report.blocks import rounded
 from outctl.report.charts import PARTS

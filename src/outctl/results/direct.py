@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from outctl.config.schema import BASELINE, REFERENCE_MODEL
+from outctl.config.names import BASELINE, REFERENCE_MODEL
+from outctl.config.registries import METRICS
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Record
@@ -17,7 +18,8 @@ from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import check_adapter, load_model
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import read_provenance
-from outctl.results.summary import SummaryRow, summarise
+from outctl.results.metric_columns import metric_columns
+from outctl.results.summary import SummaryRow, column_names, summarise
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.samples import Sample
 
@@ -53,8 +55,10 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
         for name, case in plan.experiment.cases.items()
     }
     references = {case: reference_records(questions) for case, questions in samples.items()}
+    metrics = list(METRICS)
     rows = [
-        summarise(REFERENCE_MODEL, name, case, records, statistics, seed)
+        summarise(REFERENCE_MODEL, name, case, records, statistics, seed).model_dump()
+        | metric_columns(metrics, records, statistics, seed)
         for case, by_name in references.items()
         for name, records in by_name.items()
     ]
@@ -65,10 +69,13 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
             found = _measure_cases(plan, model, variant, directory, samples, report)
             baseline = baseline or found
             rows += [
-                summarise(model, variant, case, records, statistics, seed, baseline[case], references[case])
+                summarise(
+                    model, variant, case, records, statistics, seed, baseline[case], references[case]
+                ).model_dump()
+                | metric_columns(metrics, records, statistics, seed)
                 for case, records in found.items()
             ]
-    return pd.DataFrame([row.model_dump() for row in rows], columns=list(SummaryRow.model_fields))
+    return pd.DataFrame(rows, columns=[*SummaryRow.model_fields, *column_names(metrics)])
 
 
 def _measure_cases(

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from outctl.config.schema import DEVIATION, REFERENCES, TEMPERATURE
+from outctl.config.names import DEVIATION, REFERENCES, TEMPERATURE
 from outctl.errors import OutctlError
 from outctl.metrics.statistics import NAN
 from outctl.pipeline.specs import FiguresSettings

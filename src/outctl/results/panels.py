@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from outctl.config.schema import BASELINE, TEMPERATURE
+from outctl.config.names import BASELINE, TEMPERATURE
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Of adapters: those of Okabe and Ito, which colour-blind readers can tell apart."""

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from outctl.config.schema import BASELINE, DEVIATION, REFERENCES
+from outctl.config.names import BASELINE, DEVIATION, REFERENCES
 from outctl.results.figure_tables import (
     BreakRow,
     CalibrationRow,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from outctl.config.schema import DEVIATION, REFERENCE_MODEL
+from outctl.config.names import DEVIATION, REFERENCE_MODEL
 from outctl.evaluation.agreement import AgreementRow
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_outputs, environment, write_provenance
@@ -13,7 +13,7 @@ from outctl.pipeline.specs import AggregateSettings, Spec
 from outctl.results.comparisons import ComparisonRow, SeedRow, corrected
 from outctl.results.csv_tables import to_csv
 from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
-from outctl.results.summary import SummaryRow, defined
+from outctl.results.summary import ENDS, SummaryRow, column_names, defined
 from outctl.storage.files import TableRow, read_json, write_json, write_text
 
 CASE_COLUMNS = ("accuracy", "avg_tvd", "control_slope")
@@ -71,7 +71,7 @@ def aggregate(spec: Spec, layout: Layout) -> None:
     for name, (schema, column) in TESTED.items():
         if name in further:
             further[name] = _corrected_together(schema, further[name], column)
-    cases = pd.DataFrame(summaries, columns=list(SummaryRow.model_fields))
+    cases = pd.DataFrame(summaries, columns=[*SummaryRow.model_fields, *column_names(settings.metrics)])
     order = [REFERENCE_MODEL, *settings.models]
     cases = cases.sort_values("model", key=lambda column: column.map(order.index), kind="stable")
     matrix = matrix_table(cases, settings, further.get("base_model_deviation", []))
@@ -145,10 +145,6 @@ TESTED: dict[str, tuple[type[TableRow], str]] = {
     "agreement": (AgreementRow, "p_value"),
 }
 """Further tables that hold p-values, with their column."""
-ENDS = ("", "_low", "_high")
-"""What follows the name of a mean, and of the ends of its interval."""
-
-
 MATRIX_METRICS = ("avg_tvd", "control_slope")
 """What the matrix holds of every case."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from outctl.config.schema import BASELINE, REFERENCE_MODEL, REFERENCES, TEMPERATURE
+from outctl.config.names import BASELINE, REFERENCE_MODEL, REFERENCES, TEMPERATURE
 from outctl.errors import OutctlError
 from outctl.evaluation.agreement import read_agreement, summarise_agreement
 from outctl.evaluation.deviation_records import read_deviation_records
@@ -15,8 +15,9 @@ from outctl.pipeline.provenance import check_outputs, check_upstream, write_prov
 from outctl.pipeline.specs import AggregateSettings, Compare, Spec
 from outctl.results.comparisons import between_seeds, compare, corrected
 from outctl.results.further import learning_curve, retention_positions, retention_row, summarise_deviation
+from outctl.results.metric_columns import metric_columns
 from outctl.results.overall import overall
-from outctl.results.summary import defined, summarise
+from outctl.results.summary import SummaryRow, defined, summarise
 from outctl.storage.files import read_json, read_jsonl, write_json
 from outctl.tasks.samples import read_samples
 
@@ -91,7 +92,12 @@ def _output_control(
     records: Records = {variant: {} for variant in settings.variants}
     provenance: dict[str, dict[str, Any]] = {variant: {} for variant in settings.variants}
     references: Records = {name: {} for name in REFERENCES}
-    summary = []
+    summary: list[dict[str, Any]] = []
+
+    def add(row: SummaryRow, of: list[Record]) -> None:
+        measured = metric_columns(settings.metrics, of, statistics, seed)
+        summary.append(defined(row) | {key: None if value != value else value for key, value in measured.items()})
+
     for case in settings.cases:
         check("make-samples", case, "eval")
         samples_file = layout.samples(case, "eval")
@@ -99,7 +105,7 @@ def _output_control(
         fixed = reference_records(samples)
         for name, ignoring in fixed.items():
             references[name][case] = ignoring
-            summary.append(summarise(REFERENCE_MODEL, name, case, ignoring, statistics, seed))
+            add(summarise(REFERENCE_MODEL, name, case, ignoring, statistics, seed), ignoring)
         for variant in settings.variants:
             provenance[variant][case] = check("evaluate", model, variant, case)
             file = layout.records(model, variant, case)
@@ -108,11 +114,11 @@ def _output_control(
                 raise OutctlError(f"{file}: does not answer the samples of {samples_file}; run the evaluation again")
             records[variant][case] = found
             before = records[BASELINE][case]
-            summary.append(summarise(model, variant, case, found, statistics, seed, before, fixed))
+            add(summarise(model, variant, case, found, statistics, seed, before, fixed), found)
     weights = {found["base_weights_hash"] for own in provenance.values() for found in own.values()}
     if len(weights) > 1:
         raise OutctlError(f"evaluations of {model} were made on {len(weights)} different weights; run them again")
-    return records, references, [defined(row) for row in summary], provenance
+    return records, references, summary, provenance
 
 
 def _learning_curves(settings: AggregateSettings, model: str, layout: Layout, spec: Spec) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import vl_convert
 
-from outctl.config.schema import BASELINE
+from outctl.config.names import BASELINE
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_upstream, read_provenance, write_provenance
 from outctl.pipeline.specs import ReportSettings, Spec
