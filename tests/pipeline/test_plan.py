@@ -191,7 +191,7 @@ def test_addition_makes_its_own_jobs_and_leaves_the_others_but_for_the_tables(ke
 @pytest.mark.parametrize("job", [("make-samples", "own", "eval"), ("finetune", "a", "one"), ("figures",)])
 def test_code_package_versions_and_upstream_jobs_count(job):
     spec = plan_of(FILES).spec(*job)
-    assert spec.code == fingerprint(STAGES[job[0]])
+    assert spec.code == fingerprint(STAGES[job[0]], *spec.entries)
     assert spec.packages == {name: installed_version(name).partition("+")[0] for name in spec.packages}
     for field, value in (("code", "0" * 64), ("packages", {"torch": "0"}), ("upstream", {"a": "0"}), ("stage", "none")):
         assert spec.model_copy(update={field: value}).hash != spec.hash

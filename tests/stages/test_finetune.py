@@ -20,13 +20,13 @@ from safetensors.torch import load_file
 
 from command_line import ByHand
 from outctl.config.adapters import AdapterRecipe
+from outctl.config.registries import LOSSES
 from outctl.errors import OutctlError
 from outctl.evaluation.retention import measure_retention
 from outctl.finetune import retention as retention_module
 from outctl.finetune import trainer as trainer_module
 from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import build_batch, encode_samples, split_held_out
-from outctl.finetune.losses import LOSSES
 from outctl.finetune.retention import Retention
 from outctl.finetune.targets import with_targets
 from outctl.finetune.trainer import DistributionTrainer, training_log
@@ -489,7 +489,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts_to_the_same_w
             log_p.register_hook(lambda gradient: torch.empty(2**62, dtype=torch.int8) if gradient.sum() else gradient)
         return kl(log_p, target)
 
-    monkeypatch.setitem(LOSSES, "kl", short_of_memory)
+    monkeypatch.setitem(LOSSES._built_in, "kl", short_of_memory)
     parts = train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec, "parts")
     assert passes[:5] == [8, 4, 2, 2, 4]
     expected, found = (load_file(adapter / "adapter_model.safetensors") for adapter in (whole, parts))

@@ -156,7 +156,7 @@ def _check_imports(path: str, tree: ast.AST) -> None:
 
 
 def packages_used(texts: Mapping[str, str]) -> list[str]:
-    """Installed packages that plug-ins import, this one and the standard library left out."""
+    """Installed packages that plug-ins import, without this one and the standard library."""
     names = {name for path, text in texts.items() for name, _ in _imports(ast.parse(text, path))}
     names -= {PACKAGE, *sys.stdlib_module_names}
     return sorted({package.lower() for name in names for package in _packages().get(name, [])})

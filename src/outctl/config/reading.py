@@ -120,7 +120,7 @@ def _key_in_data(location: Sequence[str | int], missing: bool, data: Any) -> Key
     for position, element in enumerate(location):
         below = _step(data, element)
         last = position == len(location) - 1
-        if tag is not None and element == tag:
+        if tag is not None and element == tag and not (last and below is not _MISSING):
             tag = None
         elif below is not _MISSING or (last and missing):
             key.append(element)

@@ -11,8 +11,9 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from importlib import import_module
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
@@ -40,7 +41,7 @@ def registering(path: str) -> Iterator[list[tuple["Registry[Any]", str]]]:
         _Registration.path, _Registration.made = before
 
 
-class Registry(Generic[Entry]):
+class Registry(Mapping[str, Entry]):
     """Entries by name.
 
     Args:
@@ -82,22 +83,26 @@ class Registry(Generic[Entry]):
         """Forget an entry of a plug-in."""
         del self._added[name]
 
+    @cached_property
     def _modules(self) -> list[str]:
         return sorted(module.name for module in pkgutil.iter_modules(import_module(self.folder).__path__))
 
     def __iter__(self) -> Iterator[str]:
         """The names of all entries, those of the package first."""
-        yield from self._modules()
+        yield from self._modules
         yield from self._added
 
+    def __len__(self) -> int:
+        return len(self._modules) + len(self._added)
+
     def __contains__(self, name: object) -> bool:
-        return name in list(self)
+        return name in self._modules or name in self._added
 
     def __getitem__(self, name: str) -> Entry:
         if name in self._added:
             return self._added[name][0]
         if name not in self._built_in:
-            if name not in self._modules():
+            if name not in self._modules:
                 raise KeyError(name)
             import_module(f"{self.folder}.{name}")
         return self._built_in[name]
