@@ -274,7 +274,7 @@ def test_every_yaml_block_is_a_valid_file_or_part_of_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").symlink_to(ROOT / "config")
-    for other in blocks(block.page, "yaml", "text"):
+    for other in blocks(block.page, "yaml", "text", "python"):
         if other.title:
             (tmp_path / other.title).write_text(other.text)
     content = yaml.safe_load(block.text)

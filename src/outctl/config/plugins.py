@@ -99,8 +99,9 @@ def _run(path: str, text: str) -> None:
         _check_imports(path, tree)
         code = compile(text, path, "exec")
     except SyntaxError as error:
-        raise OutctlError(f"{path} line {error.lineno}: not valid Python: {error.msg}") from None
-    except ValueError as error:  # a null byte
+        line = f" line {error.lineno}" if error.lineno else ""
+        raise OutctlError(f"{path}{line}: not valid Python: {error.msg}") from None
+    except ValueError as error:  # a null byte, before Python 3.11.4
         raise OutctlError(f"{path}: not valid Python: {error}") from None
     name = "outctl_plugin_" + re.sub(r"\W", "_", path)
     module = ModuleType(name)

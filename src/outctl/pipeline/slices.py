@@ -154,6 +154,12 @@ class Slices:
             found += [Compare(name, case, name, other) for name in self.variants]
         return found
 
+    @property
+    def metrics(self) -> list[str]:
+        """Metrics of the package and of the experiment's plug-ins."""
+        own = (None, *self.experiment.plugins)
+        return [name for name in METRICS if METRICS.plugin_of(name) in own]
+
     @cached_property
     def templates(self) -> dict[str, Template]:
         """Template of each case, tried out.
@@ -432,7 +438,7 @@ class Slices:
             models=models,
             variants=self.variants,
             cases=self.cases,
-            metrics=list(METRICS),
+            metrics=self.metrics,
             trained_on=self._trained_on(),
             recipes=self.recipes,
             repeats=self.repeats,

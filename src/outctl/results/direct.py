@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 
 from outctl.config.names import BASELINE, REFERENCE_MODEL
-from outctl.config.registries import METRICS
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Record
@@ -55,7 +54,7 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
         for name, case in plan.experiment.cases.items()
     }
     references = {case: reference_records(questions) for case, questions in samples.items()}
-    metrics = list(METRICS)
+    metrics = plan.metrics
     rows = [
         summarise(REFERENCE_MODEL, name, case, records, statistics, seed).model_dump()
         | metric_columns(metrics, records, statistics, seed)
