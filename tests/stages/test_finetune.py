@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from safetensors.torch import load_file
 
 from command_line import ByHand
 from outctl.config.adapters import AdapterRecipe
+from outctl.config.plugins import load_plugins, run_plugins
 from outctl.config.registries import LOSSES
 from outctl.errors import OutctlError
 from outctl.evaluation.retention import measure_retention
@@ -403,7 +403,7 @@ def test_held_out_samples_that_do_not_fit_into_memory_are_measured_in_parts(
             torch.empty(2**62, dtype=torch.int8)
         return divergences.tvd(log_p, target)
 
-    monkeypatch.setattr(trainer_module, "divergences", SimpleNamespace(tvd=short_of_memory))
+    monkeypatch.setattr(trainer_module, "tvd", short_of_memory)
     assert trainer.measure_held_out() == pytest.approx(whole, rel=1e-5)
     assert measured == [4, 2, 1, 1, 2, 1, 1]
 
@@ -467,6 +467,20 @@ def test_too_few_samples_are_refused_before_the_model_is_loaded(tmp_path: Path) 
 def test_a_batch_that_cannot_be_filled_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutctlError, match="3 samples are left to train on, fewer than batch_size: 4"):
         train(tmp_path, tmp_path / "nowhere", given_samples(10)[:6], spec_for({"given": 6}, held_out_samples=2))
+
+
+def test_a_loss_of_a_plugin_is_trained_on(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
+    text = (
+        "from outctl.config.registries import LOSSES\nfrom outctl.metrics.divergences import tvd\n\n\n"
+        "@LOSSES.register('half')\ndef half(log_p, target):\n    return 0.5 * tvd(log_p, target)\n"
+    )
+    run_plugins({"half.py": text})
+    specs = [spec_for({"given": 24}, steps=1, log_every=1, checkpoint_every=1, loss=loss) for loss in ("tvd", "half")]
+    load_plugins([])
+    specs[1] = specs[1].model_copy(update={"plugins": {"half.py": text}})
+    whole, half = (rows(train(tmp_path, tiny_model_dir(), given_samples(24), spec, spec.name))[0] for spec in specs)
+    load_plugins([])
+    assert half["loss"] == pytest.approx(0.5 * whole["loss"])
 
 
 def test_accumulated_batches_count_as_one_step(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:

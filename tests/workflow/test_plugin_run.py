@@ -21,7 +21,7 @@ VARIANTS = ["baseline", "own", "plain"]
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Callable[..., Path]) -> Iterator[Workspace]:
-    """The experiment, each job of which was run by its command."""
+    """The experiment, each job of which up to the tables was run by its command."""
     folder = tmp_path_factory.mktemp("plugins")
     source = {"kind": "local", "path": str(tiny_model_dir().parent / "original")}
     entry = {"source": source, "chat": True, "parameters": 30_000, "precision": "float32"}
@@ -43,7 +43,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Callable
         "resources": {"gpu": 0, "threads": 1},
     }
     workspace = Workspace(folder, config)
-    workspace.every_command()
+    workspace.every_command("figures", "report")
     yield workspace
     load_plugins([])
 
@@ -82,9 +82,9 @@ def test_a_loss_of_a_plugin_is_what_is_trained_on(workspace: Workspace) -> None:
         ]
         for name in ("own", "plain")
     )
-    # The first step is the same in both, on the same samples. A tiny model hardly says one of the words, and where it never
-    # does, the distance is 1.
-    assert 0.8 < own[0] < 1.0 < plain[0]
+    # A tiny model hardly says one of the words: where it never does, the distance is 1 and the divergence has no bound.
+    assert own[0] == pytest.approx(1.0, abs=0.01)
+    assert plain[0] > 2.0
     assert records(workspace, "own", "days") != records(workspace, "plain", "days")
 
 

@@ -23,6 +23,7 @@ from staleness_table import CODE, CONFIG, DRY_RUN, GROUPS, LAST, OF_SNAKEMAKE, R
 
 from outctl.config.experiment import Experiment
 from outctl.config.models import Registry
+from outctl.config.registry import ByKind
 from outctl.config.section import Section
 from outctl.storage.locks import only_writer
 
@@ -147,7 +148,9 @@ def sections(annotation: Any) -> Iterator[type[Section]]:
     """Sections of the schema that a field's type names."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
-    for part in get_args(annotation):
+    parts = get_args(annotation)
+    kinds = [kind for part in parts if isinstance(part, ByKind) for kind in part.classes()]
+    for part in kinds or parts:
         yield from sections(part)
 
 

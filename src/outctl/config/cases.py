@@ -158,12 +158,9 @@ class Case(Section):
         """How many answered examples stand before the question."""
         return 0
 
-    def listed_words(self) -> tuple[str, ...] | None:
-        """All entries of the case's vocabulary, where it lists them.
-
-        Raises:
-            OutctlError: there is no such vocabulary.
-        """
+    @property
+    def draws_from(self) -> str | None:
+        """Name or file of the vocabulary that may list the words; None for cases that have no choice of one."""
         return None
 
     def check_words(self, listed: tuple[str, ...], seed: int, split: str) -> None:

@@ -37,6 +37,7 @@ from outctl.pipeline.specs import (
 from outctl.storage.checksums import Checksums
 from outctl.tasks.cases import try_template
 from outctl.tasks.excerpts import excerpt_texts
+from outctl.tasks.lists import listed_words
 from outctl.tasks.neutral import held_out_texts
 from outctl.tasks.templates import Template, load_template
 
@@ -187,7 +188,7 @@ class Slices:
         vocabularies: dict[str, tuple[str, ...] | None] = {}
         for name, case in self.experiment.cases.items():
             try:
-                vocabularies[name] = words = case.listed_words()
+                vocabularies[name] = words = None if case.draws_from is None else listed_words(case.draws_from)
                 for split in SPLITS:
                     if words and (split == "eval" or case.train_samples):
                         case.check_words(words, self.experiment.seed, split)

@@ -9,7 +9,6 @@ from outctl.config.cases import Draw, Drawn, Split
 from outctl.config.names import FilePath
 from outctl.config.registries import CASE_KINDS, VOCABULARIES, FromVocabulary
 from outctl.tasks.drawing import draw_percents, draw_words
-from outctl.tasks.lists import listed_words
 from outctl.tasks.shares import named_shares
 from outctl.tasks.splits import words_of_split
 from outctl.tasks.words import common_words
@@ -56,9 +55,10 @@ class GivenWords(Split):
         """Words with their shares."""
         return {"shares": named_shares(["ark"] * self.num_words, [50] * self.num_words)}
 
-    def listed_words(self) -> tuple[str, ...] | None:
-        """The entries of its vocabulary, where that lists them."""
-        return listed_words(self.vocabulary)
+    @property
+    def draws_from(self) -> str:
+        """Its vocabulary."""
+        return self.vocabulary
 
     def check_words(self, listed: tuple[str, ...], seed: int, split: str) -> None:
         """Make sure that a split has enough of the listed words."""
