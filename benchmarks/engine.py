@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback
 
 from flops import TreeSize
-from outctl.config.schema import AdapterRecipe
+from outctl.config.adapters import AdapterRecipe
 from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import encode_samples
 from outctl.finetune.trainer import DistributionTrainer

@@ -18,8 +18,8 @@ from askers import Harness, LlamaCpp, Outctl, Padded, Script, Setting
 from child import Contender
 from contest import Contest, Result
 from flops import MatrixRate, arithmetic
+from outctl.config.models import Registry, WheelSource
 from outctl.config.reading import read_yaml
-from outctl.config.schema import Registry, WheelSource
 from outctl.models.sources import opened
 from workload import WORKLOADS
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 import comparison
+from outctl.config.adapters import AdapterRecipe
 from outctl.config.reading import read_config
-from outctl.config.schema import AdapterRecipe
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model

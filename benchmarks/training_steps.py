@@ -16,7 +16,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from outctl.config.schema import AdapterRecipe
+from outctl.config.adapters import AdapterRecipe
 from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import TrainingItem
 from outctl.finetune.trainer import DistributionTrainer

@@ -25,7 +25,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from command_line import ByHand
-from outctl.config.schema import LocalSource
+from outctl.config.models import LocalSource
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import LoadedModel, load_model
 from outctl.pipeline.specs import Spec

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from outctl.config.schema import Experiment, Registry
+from outctl.config.experiment import Experiment
+from outctl.config.models import Registry
 from outctl.evaluation.records import write_records
 from outctl.evaluation.scoring import score
 from outctl.pipeline.layout import Layout

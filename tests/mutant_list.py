@@ -104,8 +104,8 @@ MUTANTS = [
     Mutant(
         "tolerance",
         "scores",
-        "within_tolerance=tvd <= sample.tolerance + ROUNDING",
-        "within_tolerance=tvd < sample.tolerance",
+        "within_tolerance=distance <= sample.tolerance + ROUNDING",
+        "within_tolerance=distance < sample.tolerance",
         "a distance of exactly the tolerance fails",
         "test_scoring.py",
     ),

@@ -30,7 +30,6 @@ from typer.main import get_command
 from documentation import MARKDOWN, PAGES, ROOT, Block, anchors, blocks, links
 from outctl.cli.main import app, spread
 from outctl.config.reading import load_registry
-from outctl.config.schema import GivenWords
 from outctl.config.schemas import SCHEMAS
 from outctl.evaluation.agreement import AgreementRow
 from outctl.evaluation.records import Record, TopToken
@@ -50,6 +49,7 @@ from outctl.results.summary import SummaryRow
 from outctl.stages.dag import load_plan
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.deviation import DeviationSample
+from outctl.tasks.kinds.given_words import GivenWords
 from outctl.tasks.samples import Sample
 from outctl.tasks.templates import load_template
 
@@ -281,7 +281,7 @@ def test_every_yaml_block_is_a_valid_file_or_part_of_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").symlink_to(ROOT / "config")
-    for other in blocks(block.page, "yaml", "text"):
+    for other in blocks(block.page, "yaml", "text", "python"):
         if other.title:
             (tmp_path / other.title).write_text(other.text)
     content = yaml.safe_load(block.text)

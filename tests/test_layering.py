@@ -95,13 +95,13 @@ def test_science_knows_nothing_of_the_pipeline(importer):
 
 
 def test_foundations_stand_alone():
-    foundations = ("config.schema", "metrics.divergences", "errors", "pipeline.fingerprint", "config.strict_yaml")
+    foundations = ("config.section", "metrics.divergences", "errors", "pipeline.fingerprint", "config.strict_yaml")
     assert {module: imported(module) for module in foundations} == {module: set() for module in foundations}
 
 
 def test_no_module_imports_itself_through_others():
     order = list(TopologicalSorter({module: imported(module) for module in MODULES}).static_order())
-    assert order.index("config.schema") < order.index("pipeline.plan") < order.index("cli.main")
+    assert order.index("config.experiment") < order.index("pipeline.plan") < order.index("cli.main")
 
 
 def test_packages_hold_nothing_but_modules():

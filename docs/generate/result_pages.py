@@ -8,7 +8,7 @@ from typing import Any, get_args
 from entries import entry
 from pydantic import BaseModel
 
-from outctl.config.schema import DEVIATION
+from outctl.config.names import DEVIATION
 from outctl.evaluation.agreement import AgreementRecord, AgreementRow
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.evaluation.records import Record

@@ -124,10 +124,10 @@ def test_missing_kind_is_asked_for():
 
 VALUES = [
     (("cases", "given", "kind"), "given_word", "did you mean 'given_words'?"),
-    (("cases", "given", "kind"), "other", "known: given_words, random_words, icl_random_words"),
+    (("cases", "given", "kind"), "other", "known: given_words, icl_random_words, random_words"),
     (("cases", "given", "kind"), ["given_words"], "['given_words']"),
-    (("cases", "given", "kind"), {"a": 1}, "known: given_words, random_words, icl_random_words"),
-    (("cases", "given", "kind"), None, "known: given_words, random_words, icl_random_words"),
+    (("cases", "given", "kind"), {"a": 1}, "known: given_words, icl_random_words, random_words"),
+    (("cases", "given", "kind"), None, "known: given_words, icl_random_words, random_words"),
     (("cases", "given"), None, "dictionary"),
     (("cases", "given"), [], "dictionary"),
     (("cases",), ["given"], "dictionary"),
@@ -143,7 +143,7 @@ VALUES = [
     (("seed",), "a\nb", "integer, not 'a\\nb'"),
     (("results_dir",), "", "at least 1 character, not ''"),
     (("adapters", "lora", "loss"), "kll", "'kll' is not allowed; did you mean 'kl'?"),
-    (("adapters", "lora", "loss"), "entropy", "known: tvd, kl, reverse_kl, js"),
+    (("adapters", "lora", "loss"), "entropy", "known: js, kl, reverse_kl, tvd"),
     (("adapters", "lora", "loss"), ["kl"], "['kl'] is not allowed"),
     (("adapters", "lora", "learning_rate"), "1e-3", "number, not '1e-3'"),
     (("adapters", "lora", "learning_rate"), 0.0, "greater than 0, not 0.0"),

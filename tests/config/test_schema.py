@@ -7,26 +7,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from outctl.config.adapters import AdapterRecipe
+from outctl.config.cases import Percents
+from outctl.config.evaluations import Evaluation
+from outctl.config.experiment import Experiment
+from outctl.config.models import ModelEntry, Registry, Source
+from outctl.config.names import AdapterName, Name
 from outctl.config.reading import read_yaml
-from outctl.config.schema import (
-    AdapterName,
-    AdapterRecipe,
-    CaseConfig,
-    Evaluation,
-    Experiment,
-    GivenWords,
-    IclRandomWords,
-    ModelEntry,
-    Name,
-    Percents,
-    RandomWords,
-    Registry,
-    Resources,
-    Section,
-    Source,
-    Statistics,
-)
+from outctl.config.registries import CaseConfig
+from outctl.config.running import Resources
+from outctl.config.section import Section
+from outctl.config.statistics import Statistics
 from outctl.stages.dag import load_plan
+from outctl.tasks.kinds.given_words import GivenWords
+from outctl.tasks.kinds.icl_random_words import IclRandomWords
+from outctl.tasks.kinds.random_words import RandomWords
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from outctl.config.schema import Experiment
+from outctl.config.experiment import Experiment
 from outctl.config.sweeps import all_recipes, bases, labels, repeats
 from outctl.errors import OutctlError
 from outctl.stages.dag import load_plan

@@ -9,13 +9,14 @@ import torch
 from plain_inference import plain_log_probability
 from pydantic import TypeAdapter
 
-from outctl.config.schema import CaseConfig, Evaluation
+from outctl.config.evaluations import Evaluation
+from outctl.config.registries import CaseConfig
 from outctl.evaluation.questions import CaseQuestions
 from outctl.inference.prompts import build_prompts
 from outctl.models.loading import LoadedModel
 from outctl.tasks.cases import draw_samples
+from outctl.tasks.lists import listed_words
 from outctl.tasks.templates import load_template, template_names
-from outctl.tasks.vocabularies import listed_words
 
 KINDS: dict[str, dict[str, Any]] = {
     **{name: {"vocabulary": name, "eval_fraction": 0.5} for name in ("letters", "digits", "symbols", "names")},

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from plain_inference import plain_log_probability
 
-from outctl.config.schema import Evaluation
+from outctl.config.evaluations import Evaluation
 from outctl.evaluation.questions import CaseQuestions
 from outctl.inference.prompts import build_prompts
 from outctl.models.loading import LoadedModel

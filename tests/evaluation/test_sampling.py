@@ -10,7 +10,8 @@ import pytest
 import torch
 from scipy import stats
 
-from outctl.config.schema import Evaluation, Statistics
+from outctl.config.evaluations import Evaluation
+from outctl.config.statistics import Statistics
 from outctl.errors import OutctlError
 from outctl.evaluation import sampling
 from outctl.evaluation.agreement import AgreementRecord, read_agreement, summarise_agreement, write_agreement

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from outctl.config.schema import Statistics
+from outctl.config.statistics import Statistics
 from outctl.evaluation.records import Record
 from outctl.evaluation.references import reference_records
 from outctl.evaluation.scoring import score

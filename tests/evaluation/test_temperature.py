@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from outctl.config.schema import Evaluation
+from outctl.config.evaluations import Evaluation
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Record

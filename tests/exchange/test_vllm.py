@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from outctl.config.schema import AdapterRecipe
+from outctl.config.adapters import AdapterRecipe
 from outctl.finetune.adapter import add_adapter
 from outctl.models.loading import load_model
 

@@ -1,22 +1,21 @@
 """Losses: the registry, ranks, and what a step along the gradient does."""
 
 from collections.abc import Callable
-from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from outctl.config.schema import LossName
-from outctl.finetune.losses import LOSSES, distribution_loss, rank_match, within_limit
-from outctl.metrics.divergences import excess, js, kl, reverse_kl, tvd
+from outctl.config.registries import LOSSES, LossName
+from outctl.errors import OutctlError
+from outctl.finetune.losses import distribution_loss, rank_match
+from outctl.metrics.divergences import excess, js, kl, reverse_kl, tvd, within_limit
 
 NOTHING = -torch.inf
 NO_LIMIT = torch.tensor([False])
 
 
-def test_every_loss_of_the_configuration_is_registered() -> None:
-    assert tuple(LOSSES) == get_args(LossName)
+def test_each_loss_is_the_divergence_of_its_name() -> None:
     assert {"tvd": tvd, "kl": kl, "reverse_kl": reverse_kl, "js": js} == LOSSES
 
 
@@ -130,3 +129,11 @@ def _descend(
         optimizer.step()
         schedule.step()
     return logits.detach()
+
+
+def test_a_loss_that_gives_no_value_for_each_sample_is_refused() -> None:
+    log_p, target = torch.tensor([[0.5, 0.4], [0.2, 0.3]]).log(), torch.tensor([[0.7, 0.3], [0.5, 0.5]])
+    no = torch.tensor([False, False])
+    for loss in (lambda p, t: (p.exp() - t).abs(), lambda p, t: (p.exp() - t).abs().sum()):
+        with pytest.raises(OutctlError, match="for 2 samples; give one for each"):
+            distribution_loss(loss, log_p, target, no, no)

@@ -14,7 +14,7 @@ from plain_inference import plain_logits
 from scipy.stats import chisquare
 from transformers import PreTrainedTokenizerBase
 
-from outctl.config.schema import LocalSource
+from outctl.config.models import LocalSource
 from outctl.inference.generation import Continuation, continuations, generate
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.models.loading import LoadedModel, load_model

@@ -1,4 +1,5 @@
-from outctl.config.schema import ModelEntry, Resources
+from outctl.config.models import ModelEntry
+from outctl.config.running import Resources
 from outctl.machine.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes, weights_mb
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from outctl.config.schema import LocalSource, ModelEntry
+from outctl.config.models import LocalSource, ModelEntry
 from outctl.machine.estimates import gpu_memory_mb, host_memory_mb
 from outctl.machine.fits import fit
 

@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 import yaml
 
-from outctl.config.schema import WheelSource
+from outctl.config.models import WheelSource
 from outctl.errors import OutctlError
 from outctl.models.sources import opened
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from outctl.config.schema import BASELINE
+from outctl.config.names import BASELINE
 from outctl.errors import OutctlError
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import installed_version
@@ -193,7 +193,7 @@ def test_addition_makes_its_own_jobs_and_leaves_the_others_but_for_the_tables(ke
 @pytest.mark.parametrize("job", [("make-samples", "own", "eval"), ("finetune", "a", "one"), ("figures",)])
 def test_code_package_versions_and_upstream_jobs_count(job):
     spec = plan_of(FILES).spec(*job)
-    assert spec.code == STAGES[job[0]].code
+    assert spec.code == STAGES[job[0]].code(spec.entries)
     assert spec.packages == {name: installed_version(name).partition("+")[0] for name in spec.packages}
     for field, value in (("code", "0" * 64), ("packages", {"torch": "0"}), ("upstream", {"a": "0"}), ("stage", "none")):
         assert spec.model_copy(update={field: value}).hash != spec.hash

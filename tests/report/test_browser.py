@@ -9,7 +9,7 @@ from page_in_browser import Page
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from outctl.config.schema import REFERENCES
+from outctl.config.names import REFERENCES
 from outctl.pipeline.plan import Plan
 
 pytestmark = pytest.mark.slow

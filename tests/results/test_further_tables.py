@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from outctl.config.schema import Statistics
+from outctl.config.statistics import Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.metrics.statistics import mcnemar_pvalue
 from outctl.results.further import summarise_deviation

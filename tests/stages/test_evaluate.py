@@ -16,7 +16,7 @@ import torch
 from command_line import ByHand
 from forked import Forked
 from in_process import train
-from outctl.config.schema import DEVIATION
+from outctl.config.names import DEVIATION
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import read_records
 from outctl.models import loading

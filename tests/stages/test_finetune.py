@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +18,9 @@ from plain_inference import plain_log_probability
 from safetensors.torch import load_file
 
 from command_line import ByHand
-from outctl.config.schema import AdapterRecipe, Suppression
+from outctl.config.adapters import AdapterRecipe
+from outctl.config.plugins import load_plugins, run_plugins
+from outctl.config.registries import LOSSES
 from outctl.errors import OutctlError
 from outctl.evaluation.retention import measure_retention
 from outctl.finetune import retention as retention_module
@@ -27,7 +28,6 @@ from outctl.finetune import trainer as trainer_module
 from outctl.finetune import training as train_module
 from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import build_batch, encode_samples, split_held_out
-from outctl.finetune.losses import LOSSES
 from outctl.finetune.retention import Retention
 from outctl.finetune.targets import with_targets
 from outctl.finetune.trainer import DistributionTrainer, training_log
@@ -43,6 +43,7 @@ from outctl.pipeline.specs import Spec
 from outctl.stages.finetune import FinetuneSettings
 from outctl.stages.finetune import run as train_adapter
 from outctl.tasks.cases import draw_samples
+from outctl.tasks.kinds.suppression import Suppression
 from outctl.tasks.neutral import neutral_prompts
 from outctl.tasks.samples import Sample, write_samples
 from outctl.tasks.templates import load_template
@@ -403,7 +404,7 @@ def test_held_out_samples_that_do_not_fit_into_memory_are_measured_in_parts(
             torch.empty(2**62, dtype=torch.int8)
         return divergences.tvd(log_p, target)
 
-    monkeypatch.setattr(trainer_module, "divergences", SimpleNamespace(tvd=short_of_memory))
+    monkeypatch.setattr(trainer_module, "tvd", short_of_memory)
     assert trainer.measure_held_out() == pytest.approx(whole, rel=1e-5)
     assert measured == [4, 2, 1, 1, 2, 1, 1]
 
@@ -469,6 +470,20 @@ def test_a_batch_that_cannot_be_filled_is_refused(tmp_path: Path) -> None:
         train(tmp_path, tmp_path / "nowhere", given_samples(10)[:6], spec_for({"given": 6}, held_out_samples=2))
 
 
+def test_a_loss_of_a_plugin_is_trained_on(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
+    text = (
+        "from outctl.config.registries import LOSSES\nfrom outctl.metrics.divergences import tvd\n\n\n"
+        "@LOSSES.register('half')\ndef half(log_p, target):\n    return 0.5 * tvd(log_p, target)\n"
+    )
+    run_plugins({"half.py": text})
+    specs = [spec_for({"given": 24}, steps=1, log_every=1, checkpoint_every=1, loss=loss) for loss in ("tvd", "half")]
+    load_plugins([])
+    specs[1] = specs[1].model_copy(update={"plugins": {"half.py": text}})
+    whole, half = (rows(train(tmp_path, tiny_model_dir(), given_samples(24), spec, spec.name))[0] for spec in specs)
+    load_plugins([])
+    assert half["loss"] == pytest.approx(0.5 * whole["loss"])
+
+
 def test_accumulated_batches_count_as_one_step(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
     spec = spec_for({"given": 24}, steps=3, batch_size=2, accumulation=2, log_every=1)
     logged = rows(train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec))
@@ -489,7 +504,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts_to_the_same_w
             log_p.register_hook(lambda gradient: torch.empty(2**62, dtype=torch.int8) if gradient.sum() else gradient)
         return kl(log_p, target)
 
-    monkeypatch.setitem(LOSSES, "kl", short_of_memory)
+    monkeypatch.setitem(LOSSES._built_in, "kl", short_of_memory)
     parts = train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec, "parts")
     assert passes[:5] == [8, 4, 2, 2, 4]
     expected, found = (load_file(adapter / "adapter_model.safetensors") for adapter in (whole, parts))

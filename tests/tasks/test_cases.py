@@ -9,27 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outctl.config.schema import (
-    CaseConfig,
-    GivenWords,
-    IclRandomWords,
-    Percents,
-    RandomWords,
-    SuccessiveWords,
-    Suppression,
-)
+from outctl.config.cases import Percents
+from outctl.config.registries import CaseConfig
 from outctl.errors import OutctlError
-from outctl.tasks.cases import (
-    EVAL_SEEDS,
-    MANY_SAMPLES,
-    TOPICS_FOR_EVAL,
-    draw_percents,
-    draw_samples,
-    draw_seeds,
-    split_vocabulary,
-)
+from outctl.tasks.cases import draw_samples
+from outctl.tasks.drawing import EVAL_SEEDS, MANY_SAMPLES, draw_percents, draw_seeds
+from outctl.tasks.kinds.given_words import GivenWords
+from outctl.tasks.kinds.icl_random_words import IclRandomWords
+from outctl.tasks.kinds.random_words import RandomWords
+from outctl.tasks.kinds.successive_words import SuccessiveWords
+from outctl.tasks.kinds.suppression import TOPICS_FOR_EVAL, Suppression
 from outctl.tasks.samples import Sample
-from outctl.tasks.splits import belongs_to_eval
+from outctl.tasks.splits import belongs_to_eval, words_of_split
 from outctl.tasks.templates import Example, Template, load_template, template_names
 from outctl.tasks.topics import TOPICS
 from outctl.tasks.words import common_words, is_rare_word, starts_another
@@ -232,8 +223,7 @@ def test_train_and_eval_share_no_word_nor_seed_across_cases():
 
 
 def test_splits_of_the_vocabulary_are_a_partition():
-    case = given_words(eval_fraction=0.3)
-    train, evaluation = (split_vocabulary(case, 0, split) for split in ("train", "eval"))
+    train, evaluation = (words_of_split(common_words(120), 0.3, 2, 0, split) for split in ("train", "eval"))
     assert sorted(train + evaluation) == sorted(common_words(120))
     assert set(train).isdisjoint(evaluation)
     assert 0.2 < len(evaluation) / 120 < 0.4
@@ -356,7 +346,7 @@ def test_a_list_in_which_each_word_begins_another_is_refused():
 
 def test_phrases_are_two_words_of_the_split():
     samples = draw(given_words(vocabulary="phrases", eval_fraction=0.5), count=50)
-    own = set(split_vocabulary(given_words(eval_fraction=0.5), 0, "eval"))
+    own = set(words_of_split(common_words(120), 0.5, 4, 0, "eval"))
     for sample in samples:
         parts = [part for phrase in sample.words for part in phrase.split(" ")]
         assert len(parts) == len(set(parts)) == 4

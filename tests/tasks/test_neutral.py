@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from outctl.config.schema import NEUTRAL_PROMPTS
+from outctl.config.evaluations import NEUTRAL_PROMPTS
 from outctl.errors import OutctlError
 from outctl.tasks.neutral import LARGEST_TEXT, held_out_texts, neutral_prompts
 

@@ -2,10 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from outctl.config.schema import CLOSED, VOCABULARIES
+from outctl.config.registries import VOCABULARIES
 from outctl.errors import OutctlError
-from outctl.tasks.vocabularies import listed_words
+from outctl.tasks.lists import listed_words
 from outctl.tasks.words import common_words, starts_another
+
+CLOSED = [name for name in VOCABULARIES if VOCABULARIES[name].apart]
 
 
 @pytest.mark.parametrize("name", VOCABULARIES)

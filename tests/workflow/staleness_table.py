@@ -118,6 +118,16 @@ def _recipe(name: str, value: Any) -> Row:
     return Row(f"`adapters.one.{name}`", ONE, key(f"adapters.one.{name}", value), (f"AdapterRecipe.{name}",))
 
 
+def _plugin(registry: str) -> Change:
+    """List a plug-in that registers a function of the name `own`."""
+    text = (
+        f"from outctl.config.registries import {registry}\n\n\n@{registry}.register('own')\ndef own(log_p, target):\n"
+    )
+    return both(
+        written("own.py", f"{text}    return (log_p.exp() - target).abs().sum(-1)\n"), key("plugins", ["own.py"])
+    )
+
+
 def _icl(name: str, change: Change, jobs: Jobs, *keys: str) -> Row:
     drawn = both(key("cases.icl", dict(ICL)), only("results/samples/icl/eval.provenance.json", "make-samples/icl/eval"))
     return Row(name, jobs, both(drawn, change), keys)
@@ -175,6 +185,9 @@ EXPERIMENT = [
     ),
     Row("an adapter is removed", TABLES, without("adapters.two")),
     Row("the adapters are reordered", TABLES, reordered("adapters")),
+    Row("a plug-in that nothing uses", NONE, _plugin("LOSSES"), ("Experiment.plugins",)),
+    Row("a plug-in with a metric", TABLES, _plugin("METRICS")),
+    Row("a plug-in's loss in `adapters.one`", ONE, both(_plugin("LOSSES"), key("adapters.one.loss", "own"))),
     Row(
         "`registry`: a copy",
         NONE,
@@ -343,7 +356,7 @@ CASES = [
         "`cases.own.max_zipf`, the bar of rare words",
         OWN_EVAL,
         key("cases.own.max_zipf", 3.0),
-        ("RandomWords.max_zipf",),
+        ("OwnWords.max_zipf",),
     ),
     _icl("`cases.icl.max_zipf`", key("cases.icl.max_zipf", 3.0), ("make-samples/icl/eval",), "IclRandomWords.max_zipf"),
     _icl(
@@ -451,15 +464,35 @@ CODE = {
     "outctl.cli.person": {"why": NONE},
     "outctl.cli.steps": {"run_stage": NONE},
     "outctl.machine.compute_probe": {"quantised": NONE},
-    "outctl.config.schema": {
-        "Percents._check": AFTER["make-samples"],
-        "AdapterRecipe._check": AFTER["finetune"],
-        "Experiment._check": NONE,
+    "outctl.config.adapters": {"AdapterRecipe._check": AFTER["finetune"]},
+    "outctl.config.cases": {"Percents._check": AFTER["make-samples"]},
+    "outctl.config.evaluations": {"Evaluation": AFTER["evaluate"], "Retention": NONE},
+    "outctl.config.experiment": {"Experiment._check": NONE},
+    "outctl.config.models": {"HubSource": AFTER["fetch-model"], "ModelEntry": NONE},
+    "outctl.config.names": {"_check_name": AFTER["finetune"], "_check_case_name": NONE},
+    "outctl.config.plugins": {"run_plugins": stages(*AFTER), "load_plugins": NONE},
+    "outctl.config.registries": {
+        "_check_kind": AFTER["make-samples"],
+        "_check_function": AFTER["finetune"],
+        "_check_metric": TABLES,
+        "_check_vocabulary": GIVEN,
     },
     "outctl.config.comparisons": {"all_comparisons": NONE, "Compare": TABLES},
+    "outctl.config.registry": {"Registry.register": stages(*AFTER), "entries_of": NONE},
+    "outctl.config.running": {"Resources": NONE},
+    "outctl.config.section": {"Section": stages(*AFTER)},
+    "outctl.config.statistics": {"Statistics": TABLES, "Comparisons": NONE},
+    "outctl.config.vocabulary": {"Vocabulary.__post_init__": GIVEN},
     "outctl.config.reading": {"validate": NONE, None: stages(*AFTER)},
-    "outctl.metrics.divergences": {"tvd": stages("finetune", "evaluate")},
+    "outctl.metrics.columns": {None: NONE},
+    "outctl.metrics.divergences": {"tvd": stages("finetune", "evaluate"), "js": NONE},
+    "outctl.metrics.losses": {None: AFTER["finetune"]},
+    "outctl.metrics.losses.js": {None: NONE},
+    "outctl.metrics.losses.kl": {None: AFTER["finetune"]},
+    "outctl.metrics.losses.reverse_kl": {None: NONE},
+    "outctl.metrics.losses.tvd": {None: NONE},
     "outctl.machine.doctor": {"diagnose": NONE},
+    "outctl.pipeline.entries": {"used_by": NONE},
     "outctl.pipeline.durations": {"measured_seconds": NONE},
     "outctl.pipeline.environments": {"pinned_versions": NONE, "check_services": AFTER["finetune"]},
     "outctl.errors": {"ending_in_one_line": NONE, "first_line": stages("fetch-model", "make-samples")},
@@ -563,6 +596,7 @@ CODE = {
     "outctl.results.model_results": {"compared": TABLES},
     "outctl.results.variants": {"Compared": TABLES, "Drawn": AFTER["figures"]},
     "outctl.results.console": {"summary_table": NONE},
+    "outctl.results.metric_columns": {"metric_columns": TABLES},
     "outctl.results.comparisons": {"compare": TABLES},
     "outctl.stages.figures": {"run": AFTER["figures"], "figure_names": NONE},
     "outctl.results.further": {"learning_curve": TABLES},
@@ -582,18 +616,33 @@ CODE = {
     "outctl.tasks": {None: AFTER["make-samples"]},
     "outctl.tasks.cases": {"draw_samples": AFTER["make-samples"]},
     "outctl.tasks.deviation": {"draw_deviation_samples": NONE},
+    "outctl.tasks.drawing": {"draw_percents": AFTER["make-samples"], "draw_words": GIVEN},
+    "outctl.tasks.kinds": {None: AFTER["make-samples"]},
+    "outctl.tasks.kinds.given_words": {"GivenWords.draw": GIVEN},
+    "outctl.tasks.kinds.icl_random_words": {"IclRandomWords.example_answers": NONE},
+    "outctl.tasks.kinds.random_words": {"RandomWords.as_drawn": OWN},
+    "outctl.tasks.kinds.successive_words": {"SuccessiveWords.draw": NONE},
+    "outctl.tasks.kinds.suppression": {"Suppression.draw": NONE},
+    "outctl.tasks.lists": {"listed_words": NONE},
+    "outctl.tasks.own_words": {"OwnWords.draw": OWN},
     "outctl.tasks.excerpts": {"excerpt_texts": NONE},
     "outctl.stages.make_samples": {"run": AFTER["make-samples"], "MakeSamples.settings": NONE},
     "outctl.stages.make_deviation_samples": {"run": NONE},
     "outctl.tasks.neutral": {"neutral_prompts": AFTER["finetune"]},
     "outctl.tasks.neutral_data": {None: AFTER["finetune"]},
     "outctl.tasks.samples": {"read_samples": stages("finetune", "evaluate"), "write_samples": AFTER["make-samples"]},
-    "outctl.tasks.shares": {"named_shares": AFTER["make-samples"]},
-    "outctl.tasks.splits": {"words_of_split": AFTER["make-samples"]},
+    "outctl.tasks.shares": {"named_shares": GIVEN},
+    "outctl.tasks.splits": {"words_of_split": GIVEN, "belongs_to_eval": AFTER["make-samples"]},
     "outctl.tasks.templates": {"render": AFTER["make-samples"], "load_template": NONE},
-    "outctl.tasks.topics": {None: AFTER["make-samples"]},
-    "outctl.tasks.vocabularies": {"listed_words": NONE},
-    "outctl.tasks.words": {"common_words": AFTER["make-samples"], "is_rare_word": AFTER["evaluate"]},
+    "outctl.tasks.topics": {None: NONE},
+    "outctl.tasks.vocabularies": {None: GIVEN},
+    "outctl.tasks.vocabularies.common": {None: GIVEN},
+    "outctl.tasks.vocabularies.digits": {None: NONE},
+    "outctl.tasks.vocabularies.letters": {None: NONE},
+    "outctl.tasks.vocabularies.names": {"names": NONE},
+    "outctl.tasks.vocabularies.phrases": {None: NONE},
+    "outctl.tasks.vocabularies.symbols": {None: NONE},
+    "outctl.tasks.words": {"common_words": GIVEN, "is_rare_word": AFTER["evaluate"]},
 }
 """Every module of the package, with definitions in it (None: what it does on import) and the jobs that an edit makes stale."""
 MODULES = [

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from workspace import ROOT, Run
 
-from outctl.config.schema import RESULT_FOLDERS
+from outctl.config.names import RESULT_FOLDERS
 from outctl.stages.dag import STAGES
 
 MODEL = {"source": {"kind": "local", "path": "weights"}, "chat": True, "parameters": 1000}

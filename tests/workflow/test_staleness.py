@@ -21,7 +21,10 @@ from staleness_changes import deleted
 from staleness_report import CHECKED, Checked
 from staleness_table import CODE, CONFIG, DRY_RUN, GROUPS, LAST, OF_SNAKEMAKE, REGISTRY, REVISION, Jobs, Row
 
-from outctl.config.schema import Experiment, Registry, Section
+from outctl.config.experiment import Experiment
+from outctl.config.models import Registry
+from outctl.config.registry import ByKind
+from outctl.config.section import Section
 from outctl.storage.locks import only_writer
 
 ROWS = [(group, row) for group, rows in GROUPS.items() for row in rows]
@@ -145,7 +148,9 @@ def sections(annotation: Any) -> Iterator[type[Section]]:
     """Sections of the schema that a field's type names."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
-    for part in get_args(annotation):
+    parts = get_args(annotation)
+    kinds = [kind for part in parts if isinstance(part, ByKind) for kind in part.classes()]
+    for part in kinds or parts:
         yield from sections(part)
 
 

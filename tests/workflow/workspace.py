@@ -85,11 +85,17 @@ class Workspace:
         )
         return Run(result.returncode, result.stdout)
 
-    def every_command(self) -> None:
-        """Run every job of the experiment by its command, one after the other in this process, which has imported everything."""
+    def every_command(self, *left_out: str) -> None:
+        """Run every job of the experiment by its command, one after the other in this process, which has imported everything.
+
+        Args:
+            left_out: stages whose jobs are not run.
+        """
         self.command()
         with chdir(self.folder):
             for job in list(load_plan(self.config, [Path("experiment.yaml")]).jobs()):
+                if job[0] in left_out:
+                    continue
                 with patch.object(sys, "argv", ["outctl", *job, "--config", "experiment.yaml"]):
                     code = _exit_code()
                 assert code == 0, job

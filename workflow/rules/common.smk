@@ -12,7 +12,7 @@ SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 shell.prefix(f"export PYTHONPATH={quote(SOURCE)}" + "${{PYTHONPATH:+:$PYTHONPATH}}; ")
 
-from outctl.config.schema import DEVIATION, NAME_PATTERN
+from outctl.config.names import DEVIATION, NAME_PATTERN
 from outctl.config.reading import read_config
 from outctl.pipeline.durations import earlier_seconds, measured_seconds
 from outctl.pipeline.environments import pinned_versions

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from outctl.config.schema import BASELINE, REFERENCE_MODEL
+from outctl.config.names import BASELINE, REFERENCE_MODEL
+from outctl.config.registries import metric_names
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Record
@@ -16,7 +17,8 @@ from outctl.evaluation.references import reference_records
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import check_adapter, load_model
 from outctl.pipeline.plan import Plan
-from outctl.results.summary import SummaryRow, summarise
+from outctl.results.metric_columns import metric_columns
+from outctl.results.summary import SummaryRow, column_names, summarise
 from outctl.storage.outputs import read_provenance
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.samples import Sample
@@ -51,8 +53,10 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
     seed, statistics = plan.experiment.seed, plan.experiment.statistics
     samples = {name: _drawn(plan, name, count) for name in plan.cases}
     references = {case: reference_records(questions) for case, questions in samples.items()}
+    metrics = metric_names(plan.experiment.plugins)
     rows = [
-        summarise(REFERENCE_MODEL, name, case, records, statistics, seed)
+        summarise(REFERENCE_MODEL, name, case, records, statistics, seed).model_dump()
+        | metric_columns(metrics, records, statistics, seed)
         for case, by_name in references.items()
         for name, records in by_name.items()
     ]
@@ -63,10 +67,13 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
             found = _measure_cases(plan, model, variant, directory, samples, report)
             baseline = baseline or found
             rows += [
-                summarise(model, variant, case, records, statistics, seed, baseline[case], references[case])
+                summarise(
+                    model, variant, case, records, statistics, seed, baseline[case], references[case]
+                ).model_dump()
+                | metric_columns(metrics, records, statistics, seed)
                 for case, records in found.items()
             ]
-    return pd.DataFrame([row.model_dump() for row in rows], columns=list(SummaryRow.model_fields))
+    return pd.DataFrame(rows, columns=[*SummaryRow.model_fields, *column_names(metrics)])
 
 
 def _drawn(plan: Plan, case: str, count: int) -> list[Sample]:

@@ -20,7 +20,7 @@ from outctl.cli.app import (
     plan_of,
     shown_progress,
 )
-from outctl.config.schema import Service
+from outctl.config.running import Service
 from outctl.errors import OutctlError
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.plan import Plan

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from outctl.config.cases import Case
+from outctl.config.experiment import Experiment
+from outctl.config.names import BASELINE
 from outctl.config.reading import nearest
-from outctl.config.schema import BASELINE, CaseConfig, Experiment
 from outctl.errors import KeyedError
 
 
@@ -50,7 +52,7 @@ def all_comparisons(experiment: Experiment, variants: Sequence[str], adapters: S
     return found
 
 
-def _asked_apart(case: CaseConfig, other: CaseConfig) -> str | None:
+def _asked_apart(case: Case, other: Case) -> str | None:
     """The key by which two cases ask for other words or shares; None where they differ in their wording and number alone."""
     one, two = case.model_dump(), other.model_dump()
     alike = ("template", "train_samples", "eval_samples", "tolerance")

@@ -2,7 +2,6 @@
 
 import difflib
 import reprlib
-import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +10,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from outctl.config.schema import CLOSED, Experiment, GivenWords, OwnWords, Registry, SuccessiveWords, Suppression
+from outctl.config.experiment import Experiment
+from outctl.config.models import Registry
+from outctl.config.plugins import load_plugins
+from outctl.config.registry import ByKind, unwrapped
 from outctl.config.strict_yaml import load_strictly
-from outctl.errors import OutctlError
+from outctl.errors import KeyedError, OutctlError
 
 Key = tuple[str | int, ...]
 Schema = typing.TypeVar("Schema", bound=BaseModel)
@@ -69,14 +71,11 @@ def nearest(name: object, valid: Sequence[str]) -> str:
     return f"known: {', '.join(valid)}" if valid else "none is defined"
 
 
-def _members(annotation: Any) -> list[Any]:
-    """The types that an annotation is made of, without `Annotated` and unions."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _members(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        return [member for part in typing.get_args(annotation) for member in _members(part)]
-    return [annotation]
+def _members(annotation: Any, metadata: Sequence[Any] = ()) -> list[Any]:
+    """The types that an annotation is made of, without `Annotated` and unions; of a section by kind, all its classes."""
+    members, marks = unwrapped(annotation)
+    classes = [kind for mark in (*metadata, *marks) if isinstance(mark, ByKind) for kind in mark.classes()]
+    return classes or members
 
 
 _MISSING = object()
@@ -100,7 +99,8 @@ def _valid_keys(annotation: Any, key: Key, data: Any) -> list[str]:
         for candidate in candidates:
             if isinstance(candidate, type) and issubclass(candidate, BaseModel):
                 if element in candidate.model_fields:
-                    following += _members(candidate.model_fields[str(element)].annotation)
+                    field = candidate.model_fields[str(element)]
+                    following += _members(field.annotation, field.metadata)
             elif typing.get_origin(candidate) in (dict, list):
                 following += _members(typing.get_args(candidate)[-1])
         candidates = following
@@ -120,7 +120,7 @@ def _key_in_data(location: Sequence[str | int], missing: bool, data: Any) -> Key
     for position, element in enumerate(location):
         below = _step(data, element)
         last = position == len(location) - 1
-        if tag is not None and element == tag:
+        if tag is not None and element == tag and not (last and below is not _MISSING):
             tag = None
         elif below is not _MISSING or (last and missing):
             key.append(element)
@@ -245,10 +245,16 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
         if path.is_file():
             # Whoever merged the files may have read them less strictly.
             read_config(path)
-    experiment = validate(Experiment, data, files)
 
     def refuse(key: Key, message: str) -> typing.NoReturn:
         raise OutctlError(f"{file_of(key, data, files)}: {dotted(key)}: {message}")
+
+    try:
+        # First, since the rest of the configuration may name what they register.
+        load_plugins(data.get("plugins") if isinstance(data, Mapping) else None)
+    except KeyedError as mistake:
+        raise OutctlError(f"{file_of(mistake.key, data, files)}: {mistake}") from None
+    experiment = validate(Experiment, data, files)
 
     if not Path(experiment.registry).is_file():
         refuse(("registry",), f"there is no file {experiment.registry!r}")
@@ -271,11 +277,11 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
     for key, name in _cases_of_sections(experiment):
         if name not in experiment.cases:
             refuse(key, f"there is no case {name!r}; {nearest(name, list(experiment.cases))}")
-        if isinstance(experiment.cases[name], Suppression):
+        if experiment.cases[name].asks_for_limits:
             refuse(key, f"{name!r} asks for one of many answers; name a case that asks for words of its own")
     if scaling := experiment.temperature_scaling:
         scaled = experiment.cases[scaling.case]
-        if isinstance(scaled, OwnWords):
+        if scaled.picks_words:
             refuse(
                 ("temperature_scaling", "case"),
                 f"{scaling.case!r} leaves the words to the model; name one that gives them",
@@ -283,15 +289,13 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
         if scaled.train_samples < scaling.samples:
             available = f"cases.{scaling.case}.train_samples is {scaled.train_samples}"
             refuse(("temperature_scaling", "samples"), f"{scaling.samples} samples asked for, and {available}")
-    first: dict[str, str] = {}
+    first: dict[str, tuple[str, float]] = {}
     for name, config in experiment.cases.items():
-        if not isinstance(config, GivenWords | SuccessiveWords):
+        if config.set_aside is None:
             continue
-        # Single words, phrases and a user's own words may be the same; letters and names are words apart.
-        vocabulary = getattr(config, "vocabulary", "common")
-        other = first.setdefault(vocabulary if vocabulary in CLOSED else "common", name)
-        fraction = getattr(experiment.cases[other], "eval_fraction", None)
-        if config.eval_fraction != fraction:
+        words, fraction = config.set_aside
+        other, others = first.setdefault(words, (name, fraction))
+        if fraction != others:
             # Words that one case sets aside for evaluation would be trained on in the other.
-            refuse(("cases", name, "eval_fraction"), f"{config.eval_fraction} differs from cases.{other}: {fraction}")
+            refuse(("cases", name, "eval_fraction"), f"{fraction} differs from cases.{other}: {others}")
     return experiment, registry

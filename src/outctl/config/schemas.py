@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-from outctl.config.schema import Experiment, Registry, Section
+from outctl.config.experiment import Experiment
+from outctl.config.models import Registry
+from outctl.config.section import Section
 from outctl.storage.files import to_json, write_text
 from outctl.tasks.templates import Template
 

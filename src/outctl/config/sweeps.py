@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from outctl.config.adapters import AdapterRecipe, Sweep
+from outctl.config.experiment import Experiment
 from outctl.config.reading import nearest
-from outctl.config.schema import AdapterRecipe, Experiment, Sweep
 from outctl.errors import KeyedError
 
 SAMPLES = "samples"

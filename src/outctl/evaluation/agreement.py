@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from scipy import stats
 
-from outctl.config.schema import Statistics
+from outctl.config.statistics import Statistics
 from outctl.evaluation.records import ROUNDING, Share
 from outctl.metrics.statistics import NAN, mean_interval, rate_interval
 from outctl.storage.files import StrictRow, TableRow, read_rows, write_jsonl

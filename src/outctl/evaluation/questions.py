@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from outctl.config.schema import Evaluation
+from outctl.config.evaluations import Evaluation
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress, Record
 from outctl.evaluation.scoring import score

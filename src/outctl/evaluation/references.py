@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from outctl.config.schema import REFERENCE_MODEL, REFERENCES
+from outctl.config.names import REFERENCE_MODEL, REFERENCES
 from outctl.evaluation.records import Record
 from outctl.evaluation.scoring import score
 from outctl.tasks.samples import Sample

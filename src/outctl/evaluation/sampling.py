@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from scipy import stats
 
-from outctl.config.schema import Evaluation
+from outctl.config.evaluations import Evaluation
 from outctl.evaluation.agreement import AgreementRecord
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Progress, Record
 from outctl.inference.sampling import classify, sample_answers
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_questions
-from outctl.metrics import divergences
+from outctl.metrics.divergences import tvd
 from outctl.metrics.statistics import Array
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Sample
@@ -96,7 +96,7 @@ def compare(record: Record, counts: Sequence[int], draws: int) -> AgreementRecor
         tvd_exact_sampled=0.5 * float(np.abs(observed / draws - exact).sum()),
         sampling_floor=sampling_floor(exact, draws),
         tvd=record.tvd,
-        tvd_sampled=divergences.tvd(frequencies.log(), target).item(),
+        tvd_sampled=tvd(frequencies.log(), target).item(),
     )
 
 

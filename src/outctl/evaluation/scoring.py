@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from outctl.evaluation.records import Record, TopToken
-from outctl.metrics import divergences
+from outctl.metrics.divergences import conditional_tvd, excess, other_mass, tvd
 from outctl.metrics.sad import sad_score
 from outctl.tasks.samples import Sample
 from outctl.tasks.words import is_rare_word
@@ -50,11 +50,11 @@ def score(
     log_p = torch.tensor([value for _, value in answers], dtype=torch.float64)
     wanted = torch.tensor(target, dtype=torch.float64)
     if sample.at_most:
-        tvd = divergences.excess(log_p, wanted).item()
-        conditional = divergences.excess(log_p.log_softmax(-1), wanted).item()
+        distance = excess(log_p, wanted).item()
+        conditional = excess(log_p.log_softmax(-1), wanted).item()
     else:
-        tvd = divergences.tvd(log_p, wanted).item()
-        conditional = divergences.conditional_tvd(log_p, wanted).item()
+        distance = tvd(log_p, wanted).item()
+        conditional = conditional_tvd(log_p, wanted).item()
     valid = None if sample.words is not None else words_are_valid([word for word, _ in answers], sample.max_zipf)
     # The published rule knows no limits.
     sad = None if sample.at_most else sad_score(top_tokens, sample.target, sample.tolerance + ROUNDING, sample.words)
@@ -67,9 +67,9 @@ def score(
         target=target,
         tolerance=sample.tolerance,
         probabilities=log_p.exp().tolist(),
-        other_mass=divergences.other_mass(log_p).item(),
-        tvd=tvd,
-        within_tolerance=tvd <= sample.tolerance + ROUNDING and valid is not False,
+        other_mass=other_mass(log_p).item(),
+        tvd=distance,
+        within_tolerance=distance <= sample.tolerance + ROUNDING and valid is not False,
         conditional_tvd=None if conditional != conditional else conditional,
         tvd_sad=sad.tvd if sad else None,
         within_tolerance_sad=sad.within_tolerance if sad else None,

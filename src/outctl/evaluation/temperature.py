@@ -22,7 +22,7 @@ from outctl.inference.word_probabilities import (
     word_log_probabilities,
     word_questions,
 )
-from outctl.metrics import divergences
+from outctl.metrics.divergences import kl
 from outctl.metrics.statistics import CONFIDENCE, RESAMPLES, mean_interval
 from outctl.models.loading import LoadedModel
 from outctl.storage.files import StrictRow
@@ -96,7 +96,7 @@ def fit_temperature(
             for row in word_log_probabilities(logits / temperature, layout, continuations).double().cpu()
         ]
         # Rows of samples that have fewer words than others of their pass are padded.
-        return [divergences.kl(row[: len(wanted)], wanted).item() for row, wanted in zip(rows, targets, strict=True)]
+        return [kl(row[: len(wanted)], wanted).item() for row, wanted in zip(rows, targets, strict=True)]
 
     def mean_kl(log_temperature: float) -> float:
         return float(np.mean(divergences_at(log_temperature)))

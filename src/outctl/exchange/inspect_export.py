@@ -41,7 +41,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.scorer import CORRECT, INCORRECT, Score
 
-from outctl.config.schema import Statistics
+from outctl.config.statistics import Statistics
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
 from outctl.exchange.inspect_task import chat_messages

@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from outctl.config.schema import BASELINE, REFERENCES, AdapterRecipe, HubSource, LocalSource, ModelEntry, WheelSource
+from outctl.config.adapters import AdapterRecipe
+from outctl.config.models import HubSource, LocalSource, ModelEntry, WheelSource
+from outctl.config.names import BASELINE, REFERENCES
 from outctl.errors import OutctlError
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import check_outputs

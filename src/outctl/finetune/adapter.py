@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
-from outctl.config.schema import AdapterRecipe
+from outctl.config.adapters import AdapterRecipe
 from outctl.errors import OutctlError
 from outctl.models.lora import compute_in_input_type
 

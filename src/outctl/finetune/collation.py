@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from outctl.config.schema import Forms
+from outctl.config.adapters import Forms
 from outctl.errors import OutctlError
 from outctl.inference.own_words import own_words
 from outctl.inference.prompts import Prompt, build_prompts

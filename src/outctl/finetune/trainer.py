@@ -15,15 +15,16 @@ from transformers import (
     TrainingArguments,
 )
 
-from outctl.config.schema import AdapterRecipe
+from outctl.config.adapters import AdapterRecipe
+from outctl.config.registries import LOSSES
 from outctl.finetune.collation import TrainingBatch, TrainingItem, build_batch, split_items
-from outctl.finetune.losses import LOSSES, compared, distribution_loss
+from outctl.finetune.losses import compared, distribution_loss
 from outctl.finetune.retention import Retention
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.tree_forward import logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
-from outctl.metrics import divergences
+from outctl.metrics.divergences import tvd
 from outctl.metrics.statistics import CONFIDENCE, RESAMPLES, mean_interval, slope_interval
 
 Item = TypeVar("Item")
@@ -183,7 +184,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         def measure(items: Sequence[TrainingItem]) -> list[_HeldOut]:
             log_p, batch = self.word_log_p(model, items)
             log_p, target = compared(log_p, batch.target, batch.by_rank, batch.at_most)
-            columns = (divergences.tvd(log_p, target), log_p.exp().sum(-1), log_p.softmax(-1)[:, 0], target[:, 0])
+            columns = (tvd(log_p, target), log_p.exp().sum(-1), log_p.softmax(-1)[:, 0], target[:, 0])
             return list(map(_HeldOut, *(column.tolist() for column in columns), batch.at_most.tolist()))
 
         size = self.recipe.batch_size

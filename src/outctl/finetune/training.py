@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from outctl.config.schema import AdapterRecipe
+from outctl.config.adapters import AdapterRecipe
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress
 from outctl.finetune.adapter import add_adapter

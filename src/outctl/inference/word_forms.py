@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from outctl.config.schema import Forms
+from outctl.config.adapters import Forms
 from outctl.errors import OutctlError
 from outctl.inference.prompts import Prompt, encode
 

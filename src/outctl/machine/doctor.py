@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from outctl.config.schema import HubSource, LocalSource, ModelEntry, WheelSource
+from outctl.config.models import HubSource, LocalSource, ModelEntry, WheelSource
 from outctl.errors import first_line
 from outctl.machine import memory as machine
 from outctl.machine.estimates import disk_mb

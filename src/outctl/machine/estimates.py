@@ -1,6 +1,7 @@
 """What a model will need, estimated from its entry in the registry before anything is fetched."""
 
-from outctl.config.schema import ModelEntry, Precision, Resources
+from outctl.config.models import ModelEntry, Precision
+from outctl.config.running import Resources
 
 BYTES_PER_PARAMETER: dict[Precision, float] = {
     "auto": 2.0,

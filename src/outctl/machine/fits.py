@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from outctl.config.schema import ModelEntry
+from outctl.config.models import ModelEntry
 from outctl.machine.estimates import disk_mb, gpu_memory_mb, host_memory_mb
 
 SLOW = 1_000_000_000

@@ -57,6 +57,25 @@ def excess(log_p: Tensor, target: Tensor) -> Tensor:
     return (log_p[..., 0].exp() - target[..., 0]).clamp_min(0.0) + other_mass(log_p)
 
 
+def within_limit(log_p: Tensor, target: Tensor) -> Tensor:
+    """The nearest shares that keep to a limit, for questions that ask for a word *at most* so often.
+
+    A word that stays below its limit is right as it is: only what is given to neither outcome is then wrong. `tvd` to these
+    shares is `excess`. No gradient goes through them.
+
+    Args:
+        log_p: (B, K) log-probabilities; the first outcome has the limit, the second is all other answers, the rest is padding.
+        target: (B, K) the limit and what it leaves.
+
+    Returns:
+        (B, K) shares.
+    """
+    share = torch.minimum(log_p[:, 0].detach().exp(), target[:, 0])
+    nearest = torch.zeros_like(target)
+    nearest[:, 0], nearest[:, 1] = share, 1.0 - share
+    return nearest
+
+
 def kl(log_p: Tensor, target: Tensor) -> Tensor:
     """Kullback-Leibler divergence KL(t || p) = sum_i t_i (log t_i - log p_i), t_i = 0 contributing nothing.
 

@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from outctl.config.schema import Precision
+from outctl.config.models import Precision
 from outctl.errors import OutctlError, first_line
 from outctl.models.snapshots import is_whole, keep, snapshot_of
 from outctl.storage.outputs import check_sizes

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from outctl.config.schema import Source
+from outctl.config.models import Source
 from outctl.errors import OutctlError, first_line
 from outctl.models.sources import opened, weights_hash
 from outctl.storage.files import sha256_of

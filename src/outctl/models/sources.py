@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from outctl.config.schema import HubSource, LocalSource, Source, WheelSource
+from outctl.config.models import HubSource, LocalSource, Source, WheelSource
 from outctl.errors import OutctlError
 from outctl.storage.files import sha256_of
 

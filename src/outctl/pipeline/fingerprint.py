@@ -135,9 +135,10 @@ class _Reach:
             self._follow(module, name)
         elif name in known.imports:
             self.reached.add((module, name))
-            self._target(*known.imports[name])
+            self.imported(*known.imports[name])
 
-    def _target(self, module: str, name: str | None) -> None:
+    def imported(self, module: str, name: str | None) -> None:
+        """Reach what an import names, and what the module does on import."""
         if name is None:
             self.module(module)
         elif _path(f"{module}.{name}"):
@@ -161,28 +162,43 @@ class _Reach:
             if isinstance(used, str):
                 self.name(module, used)
             else:
-                self._target(*used)
+                self.imported(*used)
 
 
-@lru_cache(maxsize=64)
-def code_of(module: str, entry: str) -> dict[str, str]:
-    """Module -> hash (16 hexadecimal digits) of what a definition can reach in it.
+Plugins = tuple[tuple[str, str], ...]
+"""Path and text of each plug-in that a job uses."""
+
+
+@lru_cache(maxsize=256)
+def code_of(module: str, entry: str, *entries: str, plugins: Plugins = ()) -> dict[str, str]:
+    """Module -> hash (16 hexadecimal digits) of what a job can reach in it.
 
     Args:
-        module: the module that holds the definition.
-        entry: its name.
+        module: the module that holds what the job runs.
+        entry: its name there.
+        entries: modules of the registries' entries that the job uses, which nothing imports by name.
+        plugins: the plug-ins that the job uses: their whole texts count, and what they can reach in this package.
     """
     reach = _Reach()
     reach.name(module, entry)
+    for used in entries:
+        reach.module(used)
+    for path, source in plugins:
+        for node in ast.walk(ast.parse(source, path)):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                for target in _imported(node).values():
+                    reach.imported(*target)
     digests: dict[str, hashlib._Hash] = {}
     for reached, part in sorted(reach.reached):
         if text := _module(reached).text(part):
             digests.setdefault(reached, hashlib.sha256()).update(text)
-    return {reached: digest.hexdigest()[:16] for reached, digest in digests.items()}
+    added = {path: hashlib.sha256(source.encode()).hexdigest()[:16] for path, source in plugins}
+    return {reached: digest.hexdigest()[:16] for reached, digest in digests.items()} | added
 
 
-@lru_cache(maxsize=64)
-def fingerprint(module: str, entry: str) -> str:
-    """Hash (64 hexadecimal digits) of all code of this package that a definition can reach."""
-    lines = [f"{reached} {digest}\n" for reached, digest in sorted(code_of(module, entry).items())]
+@lru_cache(maxsize=256)
+def fingerprint(module: str, entry: str, *entries: str, plugins: Plugins = ()) -> str:
+    """Hash (64 hexadecimal digits) of all code that a job can reach, as for `code_of`."""
+    found = code_of(module, entry, *entries, plugins=plugins)
+    lines = [f"{reached} {digest}\n" for reached, digest in sorted(found.items())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from outctl.config.schema import BASELINE, TEMPERATURE
+from outctl.config.names import BASELINE, TEMPERATURE
 
 
 def beside(output: Path) -> Path:

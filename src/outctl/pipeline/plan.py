@@ -9,8 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from outctl.config.schema import Experiment, Registry
+from outctl.config.experiment import Experiment
+from outctl.config.models import Registry
+from outctl.config.plugins import plugin_text, run_plugins
 from outctl.errors import OutctlError
+from outctl.pipeline.entries import packages_beside, used_by
 from outctl.pipeline.environments import check_services
 from outctl.pipeline.provenance import Found, look_at, package_versions
 from outctl.pipeline.setup import Inputs, Job, Names, Setup
@@ -114,12 +117,17 @@ class Plan(Setup):
             found, upstream = self.stage(stage, names), self.upstream(*key)
             unused = found.unused_packages(self, names)
             packages = [name for name in found.packages if name not in unused]
+            settings = found.settings(self, names)
+            entries, plugins = used_by(settings)
+            packages += packages_beside(plugins, packages, self._versions)
             self._specs[key] = Spec(
                 stage=stage,
-                settings=found.settings(self, names).model_dump(mode="json"),
+                settings=settings.model_dump(mode="json"),
                 upstream={"/".join(job): self.spec(*job).hash for job in upstream},
-                code=found.code,
+                code=found.code(entries, plugins),
                 packages=package_versions(packages, self._versions),
+                entries=entries,
+                plugins=plugins,
                 repair=self._repairs.get(key, ""),
                 repaired={"/".join(job): mark for job in upstream if (mark := self.spec(*job).mark)},
             )
@@ -152,11 +160,12 @@ class Plan(Setup):
     def write_specs(self) -> None:
         """Write the specification of every job; files that already say the same are left alone."""
         for job in self.jobs():
-            self.spec(*job).write(self.spec_path(*job))
-        for stage in self.stages.values():
-            file = self.layout.code(stage.code)
+            spec = self.spec(*job)
+            spec.write(self.spec_path(*job))
+            file = self.layout.code(spec.code)
             if not file.is_file():
-                write_text(file, to_json(stage.code_by_module()) + "\n", durable=False)
+                by_module = self.stages[job[0]].code_by_module(spec.entries, spec.plugins)
+                write_text(file, to_json(by_module) + "\n", durable=False)
 
     def guarded_outputs(self) -> list[Path]:
         """What only one job at a time may write: models, adapters and records."""
@@ -191,6 +200,7 @@ class Plan(Setup):
             "experiment": self.experiment.model_dump(mode="json"),
             "registry": {"models": {name: self.registry.models[name].model_dump(mode="json") for name in self.fetched}},
             "inputs": asdict(self.inputs),
+            "plugins": {path: plugin_text(path) for path in self.experiment.plugins},
             "sources": {name: self.contents(name) for name in self.fetched},
             "versions": self._versions,
             "repairs": ["/".join([*job, repair]) for job, repair in self._repairs.items()],
@@ -211,6 +221,7 @@ class Plan(Setup):
         """
         content = read_json(path)
         try:
+            run_plugins(content["plugins"])
             plan = cls(
                 stages,
                 Experiment.model_validate(content["experiment"]),

@@ -8,8 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from outctl.config.adapters import AdapterRecipe
 from outctl.config.comparisons import Compare, all_comparisons
-from outctl.config.schema import BASELINE, TEMPERATURE, AdapterRecipe, Experiment, LocalSource, Registry, Source
+from outctl.config.experiment import Experiment
+from outctl.config.models import LocalSource, Registry, Source
+from outctl.config.names import BASELINE, TEMPERATURE
 from outctl.config.sweeps import all_recipes, repeats
 from outctl.pipeline.layout import Layout
 from outctl.storage.checksums import Checksums
@@ -29,7 +32,7 @@ class Inputs:
 
     Attributes:
         templates: the template of each case.
-        vocabularies: the listed words of each case that draws words; None where they are the most common ones.
+        vocabularies: the listed words of each case; None where they are the most common ones, or the case draws none.
         texts: the texts that `base_model_deviation` takes excerpts from, and those that `retention` reads, by their names.
     """
 

@@ -13,7 +13,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from outctl.config.schema import Section
+from outctl.config.plugins import run_plugins
+from outctl.config.section import Section
 from outctl.errors import OutctlError
 from outctl.storage.files import read_json, to_json, write_text
 
@@ -32,8 +33,10 @@ Settings = TypeVar("Settings", bound=Section)
 class Spec(Section):
     """One job's specification.
 
-    `repair` and `repaired` are no part of what a result depends on: they let it be made again, since its own outputs were
-    found changed after they were written (`repair`), or those of a job upstream (`repaired`: the job, and its mark).
+    `entries` are the modules of the registries' entries that its settings name, `plugins` the texts of the plug-ins that
+    registered the others, by their paths. `repair` and `repaired` are no part of what a result depends on: they let it be
+    made again, since its own outputs were found changed after they were written (`repair`), or those of a job upstream
+    (`repaired`: the job, and its mark).
     """
 
     stage: str
@@ -41,6 +44,8 @@ class Spec(Section):
     upstream: dict[str, str]
     code: str
     packages: dict[str, str]
+    entries: list[str] = Field(default=[])
+    plugins: dict[str, str] = Field(default={})
     repair: str = ""
     repaired: dict[str, str] = Field(default={})
 
@@ -63,7 +68,8 @@ class Spec(Section):
         return f"{self.hash[:16]}-{self.mark}" if self.mark else self.hash[:16]
 
     def settings_as(self, schema: type[Settings]) -> Settings:
-        """The settings, checked."""
+        """The settings, checked; what plug-ins register is there from now on."""
+        run_plugins(self.plugins)
         return schema.model_validate(self.settings)
 
     def write(self, path: Path) -> None:

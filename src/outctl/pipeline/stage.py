@@ -6,18 +6,24 @@ runs and nothing else: an edit of the planning changes specifications where it c
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
-from outctl.config.schema import Experiment, Section
+from outctl.config.experiment import Experiment
+from outctl.config.section import Section
 from outctl.pipeline.fingerprint import code_of, fingerprint
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.setup import SPLITS, Job, Names, Setup
 
 Files = dict[str, Path | list[Path]]
 """Paths by the parameters of what a stage runs, which are the flags of its command."""
+
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+"""No plug-ins."""
 
 
 class Stage(ABC):
@@ -134,14 +140,20 @@ class Stage(ABC):
         """Those arguments that are parameters."""
         return {name: arguments[name] for name in self.parameters if name in arguments}
 
-    @property
-    def code(self) -> str:
-        """The fingerprint of the code that a job runs."""
-        return fingerprint(self.entry.__module__, self.entry.__name__)
+    def code(self, entries: Sequence[str] = (), plugins: Mapping[str, str] = NOTHING) -> str:
+        """The fingerprint of the code that a job runs.
 
-    def code_by_module(self) -> dict[str, str]:
+        Args:
+            entries: modules of the registries' entries that it uses.
+            plugins: texts of the plug-ins that it uses, by their paths.
+        """
+        used = tuple(sorted(plugins.items()))
+        return fingerprint(self.entry.__module__, self.entry.__name__, *entries, plugins=used)
+
+    def code_by_module(self, entries: Sequence[str] = (), plugins: Mapping[str, str] = NOTHING) -> dict[str, str]:
         """What the fingerprint is made from: the part of the code that lies in each module."""
-        return code_of(self.entry.__module__, self.entry.__name__)
+        used = tuple(sorted(plugins.items()))
+        return code_of(self.entry.__module__, self.entry.__name__, *entries, plugins=used)
 
     def spec_folder(self, layout: Layout) -> Path:
         """Where the specifications of its jobs lie."""

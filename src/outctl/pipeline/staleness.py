@@ -26,7 +26,7 @@ def check_unchanged(spec: Spec, stage: Stage) -> None:
     Raises:
         OutctlError: they are not; what the job would write would bear the wrong name.
     """
-    if stage.code != spec.code:
+    if stage.code(spec.entries, spec.plugins) != spec.code:
         raise OutctlError(
             f"the code of {spec.stage} was edited after the workflow was started; start the workflow again"
         )
@@ -147,7 +147,7 @@ def _reasons(plan: Plan, job: Job, stale: set[str], cut_off: set[str]) -> list[s
 def _changed_code(layout: Layout, stage: Stage, before: Spec, now: Spec) -> list[str]:
     if before.code == now.code:
         return []
-    new = stage.code_by_module()
+    new = stage.code_by_module(now.entries, now.plugins)
     try:
         old = read_json(layout.code(before.code))
     except OutctlError:

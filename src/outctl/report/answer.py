@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
 
-from outctl.config.schema import BASELINE, REFERENCE_MODEL
+from outctl.config.names import BASELINE, REFERENCE_MODEL
 from outctl.metrics.statistics import t_interval
 from outctl.report.figure import Experiment
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from outctl.config.schema import BASELINE, TEMPERATURE
+from outctl.config.names import BASELINE, TEMPERATURE
 
 THEME = {
     "paper": ("#ffffff", "#15181b"),

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import vl_convert
 
-from outctl.config.schema import BASELINE
+from outctl.config.names import BASELINE
 from outctl.report.answer import NEAR_CONTROL, Tables, answer, decimals
 from outctl.report.blocks import block, rounded
 from outctl.report.charts import number

@@ -1,14 +1,15 @@
 """The combined results of all models, and the tables."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from outctl.config.schema import DEVIATION, REFERENCE_MODEL
+from outctl.config.names import DEVIATION, REFERENCE_MODEL
 from outctl.evaluation.agreement import AgreementRow
 from outctl.results.comparisons import ComparisonRow, SeedRow, corrected
 from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
-from outctl.results.summary import SummaryRow, defined
+from outctl.results.summary import ENDS, SummaryRow, column_names, defined
 from outctl.results.variants import Compared
 from outctl.storage.files import TableRow
 
@@ -34,7 +35,7 @@ class MatrixRow(TableRow):
 
 
 def combine(
-    results: dict[str, dict[str, Any]], compared: Compared, cases: list[str]
+    results: dict[str, dict[str, Any]], compared: Compared, cases: list[str], metrics: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Combine the results of all models.
 
@@ -42,6 +43,7 @@ def combine(
         results: what `model_results` gave, by model.
         compared: the variants.
         cases: the cases, in the order of their columns.
+        metrics: divergences that have columns beside those that are always there.
 
     Returns:
         The rows of all models by what they are about, and the tables that there is something for by their names.
@@ -51,7 +53,7 @@ def combine(
         ComparisonRow, [row for own in results.values() for row in own["comparisons"]], "tvd_p", "within_tolerance_p"
     )
     further = _further(results)
-    table = pd.DataFrame(summaries, columns=list(SummaryRow.model_fields))
+    table = pd.DataFrame(summaries, columns=[*SummaryRow.model_fields, *column_names(metrics)])
     order = [REFERENCE_MODEL, *results]
     table = table.sort_values("model", key=lambda column: column.map(order.index), kind="stable")
     matrix = matrix_table(table, compared, cases, further.get("base_model_deviation", []))
@@ -126,9 +128,6 @@ FURTHER: dict[str, type[TableRow]] = {
 """The rows of further tables."""
 TESTED = {"base_model_deviation": "passed_p", "agreement": "p_value"}
 """Those that hold p-values, with their column."""
-ENDS = ("", "_low", "_high")
-"""What follows the name of a mean, and of the ends of its interval."""
-
 
 MATRIX_METRICS = ("avg_tvd", "control_slope")
 """What the matrix holds of every case."""

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from outctl.config.schema import Statistics
+from outctl.config.statistics import Statistics
 from outctl.evaluation.records import Record
 from outctl.metrics.statistics import (
     NAN,

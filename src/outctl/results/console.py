@@ -7,7 +7,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from outctl.config.schema import REFERENCES, Experiment, Registry
+from outctl.config.experiment import Experiment
+from outctl.config.models import Registry
+from outctl.config.names import REFERENCES
 from outctl.errors import OutctlError, first_line
 from outctl.machine.estimates import weights_mb
 

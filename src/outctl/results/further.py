@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from outctl.config.schema import BASELINE, Statistics
+from outctl.config.names import BASELINE
+from outctl.config.statistics import Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.metrics.statistics import NAN, gained_and_lost, mcnemar_pvalue, rate_difference, rate_interval
 from outctl.storage.files import TableRow

@@ -4,15 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from outctl.config.comparisons import Compare
-from outctl.config.schema import BASELINE, REFERENCE_MODEL, REFERENCES, Statistics
+from outctl.config.names import BASELINE, REFERENCE_MODEL, REFERENCES
+from outctl.config.statistics import Statistics
 from outctl.evaluation.agreement import AgreementRecord, summarise_agreement
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.evaluation.records import Record
 from outctl.evaluation.references import reference_records
 from outctl.results.comparisons import between_seeds, compare, corrected
 from outctl.results.further import learning_curve, retention_positions, retention_row, summarise_deviation
+from outctl.results.metric_columns import metric_columns
 from outctl.results.overall import overall
-from outctl.results.summary import defined, summarise
+from outctl.results.summary import SummaryRow, defined, summarise
 from outctl.tasks.samples import Sample
 
 Records = Mapping[str, Mapping[str, list[Record]]]
@@ -20,7 +22,12 @@ Records = Mapping[str, Mapping[str, list[Record]]]
 
 
 def output_control(
-    model: str, samples: Mapping[str, Sequence[Sample]], records: Records, statistics: Statistics, seed: int
+    model: str,
+    samples: Mapping[str, Sequence[Sample]],
+    records: Records,
+    metrics: Sequence[str],
+    statistics: Statistics,
+    seed: int,
 ) -> dict[str, Any]:
     """Rows of the cases, each and all together, of references and variants.
 
@@ -28,26 +35,32 @@ def output_control(
         model: name of the model.
         samples: the questions by case.
         records: the answers.
+        metrics: divergences that have columns beside those that are always there.
         statistics: how intervals are computed.
         seed: the experiment's seed.
     """
     references: dict[str, dict[str, list[Record]]] = {name: {} for name in REFERENCES}
-    summary = []
+    summary: list[dict[str, Any]] = []
+
+    def add(row: SummaryRow, of: Sequence[Record]) -> None:
+        measured = metric_columns(metrics, of, statistics, seed)
+        summary.append(defined(row) | {key: None if value != value else value for key, value in measured.items()})
+
     for case, questions in samples.items():
         fixed = reference_records(questions)
         for name, ignoring in fixed.items():
             references[name][case] = ignoring
-            summary.append(summarise(REFERENCE_MODEL, name, case, ignoring, statistics, seed))
+            add(summarise(REFERENCE_MODEL, name, case, ignoring, statistics, seed), ignoring)
         before = records[BASELINE][case]
         for variant, own in records.items():
-            summary.append(summarise(model, variant, case, own[case], statistics, seed, before, fixed))
+            add(summarise(model, variant, case, own[case], statistics, seed, before, fixed), own[case])
     rows = [
         *(overall(REFERENCE_MODEL, name, by_case, statistics, seed) for name, by_case in references.items()),
         *(overall(model, variant, by_case, statistics, seed) for variant, by_case in records.items()),
     ]
     return {
         "overall": [defined(row) for row in rows],
-        "summary": [defined(row) for row in summary],
+        "summary": summary,
         "records": {
             variant: {case: [record.model_dump(mode="json") for record in found] for case, found in own.items()}
             for variant, own in records.items()

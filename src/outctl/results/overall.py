@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from outctl.config.schema import BASELINE, REFERENCE_MODEL, TEMPERATURE, Statistics
+from outctl.config.names import BASELINE, REFERENCE_MODEL, TEMPERATURE
+from outctl.config.statistics import Statistics
 from outctl.evaluation.records import Record
 from outctl.metrics.statistics import mean_of_means_interval, mean_of_rates_interval
 from outctl.storage.files import TableRow

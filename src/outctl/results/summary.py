@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from outctl.config.schema import Statistics
+from outctl.config.statistics import Statistics
 from outctl.evaluation.records import Record
 from outctl.metrics.statistics import NAN, mean_interval, rate_interval, slope_interval, standard_deviation
 from outctl.results.overall import is_fine_tuned
@@ -99,6 +99,15 @@ class SummaryRow(TableRow):
     """Upper end of its Wilson interval."""
     distinct_pairs: float
     """Where the model picks the words: number of different pairs; 1 is a model that ignores the seed."""
+
+
+ENDS = ("", "_low", "_high")
+"""What follows the name of a mean, and of the ends of its interval."""
+
+
+def column_names(metrics: Sequence[str]) -> list[str]:
+    """The columns of metrics: the mean of each over the samples, and its bootstrap interval."""
+    return [f"avg_{name}{end}" for name in metrics for end in ENDS]
 
 
 def conditional_share(record: Record) -> float:

@@ -1,6 +1,6 @@
 """What results and figures compare: variants, and the sweeps that some of them come from."""
 
-from outctl.config.schema import Section
+from outctl.config.section import Section
 
 
 class Compared(Section):

@@ -41,7 +41,7 @@ def run(spec: Spec, results_dir: Path) -> None:
 
     settings, layout = spec.settings_as(AggregateSettings), Layout(results_dir, Path())
     results = read_model_results(spec, layout, settings.models)
-    content, tables = combine(results, settings, settings.cases)
+    content, tables = combine(results, settings, settings.cases, settings.metrics)
     write_json(
         layout.combined(),
         {

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from outctl.config.schema import TEMPERATURE
+from outctl.config.names import TEMPERATURE
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
 from outctl.pipeline.layout import Layout, beside
@@ -40,7 +40,7 @@ def run(spec: Spec, results_dir: Path) -> None:
     output = layout.model_results(model)
     content = {
         "model": model,
-        **output_control(model, samples, records, statistics, seed),
+        **output_control(model, samples, records, settings.metrics, statistics, seed),
         **compared(records, settings.comparisons, list(settings.repeats.values()), statistics, seed),
         "learning_curves": learning_curves(model, _read_logs(settings, model, layout, spec)),
         **_further(settings, model, layout, check),

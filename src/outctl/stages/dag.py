@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from outctl.config.experiment import Experiment
+from outctl.config.models import Registry
 from outctl.config.reading import file_of, load_experiment
-from outctl.config.schema import Experiment, Registry
 from outctl.errors import KeyedError, OutctlError, first_line
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.runs import PLAN_VARIABLE, jobs_of_this_run

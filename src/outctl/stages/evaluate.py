@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from outctl.config.schema import Evaluation, OwnWords
+from outctl.config.evaluations import Evaluation
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress, Record, read_records, write_records
 from outctl.pipeline.layout import Layout, beside
@@ -164,4 +164,4 @@ class Evaluate(ModelStage):
     def tokens(self, setup: Setup, names: Names) -> int:
         """Where the model picks its own words, they are looked for in several passes."""
         case = setup.experiment.cases[names[2]]
-        return (7 if isinstance(case, OwnWords) else 1) * case.eval_samples * prompt_tokens(setup, names[2])
+        return (7 if case.picks_words else 1) * case.eval_samples * prompt_tokens(setup, names[2])

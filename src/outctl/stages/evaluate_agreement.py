@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from outctl.config.schema import Agreement, Evaluation
+from outctl.config.evaluations import Agreement, Evaluation
 from outctl.evaluation.records import Progress
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_upstream

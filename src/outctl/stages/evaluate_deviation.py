@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outctl.config.schema import DEVIATION, BaseModelDeviation, Evaluation
+from outctl.config.evaluations import BaseModelDeviation, Evaluation
+from outctl.config.names import DEVIATION
 from outctl.evaluation.records import Progress
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_upstream

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from outctl.config.schema import Evaluation, Retention, Statistics
+from outctl.config.evaluations import Evaluation, Retention
+from outctl.config.statistics import Statistics
 from outctl.evaluation.records import Progress
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.setup import Names, Setup

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from outctl.config.schema import Section, Source, WheelSource
+from outctl.config.models import Source, WheelSource
+from outctl.config.section import Section
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.provenance import is_made, write_provenance
 from outctl.pipeline.setup import Names, Setup

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outctl.config.schema import AdapterRecipe, Experiment, Section
+from outctl.config.adapters import AdapterRecipe
+from outctl.config.experiment import Experiment
+from outctl.config.section import Section
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress
 from outctl.pipeline.environments import check_services

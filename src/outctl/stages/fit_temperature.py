@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from outctl.config.schema import BASELINE, Evaluation, TemperatureScaling
+from outctl.config.evaluations import Evaluation, TemperatureScaling
+from outctl.config.names import BASELINE
 from outctl.evaluation.records import Progress
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_upstream

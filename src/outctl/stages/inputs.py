@@ -3,22 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from outctl.config.schema import (
-    DEVIATION,
-    CaseConfig,
-    Experiment,
-    GivenWords,
-    SuccessiveWords,
-    Suppression,
-)
+from outctl.config.experiment import Experiment
+from outctl.config.names import DEVIATION
 from outctl.errors import KeyedError, OutctlError
 from outctl.pipeline.setup import SPLITS, Inputs
+from outctl.tasks.cases import try_template
 from outctl.tasks.excerpts import excerpt_texts
+from outctl.tasks.lists import listed_words
 from outctl.tasks.neutral import held_out_texts
-from outctl.tasks.shares import named_shares
-from outctl.tasks.splits import words_of_split
-from outctl.tasks.templates import load_template, render
-from outctl.tasks.vocabularies import listed_words
+from outctl.tasks.templates import load_template
 
 
 def read_inputs(experiment: Experiment) -> Inputs:
@@ -37,49 +30,25 @@ def _templates(experiment: Experiment) -> dict[str, dict[str, Any]]:
     for name, case in experiment.cases.items():
         try:
             template = load_template(case.template or case.kind)
-            variables = _example_variables(case)
-            render(template.question, **variables)
-            if case.kind == "suppression":
-                if template.free is None:
-                    raise OutctlError("the template has no `free`, the question without a limit")
-                render(template.free, **variables)
-            if case.kind == "icl_random_words":
-                if template.answer is None:
-                    raise OutctlError("the template has no `answer`, which answered examples need")
-                render(template.answer, word="ark", **variables)
+            try_template(case, template)
         except OutctlError as error:
             raise KeyedError(("cases", name, "template"), str(error)) from None
         templates[name] = template.model_dump(mode="json")
     return templates
 
 
-def _example_variables(case: CaseConfig) -> dict[str, Any]:
-    """Variables of some sample of a case, to try its template out."""
-    two = named_shares(["ark", "atom"], [70, 30])
-    match case:
-        case GivenWords():
-            return {"shares": named_shares(["ark"] * case.num_words, [50] * case.num_words)}
-        case SuccessiveWords():
-            return {"first": two, "second": two}
-        case Suppression():
-            return {"topic": "a ship", "word": "ark", "percent": 30}
-        case _:
-            return {"seed": 1, "percents": [70, 30]}
-
-
 def _vocabularies(experiment: Experiment) -> dict[str, list[str] | None]:
-    """The listed words of each case that draws words; None where they are the most common ones."""
+    """The listed words of each case; None where they are the most common ones, or the case draws none."""
     vocabularies: dict[str, list[str] | None] = {}
     for name, case in experiment.cases.items():
-        if isinstance(case, GivenWords):
-            try:
-                words = listed_words(case.vocabulary)
-                vocabularies[name] = None if words is None else list(words)
-                for split in SPLITS:
-                    if words and (split == "eval" or case.train_samples):
-                        words_of_split(case, experiment.seed, split, words)
-            except OutctlError as error:
-                raise KeyedError(("cases", name, "vocabulary"), str(error)) from None
+        try:
+            words = None if case.draws_from is None else listed_words(case.draws_from)
+            vocabularies[name] = None if words is None else list(words)
+            for split in SPLITS:
+                if words and (split == "eval" or case.train_samples):
+                    case.check_words(words, experiment.seed, split)
+        except OutctlError as error:
+            raise KeyedError(("cases", name, "vocabulary"), str(error)) from None
     return vocabularies
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from outctl.config.schema import DEVIATION, Section
+from outctl.config.names import DEVIATION
+from outctl.config.section import Section
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import write_provenance
 from outctl.pipeline.setup import Names, Setup

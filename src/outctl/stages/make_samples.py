@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from outctl.config.schema import Case, CaseConfig, GivenWords, RandomWords, Section
+from outctl.config.registries import CaseConfig
+from outctl.config.section import Section
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import write_provenance
 from outctl.pipeline.setup import SPLITS, Names, Setup
@@ -72,22 +73,12 @@ class MakeSamples(Stage):
         case, split = names
         config = setup.experiment.cases[case]
         count = config.train_samples if split == "train" else config.eval_samples
-        # Neither split's samples depend on the other's count, nor on where the template was read from.
-        own: dict[str, Any] = {"train_samples": 0, "eval_samples": 1, "template": None}
-        listed = setup.inputs.vocabularies.get(case)
-        if isinstance(config, GivenWords) and listed is not None:
-            # Nor does it matter where the words were read from, or how many common ones there are.
-            own |= {name: GivenWords.model_fields[name].default for name in ("vocabulary", "vocabulary_size")}
-        if split == "train":
-            # Nothing is scored there, and only examples are drawn by rarity.
-            own["tolerance"] = Case.model_fields["tolerance"].default
-            if isinstance(config, RandomWords):
-                own["max_zipf"] = RandomWords.model_fields["max_zipf"].default
+        listed = setup.inputs.vocabularies[case]
         return SamplesSettings(
             case_name=case,
             split=split,
             count=count,
-            case=config.model_copy(update=own),
+            case=config.as_drawn(split, listed is not None),
             template=setup.inputs.templates[case],
             words=listed,
             seed=setup.experiment.seed,

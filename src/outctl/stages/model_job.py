@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from outctl.config.schema import BASELINE, TEMPERATURE, Section
+from outctl.config.names import BASELINE, TEMPERATURE
+from outctl.config.section import Section
 from outctl.errors import OutctlError, first_line
 from outctl.evaluation.records import Progress
 from outctl.pipeline.layout import Layout, beside

@@ -3,7 +3,9 @@
 from collections.abc import Collection
 from typing import ClassVar
 
-from outctl.config.schema import BASELINE, TEMPERATURE, Precision, Section
+from outctl.config.models import Precision
+from outctl.config.names import BASELINE, TEMPERATURE
+from outctl.config.section import Section
 from outctl.pipeline.setup import Job, Names, Setup
 from outctl.pipeline.stage import Stage
 

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from outctl.config.adapters import AdapterRecipe
 from outctl.config.comparisons import Compare
-from outctl.config.schema import DEVIATION, TEMPERATURE, AdapterRecipe, Statistics
+from outctl.config.names import DEVIATION, TEMPERATURE
+from outctl.config.registries import MetricName, metric_names
+from outctl.config.statistics import Statistics
 from outctl.config.sweeps import bases, labels
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_outputs
@@ -22,6 +25,7 @@ class AggregateSettings(Compared):
     """Settings of `aggregate-model` and `aggregate`.
 
     Attributes:
+        metrics: divergences that have columns beside those that are always there.
         recipes: how each adapter was trained.
         repeats: adapters that differ in their seed alone, under the name of the first.
         comparisons: what is compared with what.
@@ -31,6 +35,7 @@ class AggregateSettings(Compared):
 
     models: list[str]
     cases: list[str]
+    metrics: list[MetricName]
     recipes: dict[str, AdapterRecipe]
     repeats: dict[str, list[str]]
     comparisons: list[Compare]
@@ -76,6 +81,7 @@ def aggregate_settings(setup: Setup, models: list[str]) -> AggregateSettings:
         models=models,
         variants=setup.variants,
         cases=setup.cases,
+        metrics=metric_names(experiment.plugins),
         trained_on=setup.trained_on,
         recipes=setup.recipes,
         repeats=setup.repeats,

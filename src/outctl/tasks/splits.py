@@ -2,7 +2,6 @@
 
 import hashlib
 
-from outctl.config.schema import GivenWords, SuccessiveWords
 from outctl.errors import OutctlError
 
 
@@ -16,25 +15,23 @@ def belongs_to_eval(seed: int, item: str, fraction: float) -> bool:
     return int.from_bytes(digest[:8]) < fraction * 2**64
 
 
-def words_of_split(
-    case: GivenWords | SuccessiveWords, seed: int, split: str, words: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Those of a vocabulary's words that belong to a split.
+def words_of_split(words: tuple[str, ...], fraction: float, needed: int, seed: int, split: str) -> tuple[str, ...]:
+    """Those of a vocabulary's words that belong to a split; training and evaluation have none in common.
+
+    Args:
+        words: the vocabulary.
+        fraction: share of it that only evaluation uses.
+        needed: words that a sample takes.
+        seed: the experiment's seed.
+        split: `train` or `eval`.
 
     Raises:
-        OutctlError: they are too few for a sample.
+        OutctlError: too few are left for a sample.
     """
-    own = tuple(word for word in words if belongs_to_eval(seed, word, case.eval_fraction) == (split == "eval"))
-    needed = _words_of_a_sample(case)
+    own = tuple(word for word in words if belongs_to_eval(seed, word, fraction) == (split == "eval"))
     if len(own) < needed:
         raise OutctlError(
             f"only {len(own)} of {len(words)} words are left for {split}, and a sample takes {needed}; "
             "raise vocabulary_size, list more words or change eval_fraction"
         )
     return own
-
-
-def _words_of_a_sample(case: GivenWords | SuccessiveWords) -> int:
-    if isinstance(case, SuccessiveWords):
-        return 4
-    return case.num_words * (2 if case.vocabulary == "phrases" else 1)

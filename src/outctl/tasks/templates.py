@@ -15,7 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import Field
 
 from outctl.config.reading import nearest, read_yaml, validate
-from outctl.config.schema import Section
+from outctl.config.section import Section
 from outctl.errors import OutctlError, first_line
 
 

@@ -1,9 +1,9 @@
-"""The words of samples: common words to ask for, and the bar that rare words must meet."""
+"""The words of samples: common words to ask for, and the bar that rare words must meet.
+
+The word list and the dictionary are imported where they are used, since planning needs neither.
+"""
 
 from functools import lru_cache
-
-import simplemma
-import wordfreq
 
 from outctl.errors import OutctlError
 
@@ -16,6 +16,8 @@ RARE_BAND = 1.5
 
 def _is_base_form(word: str) -> bool:
     """Whether a dictionary has the word and it is no inflection: *crack* but neither *cracked* nor *michaels*."""
+    import simplemma
+
     return bool(simplemma.is_known(word, lang=LANGUAGE) and simplemma.lemmatize(word, lang=LANGUAGE) == word)
 
 
@@ -33,6 +35,8 @@ def common_words(size: int) -> tuple[str, ...]:
     Raises:
         OutctlError: the word list has fewer such words.
     """
+    import wordfreq
+
     found: list[str] = []
     for word in wordfreq.iter_wordlist(LANGUAGE):
         if _is_plain(word) and _is_base_form(word):
@@ -49,6 +53,8 @@ def rare_words(max_zipf: float) -> tuple[str, ...]:
     Raises:
         OutctlError: no word of the list is so rare.
     """
+    import wordfreq
+
     found = []
     for word in wordfreq.iter_wordlist(LANGUAGE):
         zipf = wordfreq.zipf_frequency(word, LANGUAGE)
@@ -63,6 +69,9 @@ def rare_words(max_zipf: float) -> tuple[str, ...]:
 
 def is_rare_word(word: str, max_zipf: float) -> bool:
     """Whether this is an English word, and one whose Zipf frequency is at most `max_zipf`."""
+    import simplemma
+    import wordfreq
+
     if not word or not simplemma.is_known(word, lang=LANGUAGE):
         return False
     return bool(0.0 < wordfreq.zipf_frequency(word, LANGUAGE) <= max_zipf)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import altair as alt
 
-from outctl.config.schema import TEMPERATURE
+from outctl.config.names import TEMPERATURE
 from outctl.report import charts
 from outctl.report.figure import Figure, FigureRow, Measured, Row, View, grouped, names_in
 from outctl.report.looks import FAINT, INK, Look, variant_looks

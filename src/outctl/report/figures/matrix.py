@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from outctl.config.schema import DEVIATION
+from outctl.config.names import DEVIATION
 from outctl.report import charts
 from outctl.report.figure import Figure, FigureRow, Measured, Row, View, grouped, names_in, with_ends
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import altair as alt
 
-from outctl.config.schema import BASELINE
+from outctl.config.names import BASELINE
 from outctl.report import charts
 from outctl.report.figure import Figure, FigureRow, Measured, Row, View, grouped, picked
 from outctl.report.figures import retention

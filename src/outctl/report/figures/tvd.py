@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import altair as alt
 
-from outctl.config.schema import REFERENCES
+from outctl.config.names import REFERENCES
 from outctl.report import charts
 from outctl.report.figure import Figure, FigureRow, Measured, Row, View, grouped, names_in, picked
 from outctl.report.looks import INK, lined, variant_looks
