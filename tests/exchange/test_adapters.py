@@ -16,6 +16,7 @@ from outctl.models.loading import load_model
 IDS = torch.tensor([[5, 9, 3, 7, 7, 2, 41]])
 
 
+@pytest.mark.slow
 def test_plain_peft_loads_a_trained_adapter_by_path_to_the_same_logits(by_hand: Callable[..., ByHand]) -> None:
     work = by_hand({"steps": 6, "checkpoint_every": 6})
     code, _, err = work.run("finetune", "tiny", "tuned")

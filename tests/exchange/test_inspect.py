@@ -84,12 +84,14 @@ def test_logs_hold_what_the_records_and_tables_hold(results: ByHand) -> None:
     assert metrics["first_share"].keys() == {"control_slope", "low", "high"}
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_wherever_and_whenever_they_are_exported(results: ByHand) -> None:
     first = exported(results)
     shutil.rmtree(results.folder / "results" / "inspect")
     assert exported(results) == first
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_the_tables(results: ByHand) -> None:
     train(results)
     for case in ("given", "own"):

@@ -93,6 +93,7 @@ def test_scores_are_those_of_outctl(tmp_path: Path, at_most: bool) -> None:
     assert math.isnan(module.slope([(0.1, 0.2), (0.1, 0.4)]))
 
 
+@pytest.mark.slow
 def test_the_harness_finds_what_a_plain_pass_a_form_finds(
     tmp_path: Path, tiny_model: Callable[..., LoadedModel]
 ) -> None:

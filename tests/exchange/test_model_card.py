@@ -241,6 +241,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
 PUSH = ("push-adapter", "tiny", "tuned", "--repo", "me/control")
 
 
+@pytest.mark.slow
 def test_a_dry_run_writes_what_is_pushed_and_a_push_that_fails_is_one_line(
     measured: ByHand, hub: type[Hub], monkeypatch: pytest.MonkeyPatch
 ) -> None:

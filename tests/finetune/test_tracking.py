@@ -81,6 +81,7 @@ def test_event_files_hold_what_the_training_log_holds_and_change_no_byte_of_the_
         assert (plain / name).read_bytes() == (adapter / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_the_curves_of_a_training_that_was_cut_off_have_every_step_once(by_hand: Callable[..., ByHand]) -> None:
     experiment = by_hand({"steps": 150, "measure_every": 14})
     layout = experiment.plan.layout
@@ -100,6 +101,7 @@ def test_the_curves_of_a_training_that_was_cut_off_have_every_step_once(by_hand:
     assert [file.stat().st_size > 0 for file in sorted(events.iterdir())] == [False, True]
 
 
+@pytest.mark.slow
 def test_curves_of_other_settings_make_room_and_an_open_tensorboard_forgets_them(
     by_hand: Callable[..., ByHand],
 ) -> None:
@@ -130,6 +132,7 @@ def test_no_specification_depends_on_where_curves_are_shown(by_hand: Callable[..
     }
 
 
+@pytest.mark.slow
 def test_a_service_that_is_not_installed_is_one_line(by_hand: Callable[..., ByHand]) -> None:
     with pytest.raises(OutctlError, match=r"^logging.report_to: trackio is not among the packages of the jobs'"):
         check_services(["wandb", "trackio"], {"wandb": "0.31"})

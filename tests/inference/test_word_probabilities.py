@@ -108,6 +108,7 @@ def test_equals_a_plain_loop_on_the_embedded_model(real_model: LoadedModel) -> N
         assert [math.exp(value) for value in row] == pytest.approx([math.exp(value) for value in expected], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.05), ("nf4", 0.05)])
 def test_narrow_types_round_no_more_than_they_do_in_plain_passes(
     precision: Any, tolerance: float, real_model_dir: Path

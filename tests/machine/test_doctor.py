@@ -102,6 +102,7 @@ def test_the_tables_end_in_a_verdict(prepared: ByHand) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_a_model_of_the_hub_lacks(prepared: ByHand, tmp_path: Path) -> None:
     registry = prepared.folder / "config" / "models.yaml"
     entries = yaml.safe_load(registry.read_text())
@@ -134,6 +135,7 @@ def test_what_a_model_of_the_hub_lacks(prepared: ByHand, tmp_path: Path) -> None
     assert all(finding["advice"] for finding in found["findings"] if finding["state"] == "problem")
 
 
+@pytest.mark.slow
 def test_a_limit_of_memory_is_seen(prepared: ByHand) -> None:
     code, found = doctor(prepared.folder, limit=1_500_000_000, HF_ENDPOINT=CLOSED)
     assert code == 1
@@ -221,6 +223,7 @@ def test_what_the_hub_says_of_a_model_is_said(tmp_path: Path) -> None:
     assert all("the hub cannot be reached" in answer[0] for answer in closed[1:])
 
 
+@pytest.mark.slow
 def test_the_cluster_that_is_here_is_found() -> None:
     from outctl.machine.doctor import diagnose
 

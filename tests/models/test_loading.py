@@ -59,6 +59,7 @@ def test_auto_follows_the_processor(tiny_model_dir: TinyModelDir) -> None:
     assert load_model(tiny_model_dir("llama"), "auto", True).model.dtype == compute_dtype()
 
 
+@pytest.mark.slow
 def test_nf4_is_double_quantised_and_answers_nearly_as_the_full_weights_do(real_model_dir: Path) -> None:
     quantised = load_model(real_model_dir, "nf4", True)
     layer = quantised.model.model.layers[0].self_attn.q_proj
@@ -92,6 +93,7 @@ def snapshots(directory: Path) -> list[Path]:
     return sorted(path for path in (directory.parent / ".nf4" / directory.name).glob("*") if path.is_dir())
 
 
+@pytest.mark.slow
 def test_a_snapshot_gives_the_very_numbers_that_quantising_gives(own_real_model: Path) -> None:
     quantised = answers(load_model(own_real_model, "nf4", True))
     (snapshot,) = snapshots(own_real_model)
@@ -106,6 +108,7 @@ def test_a_snapshot_gives_the_very_numbers_that_quantising_gives(own_real_model:
     assert {file.name: file.stat().st_mtime_ns for file in snapshot.iterdir()} == written
 
 
+@pytest.mark.slow
 def test_a_broken_or_outdated_snapshot_is_made_again(own_real_model: Path) -> None:
     quantised = answers(load_model(own_real_model, "nf4", True))
     (snapshot,) = snapshots(own_real_model)
@@ -118,6 +121,7 @@ def test_a_broken_or_outdated_snapshot_is_made_again(own_real_model: Path) -> No
     assert is_whole(snapshot)
 
 
+@pytest.mark.slow
 def test_a_model_is_quantised_where_no_snapshot_can_be_kept(
     own_real_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

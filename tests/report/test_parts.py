@@ -346,6 +346,7 @@ def default_questions() -> int:
     return sum(case.eval_samples for case in experiment.cases.values())
 
 
+@pytest.mark.slow
 def test_twenty_models_of_the_default_size_stay_below_thirty_megabytes(run: Plan) -> None:
     # Each question of the default experiment is asked of a baseline and two adapters here.
     questions = default_questions()

@@ -198,6 +198,7 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_other_ones(
 COMPARED = ("adapter_model.safetensors", "adapter_config.json", "training.jsonl")
 
 
+@pytest.mark.slow
 def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_bytes(
     by_hand: Callable[..., ByHand],
 ) -> None:
@@ -315,6 +316,7 @@ def test_of_some_samples_the_first_tokens_are_trained_on(
     assert logged[0.25]["held_out_mass"] == pytest.approx(logged[1.0]["held_out_mass"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_model_in_4_bits_is_trained_and_its_weights_stay_as_they_are(tmp_path: Path, real_model_dir: Path) -> None:
     spec = spec_for(
         {"given": 12}, precision="nf4", steps=3, batch_size=2, log_every=1, layers=[28, 29], learning_rate=0.002
@@ -343,6 +345,7 @@ def gradients(loaded: LoadedModel) -> torch.Tensor:
     return found.flatten()
 
 
+@pytest.mark.slow
 def test_gradients_pass_through_layers_in_4_bits(real_model_dir: Path) -> None:
     quantised = load_model(real_model_dir, "nf4", True)
     keep_differentiable(quantised.model)
@@ -545,6 +548,7 @@ def test_an_undefined_slope_is_null_in_the_log() -> None:
     assert training_log(history, 4) == [{"step": 1, "samples": 4, "loss": 2.0, "held_out_slope": None}]
 
 
+@pytest.mark.slow
 def test_the_retention_term_keeps_the_model_closer_to_its_base(
     tmp_path: Path, tiny_model_dir: Callable[..., Path]
 ) -> None:
