@@ -193,7 +193,8 @@ def test_another_version_of_a_package_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         provenance, "installed_version", lambda name: "9.9" if name == "vl-convert-python" else installed(name)
     )
-    assert lines(plan_of()) == [f"figures: package vl-convert-python was {installed('vl-convert-python')} and is 9.9"]
+    said = f"package vl-convert-python was {installed('vl-convert-python')} and is 9.9"
+    assert lines(plan_of()) == [f"figures: {said}", f"report: {said}"]
 
 
 def test_edited_code_is_named_by_its_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -348,4 +349,4 @@ def test_the_command_takes_the_versions_that_environments_pin(
     first, second = text.splitlines()
     assert code == 0
     assert first.startswith("figures: package vl-convert-python was ")
-    assert second == "report: it reads what stale steps make"
+    assert second.startswith("report: package vl-convert-python was ")
