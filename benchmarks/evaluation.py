@@ -18,9 +18,9 @@ from askers import Harness, LlamaCpp, Outctl, Padded, Script, Setting
 from child import Contender
 from contest import Contest, Result
 from flops import MatrixRate, arithmetic
-from outctl.config.models import Registry, WheelSource
+from outctl.config.models import Registry
 from outctl.config.reading import read_yaml
-from outctl.models.sources import opened
+from outctl.models.sources.wheel import WheelSource
 from workload import WORKLOADS
 
 REFERENCE = "script"
@@ -53,7 +53,7 @@ def gguf_file(model: Path) -> Path | None:
     kept = comparison.ROOT / "resources" / "gguf" / entry.source.file_sha256[:16] / Path(entry.source.file).name
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with opened(entry.source, name) as original:
+        with entry.source.opened(name) as original:
             part = kept.with_suffix(".part")
             shutil.copyfile(original, part)
             part.replace(kept)

@@ -25,9 +25,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from command_line import ByHand
-from outctl.config.models import LocalSource
 from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import LoadedModel, load_model
+from outctl.models.sources.local import LocalSource
 from outctl.pipeline.specs import Spec
 from outctl.stages.dag import load_plan
 from outctl.stages.fetch_model import FetchSettings

@@ -292,7 +292,13 @@ def test_mistake_of_the_registry_names_the_registry():
     [
         (("source", "revison"), "0", "source.revison", "unknown key; did you mean 'revision'?"),
         (("source", "hub"), "x", "source.hub", "unknown key; known: kind, repo, revision"),
-        (("source", "revision"), "main", "source.revision", "String should match pattern '^[0-9a-f]{40}$', not 'main'"),
+        (
+            ("source", "revision"),
+            "main",
+            "source.revision",
+            "'main' is no commit, and a branch or tag can move to another model: give the 40 digits that `git ls-remote "
+            "https://huggingface.co/a/b main` prints, or copy them from https://huggingface.co/a/b/commits",
+        ),
         (("source", "kind"), "hup", "source.kind", "'hup' is not allowed; did you mean 'hub'?"),
         (("precision",), "nf8", "precision", "'nf8' is not allowed; did you mean 'nf4'?"),
     ],

@@ -11,10 +11,10 @@ from outctl.config.adapters import AdapterRecipe
 from outctl.config.cases import Percents
 from outctl.config.evaluations import Evaluation
 from outctl.config.experiment import Experiment
-from outctl.config.models import ModelEntry, Registry, Source
+from outctl.config.models import ModelEntry, Registry
 from outctl.config.names import AdapterName, Name
 from outctl.config.reading import read_yaml
-from outctl.config.registries import CaseConfig
+from outctl.config.registries import CaseConfig, Source
 from outctl.config.running import Resources
 from outctl.config.section import Section
 from outctl.config.statistics import Statistics

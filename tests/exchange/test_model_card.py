@@ -23,11 +23,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from command_line import ByHand
 from in_process import evaluate, gather, train
-from outctl.config.models import HubSource
 from outctl.config.reading import read_yaml
 from outctl.errors import OutctlError
 from outctl.exchange.model_card import Card, adapter_config, model_card, write_hub_folder
 from outctl.models.loading import load_model
+from outctl.models.sources.hub import HubSource
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.provenance import check_outputs
 from outctl.stages.dag import load_plan

@@ -14,10 +14,10 @@ from plain_inference import plain_logits
 from scipy.stats import chisquare
 from transformers import PreTrainedTokenizerBase
 
-from outctl.config.models import LocalSource
 from outctl.inference.generation import Continuation, continuations, generate
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.models.loading import LoadedModel, load_model
+from outctl.models.sources.local import LocalSource
 from outctl.pipeline.specs import Spec
 from outctl.stages.fetch_model import FetchSettings
 from outctl.stages.fetch_model import run as fetch_model

@@ -1,13 +1,14 @@
 import pytest
 
-from outctl.config.models import LocalSource, ModelEntry
+from outctl.config.models import ModelEntry
 from outctl.machine.estimates import gpu_memory_mb, host_memory_mb
 from outctl.machine.fits import fit
+from outctl.models.sources.local import LocalSource
 
 
 def entry(parameters, precision="auto"):
     return ModelEntry(
-        source=LocalSource(kind="local", path="/model"), chat=True, parameters=parameters, precision=precision
+        source=LocalSource(kind="local", path="/model.gguf"), chat=True, parameters=parameters, precision=precision
     )
 
 

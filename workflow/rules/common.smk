@@ -278,21 +278,21 @@ def flags_of(stage):
 def host_memory(training):
     """Resource function: host memory in MB, by the model's size and the attempt."""
     return lambda wildcards, attempt: host_memory_mb(
-        PLAN.registry.models[wildcards.model], attempt, training
+        PLAN.entry(wildcards.model), attempt, training
     )
 
 
 def gpu_memory(training):
     """Resource function: GPU memory in MB, by the model's size and precision and the attempt."""
     return lambda wildcards, attempt: SETTINGS.gpu * gpu_memory_mb(
-        PLAN.registry.models[wildcards.model], attempt, training
+        PLAN.entry(wildcards.model), attempt, training
     )
 
 
 def runtime_of(stage):
     """Resource function: minutes, by the model's size, the tokens that a job processes, and the attempt."""
     return lambda wildcards, attempt: runtime_minutes(
-        PLAN.registry.models[wildcards.model],
+        PLAN.entry(wildcards.model),
         attempt,
         STAGES[stage].tokens(PLAN, names_in(stage, wildcards)),
         SETTINGS,

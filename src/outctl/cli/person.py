@@ -52,12 +52,13 @@ def models(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
     plan = plan_of(config)
     fetched = fetched_models(plan.registry, plan.experiment)
+    entries = {name: plan.entry(name) for name in plan.registry.models}
     if not as_json:
-        print_table(console(), "Models of the registry", models_table(plan.registry, fetched))
+        print_table(console(), "Models of the registry", models_table(entries, fetched))
         return
     rows = {
         name: {**entry.model_dump(mode="json"), "weights_mb": weights_mb(entry), "fetched": fetched[name]}
-        for name, entry in plan.registry.models.items()
+        for name, entry in entries.items()
     }
     print(json.dumps(rows, indent=2))
 

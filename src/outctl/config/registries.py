@@ -1,4 +1,4 @@
-"""The registries of the package: kinds of case, losses, metrics and vocabularies.
+"""The registries of the package: kinds of case, model sources, losses, metrics and vocabularies.
 
 The modules of each folder are its entries; see `outctl.config.registry`.
 """
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from outctl.config.cases import Case
 from outctl.config.registry import ByKind, Mentions, Named, Registry
+from outctl.config.source import ModelSource
 from outctl.config.vocabulary import Vocabulary
 
 FIXED_METRICS = ("tvd", "conditional_tvd", "mass", "tvd_sad")
@@ -20,6 +21,15 @@ def _check_kind(name: str, kind: Any) -> None:
         raise ValueError(f"a kind of case is a class that derives from outctl.config.cases.Case, and {kind!r} is none")
     if typing.get_args(kind.model_fields["kind"].annotation) != (name,):
         raise ValueError(f'{kind.__name__} needs the line `kind: Literal["{name}"]`')
+
+
+def _check_source(name: str, source: Any) -> None:
+    if not (isinstance(source, type) and issubclass(source, ModelSource)):
+        raise ValueError(
+            f"a model source is a class that derives from outctl.config.source.ModelSource, and {source!r} is none"
+        )
+    if typing.get_args(source.model_fields["kind"].annotation) != (name,):
+        raise ValueError(f'{source.__name__} needs the line `kind: Literal["{name}"]`')
 
 
 def _check_function(name: str, function: Any) -> None:
@@ -39,6 +49,7 @@ def _check_vocabulary(name: str, vocabulary: Any) -> None:
 
 
 CASE_KINDS: Registry[type[Case]] = Registry("kind of case", "outctl.tasks.kinds", _check_kind)
+SOURCES: Registry[type[ModelSource]] = Registry("model source", "outctl.models.sources", _check_source)
 LOSSES: Registry[Callable[..., Any]] = Registry("loss", "outctl.metrics.losses", _check_function)
 """From log-probabilities of the words and targets, tensors of shape (B, K) both, to one value per sample, (B,)."""
 METRICS: Registry[Callable[..., Any]] = Registry("metric", "outctl.metrics.columns", _check_metric)
@@ -46,6 +57,7 @@ METRICS: Registry[Callable[..., Any]] = Registry("metric", "outctl.metrics.colum
 VOCABULARIES: Registry[Vocabulary] = Registry("vocabulary", "outctl.tasks.vocabularies", _check_vocabulary)
 
 CaseConfig = Annotated[Case, ByKind(CASE_KINDS)]
+Source = Annotated[ModelSource, ByKind(SOURCES)]
 LossName = Annotated[str, Named(LOSSES)]
 MetricName = Annotated[str, Named(METRICS)]
 FromVocabulary = Mentions(VOCABULARIES)

@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from outctl.config.adapters import AdapterRecipe
-from outctl.config.models import HubSource, LocalSource, ModelEntry, WheelSource
+from outctl.config.models import ModelEntry
 from outctl.config.names import BASELINE, REFERENCES
 from outctl.errors import OutctlError
 from outctl.pipeline.plan import Plan
@@ -51,8 +51,8 @@ class Card:
     @property
     def revision(self) -> str | None:
         """The revision of the base model's repository that was adapted; None where it is unknown."""
-        source = self.entry.source
-        return source.revision if isinstance(source, HubSource) and source.repo == self.base else None
+        place = self.entry.source.place
+        return place.revision if place.by == "hub" and place.names == (self.base,) else None
 
     def rows(self, table: str, *variants: str) -> list[dict[str, Any]]:
         """Rows of this model and these variants in a table of the combined results; none where it was not measured."""
@@ -81,13 +81,13 @@ def write_hub_folder(
         raise OutctlError(f"{target}: is there already; name a folder that is not")
     folder = plan.layout.adapter(model, adapter)
     _check_current(plan, model, adapter)
-    source = plan.registry.models[model].source
+    place = plan.registry.models[model].source.place
     card = Card(
         repo=repo,
         model=model,
         adapter=adapter,
         entry=plan.registry.models[model],
-        base=base or (source.repo if isinstance(source, HubSource) else None),
+        base=base or (place.names[0] if place.by == "hub" else None),
         license=license_name,
         recipe=plan.recipes[adapter],
         provenance=check_outputs(folder / "provenance.json"),
@@ -173,12 +173,8 @@ def _introduction(card: Card) -> str:
     base = f"[{card.base}](https://huggingface.co/{card.base})" if card.base else f"`{card.model}`"
     if card.revision:
         base += f" at revision `{card.revision}`"
-    elif isinstance(source, WheelSource):
-        base += (
-            f" (`{source.file}` of the Python package {source.package} {source.version}, sha256 `{source.file_sha256}`)"
-        )
-    elif isinstance(source, LocalSource) and not card.base:
-        base += " (a local directory)"
+    elif source.place.by == "index" or not card.base:
+        base += f" ({source.description})"
     cases = ", ".join(f"`{case}`" for case in sorted(card.recipe.cases))
     learned = {
         "asked": "the distribution over words that the question asks for",

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from outctl.config.models import HubSource, LocalSource, ModelEntry, WheelSource
+from outctl.config.models import ModelEntry
 from outctl.errors import first_line
 from outctl.machine import memory as machine
-from outctl.machine.estimates import disk_mb
+from outctl.machine.estimates import ASSUMED, disk_mb
 from outctl.machine.fits import Fit, fit
 from outctl.pipeline.plan import Plan
 
@@ -101,7 +101,7 @@ def diagnose(plan: Plan | None, reason: str = "") -> Diagnosis:
     memory, _ = machine.memory_mb()
     # A job computes on the first GPU.
     gpu = gpus[0]["memory_mb"] if gpus else None
-    fits = [fit(name, entry, memory, gpu) for name, entry in plan.registry.models.items()]
+    fits = [fit(name, plan.entry(name), memory, gpu) for name in plan.registry.models]
     findings += [*_looked("disk", lambda: _disks(plan)), *_memory(fits, plan)]
     return Diagnosis(findings, fits, plan.models, [name for name in plan.registry.models if _is_fetched(plan, name)])
 
@@ -228,28 +228,33 @@ def _is_fetched(plan: Plan, name: str) -> bool:
 
 def _out_of_reach(entry: ModelEntry) -> tuple[str, str] | None:
     """Why a model's source cannot be read, and what to change; None where it can."""
-    match entry.source:
-        case HubSource(repo=repo, revision=revision):
-            return machine.hub_reason(repo, revision)
-        case WheelSource(package=package):
-            reason = machine.package_index_reason(package)
-            advice = "check the network and pip's settings"
-            return (f"the package index does not give {package} ({reason})", advice) if reason else None
-        case LocalSource(path=path):
-            there = any(Path(path).glob("*.safetensors"))
-            return None if there else (f"there are no safetensors in {path}", "correct source.path in the registry")
+    place = entry.source.place
+    match place.by:
+        case "hub":
+            return machine.hub_reason(place.names[0], place.revision or "main")
+        case "index":
+            for package in place.names:
+                if reason := machine.package_index_reason(package):
+                    text = f"the package index does not give {package} ({reason})"
+                    return text, "check the network and pip's settings"
+            return None
+        case "disk":
+            path = Path(place.names[0])
+            there = path.is_file() or any(path.glob("*.safetensors"))
+            return None if there else (f"there are no weights at {path}", "correct source.path in the registry")
 
 
 def _disks(plan: Plan) -> list[Finding]:
     """Room and permission to write where models and results lie."""
-    missing = [plan.registry.models[name] for name in plan.fetched if not _is_fetched(plan, name)]
-    trained = sum(plan.registry.models[name].parameters for name in plan.models) * len(plan.recipes)
+    missing = [plan.entry(name) for name in plan.fetched if not _is_fetched(plan, name)]
+    trained = sum(plan.entry(name).parameters or ASSUMED for name in plan.models) * len(plan.recipes)
     wanted = [
         ("models_dir", plan.layout.models, sum(map(disk_mb, missing))),
         ("results_dir", plan.layout.results, RESULTS_MB + round(ADAPTER_BYTES * trained / 1e6)),
     ]
-    if downloaded := sum(entry.parameters * 2 for entry in missing if isinstance(entry.source, HubSource)):
-        wanted.append(("the hub's cache (HF_HOME)", machine.hub_cache(), round(downloaded / 1e6)))
+    if downloaded := [entry for entry in missing if entry.source.place.by == "hub"]:
+        room = sum(2 * (entry.parameters or ASSUMED) for entry in downloaded)
+        wanted.append(("the hub's cache (HF_HOME)", machine.hub_cache(), round(room / 1e6)))
     found = []
     for key, directory, needed in wanted:
         free = machine.free_mb(directory)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from outctl.config.models import ModelEntry
-from outctl.machine.estimates import disk_mb, gpu_memory_mb, host_memory_mb
+from outctl.machine.estimates import ASSUMED, disk_mb, gpu_memory_mb, host_memory_mb
 
 SLOW = 1_000_000_000
 """Parameters from which on a CPU takes hours where a GPU takes minutes."""
@@ -47,7 +47,7 @@ def fit(model: str, entry: ModelEntry, memory_mb: int, gpu_mb: int | None) -> Fi
             return "no"
         if gpu_mb is not None:
             return "GPU" if gpu_memory_mb(entry, 1, training) <= gpu_mb else "no"
-        return "CPU" if entry.parameters < SLOW else "CPU, slowly"
+        return "CPU" if (entry.parameters or ASSUMED) < SLOW else "CPU, slowly"
 
     return Fit(
         model=model,

@@ -16,8 +16,10 @@ from transformers import (
 )
 
 from outctl.config.models import Precision
-from outctl.errors import OutctlError, first_line
+from outctl.errors import OutctlError, first_line, of_the_machine
+from outctl.models.quantised import check_precision, described, quantisation_of
 from outctl.models.snapshots import is_whole, keep, snapshot_of
+from outctl.models.tensors import refuse_differences
 from outctl.storage.outputs import check_sizes
 
 
@@ -53,7 +55,8 @@ def _load(directory: Path, dtype: torch.dtype, quantisation: BitsAndBytesConfig 
     # Not as None, which would stand in the way of the one that a snapshot brings.
     quantised = {} if quantisation is None else {"quantization_config": quantisation}
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel
+        model, found = AutoModelForCausalLM.from_pretrained(
             directory,
             **quantised,
             dtype=dtype,
@@ -63,9 +66,13 @@ def _load(directory: Path, dtype: torch.dtype, quantisation: BitsAndBytesConfig 
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise OutctlError(f"{directory}: the model cannot be loaded: {first_line(error)}") from None
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        raise OutctlError(
+            of_the_machine(error) or f"{directory}: the model cannot be loaded: {first_line(error)}"
+        ) from None
+    refuse_differences(found, f"{directory}: its checkpoint")
     return model
 
 
@@ -97,13 +104,14 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
 
     Args:
         directory: the prepared model.
-        precision: type of the weights; `nf4` quantises them when they are first loaded, on CPU and GPU.
+        precision: type of the weights; `nf4` quantises them when they are first loaded, on CPU and GPU. Weights that are
+            quantised in their files stay as they are.
         chat: whether the model is asked through its chat template.
         adapter: directory of an adapter to put on top.
 
     Raises:
-        OutctlError: the directory is no prepared model, its architecture has no fused attention, or the adapter was
-            trained on other weights.
+        OutctlError: the directory is no prepared model, its architecture has no fused attention, its weights are quantised
+            otherwise, or the adapter was trained on other weights.
     """
     if not (directory / "provenance.json").is_file():
         raise OutctlError(f"{directory}: not a prepared model; run `outctl fetch-model` for it first")
@@ -111,7 +119,10 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
     if adapter is not None:
         check_adapter(adapter, weights_hash, directory)
     dtype = compute_dtype() if precision in ("auto", "nf4") else getattr(torch, precision)
-    model = _load_quantised(directory, weights_hash, dtype) if precision == "nf4" else _load(directory, dtype)
+    quantisation = quantisation_of(directory)
+    check_precision(quantisation, precision, str(directory))
+    quantise = precision == "nf4" and quantisation is None
+    model = _load_quantised(directory, weights_hash, dtype) if quantise else _load(directory, dtype)
     tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     model.eval()
     own = model.generation_config
@@ -128,10 +139,12 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
         compute_in_input_type(loaded)
         loaded.eval()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    computed = str(dtype).removeprefix("torch.")
+    stored = "nf4" if precision == "nf4" else computed
     description = {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "precision": "nf4" if precision == "nf4" else str(dtype).removeprefix("torch."),
-        "compute_dtype": str(dtype).removeprefix("torch."),
+        "precision": stored if quantisation is None else described(quantisation, model, computed),
+        "compute_dtype": computed,
     }
     return LoadedModel(loaded, tokenizer, chat, weights_hash, description)
 

@@ -1,6 +1,5 @@
 """What an experiment consists of: models, cases, adapters, variants, and what its configuration's files say."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import Any
 from outctl.config.adapters import AdapterRecipe
 from outctl.config.comparisons import Compare, all_comparisons
 from outctl.config.experiment import Experiment
-from outctl.config.models import LocalSource, Registry, Source
+from outctl.config.models import ModelEntry, Registry
 from outctl.config.names import BASELINE, TEMPERATURE
 from outctl.config.sweeps import all_recipes, repeats
+from outctl.machine.estimates import sized
 from outctl.pipeline.layout import Layout
 from outctl.storage.checksums import Checksums
 
@@ -39,15 +39,6 @@ class Inputs:
     templates: dict[str, dict[str, Any]]
     vocabularies: dict[str, list[str] | None]
     texts: dict[str, dict[str, str]]
-
-
-def _contents(source: Source, checksums: Checksums) -> str | None:
-    """Names and checksums of a local source's files, as one hash; None for sources that are pinned by themselves."""
-    if not isinstance(source, LocalSource) or not Path(source.path).is_dir():
-        return None
-    files = sorted(file for file in Path(source.path).iterdir() if file.is_file())
-    listing = [(file.name, checksums.of(file)) for file in files]
-    return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 
 class Setup(ABC):
@@ -130,10 +121,14 @@ class Setup(ABC):
         """
         return all_comparisons(self.experiment, self.variants, list(self.recipes))
 
+    def entry(self, model: str) -> ModelEntry:
+        """A model's entry of the registry, with the number of its parameters where that can be known by now."""
+        return sized(self.registry.models[model], self.layout.model(model) / "provenance.json")
+
     def contents(self, model: str) -> str | None:
-        """What the directory of a local model holds, as one hash; None for sources that are pinned by themselves."""
+        """What identifies the files behind a model's source, as one hash; None for sources that are pinned by themselves."""
         if model not in self._sources:
-            self._sources[model] = _contents(self.registry.models[model].source, self.checksums(shared=True))
+            self._sources[model] = self.registry.models[model].source.contents(self.checksums(shared=True))
         return self._sources[model]
 
     @cached_property

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from outctl.config.experiment import Experiment
-from outctl.config.models import Registry
+from outctl.config.models import ModelEntry, Registry
 from outctl.config.names import REFERENCES
 from outctl.errors import OutctlError, first_line
 from outctl.machine.estimates import weights_mb
@@ -82,35 +82,27 @@ def print_summary(console: Console, table: Path, files: Mapping[Path, str]) -> N
         console.print(f"  {file}  {meaning}", soft_wrap=True, highlight=False)
 
 
-def models_table(registry: Registry, fetched: Mapping[str, bool]) -> Table:
+def models_table(entries: Mapping[str, ModelEntry], fetched: Mapping[str, bool]) -> Table:
     """The registry: source, parameters, precision, memory of the weights, and whether each model is fetched."""
     table = Table()
     for name in ("model", "source", "asked as", "precision"):
         table.add_column(name, overflow="fold")
     for name in ("parameters", "weights", "fetched"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, entry in registry.models.items():
+    for name, entry in entries.items():
+        size, weights = "?", "?"
+        if entry.parameters is not None:
+            size, weights = f"{entry.parameters / 1e9:.2f} B", f"{weights_mb(entry) / 1e3:.1f} GB"
         table.add_row(
             name,
-            source_label(entry.source.model_dump()),
+            entry.source.label,
             "chat" if entry.chat else "transcript",
             entry.precision,
-            f"{entry.parameters / 1e9:.2f} B",
-            f"{weights_mb(entry) / 1e3:.1f} GB",
+            size,
+            weights,
             "yes" if fetched[name] else "no",
         )
     return table
-
-
-def source_label(source: Mapping[str, str]) -> str:
-    """A source in a few words."""
-    match source["kind"]:
-        case "hub":
-            return f"hub {source['repo']}@{source['revision'][:8]}"
-        case "wheel":
-            return f"wheel {source['package']} {source['version']}"
-        case _:
-            return f"directory {source['path']}"
 
 
 def fetched_models(registry: Registry, experiment: Experiment) -> dict[str, bool]:

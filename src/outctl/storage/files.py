@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from outctl.errors import OutctlError, of_the_machine
+from outctl.storage.links import is_linked
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -218,7 +219,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~mask)
         # In the order in which they were written: no file's status changes after that of the provenance, which is last.
         for file in sorted(temporary.rglob("*"), key=lambda file: file.stat().st_mtime_ns):
-            if file.is_file():
+            if file.is_file() and not is_linked(file):
                 file.chmod(0o666 & ~mask)
                 synchronise(file)
         if path.exists():

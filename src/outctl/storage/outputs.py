@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from outctl.errors import OutctlError
-from outctl.storage.files import read_json
+from outctl.storage.files import read_json, sha256_of
 
 CHANGED = "missing or not as it was written; start the workflow again, which makes it anew"
 
@@ -29,15 +29,20 @@ def read_provenance(path: Path) -> dict[str, Any]:
 def check_sizes(path: Path) -> dict[str, Any]:
     """Make sure that outputs are there and as long as they were, which shows what was cut off and takes no time.
 
+    The contents of a file are checked where it was written to since: models share files with the hub's cache and the user's
+    own directories.
+
     Args:
         path: their provenance file.
 
     Raises:
-        OutctlError: an output is missing or has another size.
+        OutctlError: an output is missing or was changed.
     """
     content = read_provenance(path)
+    written = path.stat().st_mtime_ns
     for name, expected in content["outputs"].items():
         file = path.parent / name
-        if not file.is_file() or file.stat().st_size != expected["bytes"]:
+        same = file.is_file() and file.stat().st_size == expected["bytes"]
+        if not same or (file.stat().st_mtime_ns > written and sha256_of(file) != expected["sha256"]):
             raise OutctlError(f"{file}: {CHANGED}")
     return content
