@@ -103,6 +103,7 @@ FilePath = Annotated[str, Field(min_length=1), AfterValidator(_check_path)]
 OutputPath = Annotated[str, Field(min_length=1), AfterValidator(_check_output_path)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Precision = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
+EngineChoice = Literal["auto", "rows"]
 LossName = Literal["tvd", "kl", "reverse_kl", "js"]
 Forms = Literal["all", "as_written", "spaced"]
 Service = Literal["mlflow", "trackio", "wandb"]
@@ -168,6 +169,9 @@ class ModelEntry(Section):
     precision: Precision = "auto"
     """Type of the weights: `auto` is bfloat16 where the processor computes in it and float32 elsewhere, `nf4` is 4-bit
     NormalFloat with double quantisation."""
+    engine: EngineChoice = "auto"
+    """How it is computed: `auto` is a token tree where a check at each load proves it right and rows elsewhere, `rows` is
+    always rows, which are slower."""
 
 
 class Registry(Section):

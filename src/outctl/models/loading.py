@@ -59,7 +59,6 @@ def _load(directory: Path, dtype: torch.dtype, quantisation: BitsAndBytesConfig 
             dtype=dtype,
             device_map="auto",
             max_memory=_one_gpu(),
-            attn_implementation="sdpa",
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -102,8 +101,7 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
         adapter: directory of an adapter to put on top.
 
     Raises:
-        OutctlError: the directory is no prepared model, its architecture has no fused attention, or the adapter was
-            trained on other weights.
+        OutctlError: the directory is no prepared model, or the adapter was trained on other weights.
     """
     if not (directory / "provenance.json").is_file():
         raise OutctlError(f"{directory}: not a prepared model; run `outctl fetch-model` for it first")

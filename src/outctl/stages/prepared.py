@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import ClassVar
 
-from outctl.config.schema import BASELINE, TEMPERATURE, Precision, Section
+from outctl.config.schema import BASELINE, TEMPERATURE, EngineChoice, Precision, Section
 from outctl.pipeline.setup import Job, Names, Setup
 from outctl.pipeline.stage import Stage
 
@@ -16,6 +16,7 @@ class Loading(Section):
 
     chat: bool
     precision: Precision
+    engine: EngineChoice = "auto"
 
 
 class ComputingStage(Stage):
@@ -34,7 +35,7 @@ class ComputingStage(Stage):
 def loading_of(setup: Setup, model: str) -> Loading:
     """How the registry says that a model is loaded and asked."""
     entry = setup.registry.models[model]
-    return Loading(chat=entry.chat, precision=entry.precision)
+    return Loading(chat=entry.chat, precision=entry.precision, engine=entry.engine)
 
 
 def made_with(model: str, variant: str) -> list[Job]:
