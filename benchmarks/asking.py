@@ -6,9 +6,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from outctl.inference.engine_check import choose_engine
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.tree_forward import enable_trees
 from outctl.inference.word_probabilities import WordQuestion, answer_questions, word_questions
 from random_models import SYLLABLES
 
@@ -48,7 +48,7 @@ def make_questions(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
 
 def make_ready(model: Any) -> None:
     """What a model goes through once before it is asked."""
-    enable_trees(model)
+    choose_engine(model)
 
 
 def ask(model: Any, tokenizer: PreTrainedTokenizerBase, questions: Sequence[WordQuestion], tokens: int) -> None:

@@ -14,9 +14,9 @@ from outctl.config.adapters import AdapterRecipe
 from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import encode_samples
 from outctl.finetune.trainer import DistributionTrainer
+from outctl.inference.engine_check import choose_engine
 from outctl.inference.prompts import build_prompts
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.tree_forward import enable_trees
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.models.loading import LoadedModel, load_model
 from outctl.tasks.samples import Sample
@@ -52,7 +52,7 @@ def load(model: Path, trees: bool = False) -> LoadedModel:
     """
     loaded = load_model(model, "auto", True, None)
     if trees:
-        enable_trees(loaded.model)
+        choose_engine(loaded.model)
     # Weights are mapped from their file and count as resident once they were read.
     for parameter in loaded.model.parameters():
         parameter.sum()

@@ -93,9 +93,9 @@ def load_here(way: str, directory: Path, cases: int, questions: int) -> dict[str
     imported = time.perf_counter()
     model, tokenizer = load(way, directory)
     loaded = time.perf_counter()
-    from outctl.inference.tree_forward import enable_trees
+    from outctl.inference.engine_check import choose_engine
 
-    enable_trees(model)
+    choose_engine(model)
     ready = time.perf_counter()
     evaluate_cases(model, tokenizer, cases, questions)
     return {

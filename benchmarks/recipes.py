@@ -17,7 +17,7 @@ import comparison
 from outctl.config.adapters import AdapterRecipe
 from outctl.config.reading import read_config
 from outctl.finetune.collation import TrainingItem, build_batch, encode_samples
-from outctl.inference.tree_forward import enable_trees
+from outctl.inference.engine_check import choose_engine
 from outctl.models.loading import LoadedModel, keep_differentiable, load_model
 from outctl.stages.dag import load_plan
 from outctl.tasks.cases import draw_samples
@@ -79,7 +79,7 @@ def tree_nodes(loaded: LoadedModel, items: list[TrainingItem], size: int) -> flo
     """Nodes a sample, as the mean over the first batches."""
     batches = [items[start : start + size] for start in range(0, len(items) - size + 1, size)]
     built = [build_batch(loaded.model, loaded.tokenizer, batch) for batch in batches]
-    return mean(batch.inputs["input_ids"].shape[1] / size for batch in built)
+    return mean(len(batch.tree) / size for batch in built)
 
 
 def main() -> None:
@@ -96,7 +96,7 @@ def main() -> None:
     recipe, samples = default_training(arguments.steps)
     loaded = load_model(model, "auto", True)
     keep_differentiable(loaded.model)
-    enable_trees(loaded.model)
+    choose_engine(loaded.model)
     encoded = {}
     for change in CHANGES:
         varied = recipe.model_copy(update=change)

@@ -25,7 +25,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from command_line import ByHand
-from outctl.inference.tree_forward import enable_trees
+from outctl.inference.engine_check import choose_engine, prepare
 from outctl.models.loading import LoadedModel, load_model
 from outctl.models.sources.local import LocalSource
 from outctl.pipeline.specs import Spec
@@ -62,7 +62,28 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "llama": {"num_key_value_heads": 2, "tie_word_embeddings": False},
     "qwen2": {"num_key_value_heads": 4, "tie_word_embeddings": True},
     "mistral": {"num_key_value_heads": 1, "sliding_window": 64},
+    "gpt2": {},
+    "gemma2": {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 64, "tie_word_embeddings": False},
+    "gpt_oss": {
+        **{"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16},
+        **{
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    },
+    "bloom": {},
+    "mamba": {"state_size": 4},
+    "qwen3_5_text": {
+        **{"num_hidden_layers": 4, "num_key_value_heads": 2, "head_dim": 8, "linear_num_key_heads": 2},
+        **{"linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+    },
+    "jamba": {
+        **{"num_key_value_heads": 2, "attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 4},
+        **{"num_experts": 4, "num_experts_per_tok": 2},
+    },
 }
+"""The engine of the first three is the token tree, and of GPT-2; the others take rows, each for a reason of its own."""
 
 
 settings.register_profile("everyday", max_examples=20)
@@ -148,17 +169,16 @@ def byte_level(text: str) -> str:
 
 def random_model(tokenizer: PreTrainedTokenizerFast, architecture: str, seed: int, **options: Any) -> PreTrainedModel:
     """A tiny model of a real architecture, whose random weights are large enough for uneven distributions."""
+    sizes = {
+        **{"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2},
+        **{"num_attention_heads": 4, "initializer_range": 0.3, "max_position_embeddings": 512},
+    }
     config = AutoConfig.for_model(
         architecture,
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=None,
-        **({"initializer_range": 0.3, "max_position_embeddings": 512} | ARCHITECTURES[architecture] | options),
+        **(sizes | ARCHITECTURES[architecture] | options),
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -197,12 +217,12 @@ def tiny_model_dir(
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_model_dir: Callable[..., Path]) -> Callable[..., LoadedModel]:
-    """Load a tiny model of `tiny_model_dir` in float32, ready for token trees; shared, so leave its weights alone."""
+    """Load a tiny model of `tiny_model_dir` in float32, its engine chosen; shared, so leave its weights alone."""
 
     @cache
     def load(architecture: str = "llama", seed: int = 0, **options: Any) -> LoadedModel:
         loaded = load_model(tiny_model_dir(architecture, seed, **options), "float32", chat=True)
-        enable_trees(loaded.model)
+        prepare(loaded)
         return loaded
 
     return load
@@ -221,7 +241,7 @@ def pocket_model(make_tokenizer: Callable[..., PreTrainedTokenizerFast]) -> Call
         tokenizer = make_tokenizer(characters=POCKET_CHARACTERS)
         model = random_model(tokenizer, "llama", seed, **options)
         model.set_attn_implementation("sdpa")
-        enable_trees(model)
+        choose_engine(model)
         return LoadedModel(model, tokenizer, chat=True, weights_hash="", description={})
 
     return build
@@ -272,9 +292,9 @@ def real_model_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def real_model(real_model_dir: Path) -> LoadedModel:
-    """The embedded default model in float32, ready for token trees."""
+    """The embedded default model in float32, its engine chosen."""
     loaded = load_model(real_model_dir, "float32", chat=True)
-    enable_trees(loaded.model)
+    prepare(loaded)
     return loaded
 
 

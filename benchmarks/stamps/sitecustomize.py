@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LOADING = {"outctl.models.loading": "load_model", "outctl.inference.tree_forward": "enable_trees"}
+LOADING = {"outctl.models.loading": "load_model", "outctl.inference.engine_check": "choose_engine"}
 """The functions that make a model ready, by module."""
 
 

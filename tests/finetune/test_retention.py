@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from outctl.finetune.retention import Retention
+from outctl.inference.engine_check import choose_engine
 from outctl.inference.prompts import Prompt, build_prompts
-from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import load_model
 from outctl.models.lora import compute_in_input_type
 from outctl.tasks.neutral import neutral_prompts
@@ -24,7 +24,7 @@ OPTIONS: dict[str, Any] = {"task_type": "CAUSAL_LM", "target_modules": "all-line
 def adapted(directory: Path, initial: bool = False) -> tuple[Any, list[Prompt]]:
     """A model with an adapter, of random weights or a fresh one, as a training has it, and eleven neutral prompts."""
     loaded = load_model(directory, "float32", chat=True)
-    enable_trees(loaded.model)
+    choose_engine(loaded.model)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         model = peft.get_peft_model(loaded.model, peft.LoraConfig(**OPTIONS, init_lora_weights=initial))

@@ -15,8 +15,8 @@ from plain_inference import plain_log_probability
 from workspace import Workspace
 
 from command_line import ByHand
+from outctl.inference.engine_check import choose_engine
 from outctl.inference.prompts import build_prompts
-from outctl.inference.tree_forward import enable_trees
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.models.loading import LoadedModel, load_model
 from outctl.storage.files import read_json, read_jsonl
@@ -34,7 +34,7 @@ EVALUATE = ("evaluate", "tiny", "tuned", "given")
 
 def log_probabilities(loaded: LoadedModel, conversations: Conversations = QUESTIONS) -> list[list[float]]:
     """Log-probability of each word as the answer to each question, on the model's device."""
-    enable_trees(loaded.model)
+    choose_engine(loaded.model)
     prompts = build_prompts(loaded.tokenizer, conversations, loaded.chat)
     questions = word_questions(loaded.tokenizer, prompts, [WORDS] * len(prompts))
     return [answer.log_probabilities for answer in answer_questions(loaded.model, loaded.tokenizer, questions)]

@@ -14,6 +14,7 @@ from plain_inference import plain_logits
 from scipy.stats import chisquare
 from transformers import PreTrainedTokenizerBase
 
+from outctl.inference.engine_check import choose_engine
 from outctl.inference.generation import Continuation, continuations, generate
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.models.loading import LoadedModel, load_model
@@ -46,8 +47,16 @@ def sampled(loaded: LoadedModel, seed: int) -> list[str]:
     return generate(loaded.model, loaded.tokenizer, ask(loaded, "Say") * 20, 5, temperature=1.0, seed=seed)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 16])
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral"])
+@pytest.mark.parametrize(
+    ("architecture", "batch_size"),
+    [
+        *((architecture, size) for architecture in ("llama", "qwen2", "mistral") for size in (1, 2, 16)),
+        *(
+            (architecture, 2)
+            for architecture in ("gpt2", "gemma2", "gpt_oss", "bloom", "mamba", "qwen3_5_text", "jamba")
+        ),
+    ],
+)
 def test_greedy_is_the_likeliest_token_each_time_in_batches_of_any_size(
     architecture: str, batch_size: int, tiny_model: TinyModel
 ) -> None:
@@ -181,9 +190,10 @@ def test_settings_that_come_with_a_model_do_not_change_its_answers(
     fetch_model(Spec(stage="fetch-model", settings=fetch, upstream={}, code="0", packages={}), "tiny", directory)
     assert json.loads((directory / "generation_config.json").read_text()) == own
     prompts = ask(tiny_model(), *CONTENTS)
+    other = load_model(directory, "float32", chat=True)
+    choose_engine(other.model)
     expected, found = (
-        generate(loaded.model, loaded.tokenizer, prompts, 12, temperature)
-        for loaded in (tiny_model(), load_model(directory, "float32", chat=True))
+        generate(loaded.model, loaded.tokenizer, prompts, 12, temperature) for loaded in (tiny_model(), other)
     )
     assert found == expected
 

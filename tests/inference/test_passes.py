@@ -59,13 +59,13 @@ import json, resource, sys
 from pathlib import Path
 import torch
 from outctl.inference.prompts import build_prompts
-from outctl.inference.tree_forward import enable_trees
+from outctl.inference.engine_check import choose_engine
 from outctl.inference.word_probabilities import answer_questions, word_questions
 from outctl.models.loading import load_model
 
 torch.set_num_threads(1)
 loaded = load_model(Path(sys.argv[1]), "float32", chat=True)
-enable_trees(loaded.model)
+choose_engine(loaded.model)
 prompts = build_prompts(
     loaded.tokenizer, [[{"role": "user", "content": f"{n} " + "mark a kansas " * 40}] for n in range(32)], chat=True
 )

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.stats import binomtest, chisquare
 
+from outctl.inference.engine_check import choose_engine
 from outctl.inference.prompts import build_prompts
 from outctl.inference.sampling import classify, sample_answers
-from outctl.inference.tree_forward import enable_trees
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import WordQuestion, answer_questions, word_questions
 from outctl.models.loading import LoadedModel, load_model
@@ -50,7 +50,7 @@ def p_values(loaded: LoadedModel, questions: Sequence[WordQuestion], count: int,
     return found
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral", "gpt_oss", "mamba"])
 def test_frequencies_agree_with_exact_probabilities_and_by_another_rule_they_do_not(
     architecture: str, tiny_model: TinyModel
 ) -> None:
@@ -59,8 +59,8 @@ def test_frequencies_agree_with_exact_probabilities_and_by_another_rule_they_do_
     rule = continuations(loaded)
     assert min(p_values(loaded, questions, 4000, rule)) > 0.01
     # As if no word ever went on, or as if every one did.
-    assert max(p_values(loaded, questions, 4000, torch.zeros_like(rule))) < 1e-9
-    assert max(p_values(loaded, questions, 4000, torch.ones_like(rule))) < 1e-9
+    assert max(p_values(loaded, questions, 4000, torch.zeros_like(rule))) < 1e-6
+    assert max(p_values(loaded, questions, 4000, torch.ones_like(rule))) < 1e-6
 
 
 def test_words_of_several_tokens_have_their_probabilities(bigram_model: BigramModel) -> None:
@@ -187,7 +187,7 @@ def test_answers_with_an_adapter_agree_with_its_probabilities(tiny_model_dir: Ca
     config = peft.LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
     model: Any = peft.get_peft_model(base.model, config)
     compute_in_input_type(model)
-    enable_trees(model)
+    choose_engine(model)
     loaded = LoadedModel(model.eval(), base.tokenizer, chat=True, weights_hash="", description={})
     questions = ask(loaded, ["ark", "atom", "a", "k"], "Say", "Say ark: 70%")
     assert min(p_values(loaded, questions, 4000, continuations(loaded))) > 0.01

@@ -1,4 +1,4 @@
-"""One forward pass over a tree against one pass a sequence, and the models that cannot do it."""
+"""One forward pass over a tree against one pass a sequence."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,19 +12,15 @@ from plain_inference import plain_logits
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from outctl.errors import OutctlError
+from outctl.inference.branches import begin, next_token_logits
+from outctl.inference.engine import attention_window, engine_of
+from outctl.inference.engine_check import choose_engine
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.tree_attention import tree_inputs
-from outctl.inference.tree_forward import CachedTree, enable_trees, logits_at
+from outctl.inference.tree_forward import CachedTree, exceeds_window, logits_at
 from outctl.models.loading import LoadedModel
 
 TinyModel = Callable[..., LoadedModel]
-SIZES: dict[str, dict[str, Any]] = {
-    "bloom": {"n_layer": 2, "n_head": 4},
-    "gpt_neo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "window_size": 8},
-    "mamba": {"num_hidden_layers": 2, "state_size": 4},
-    "rwkv": {"num_hidden_layers": 2, "attention_hidden_size": 32},
-}
-"""Architectures that make their own mask, attend in their own way, or carry a state from token to token."""
 
 
 def sequences() -> list[list[int]]:
@@ -92,7 +88,7 @@ def test_every_node_has_the_logits_of_its_sequence_alone_with_an_adapter(tiny_mo
     expected = [plain_logits(model, tokens) for tokens in sequences()]
     with model.disable_adapter():
         assert not torch.allclose(plain_logits(model, sequences()[0]), expected[0], atol=0.1)
-    enable_trees(model)
+    choose_engine(model)
     with torch.no_grad():
         found = logits_at(model, tree_inputs(tree, torch.float32), torch.arange(len(tree)))
     for path, logits in zip(paths, expected, strict=True):
@@ -115,7 +111,7 @@ def test_logits_come_in_the_order_asked_for_and_nowhere_else(tiny_model: TinyMod
 
 def test_logits_of_a_half_precision_model_are_float32(tiny_model_dir: Callable[..., Path]) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir(), dtype=torch.bfloat16)
-    enable_trees(model)
+    choose_engine(model)
     tree, (*_, path) = tree_of(sequences())
     with torch.no_grad():
         logits = logits_at(model, tree_inputs(tree, model.dtype), torch.tensor(path))
@@ -124,49 +120,42 @@ def test_logits_of_a_half_precision_model_are_float32(tiny_model_dir: Callable[.
     assert (logits - expected).norm() < 0.02 * expected.norm()
 
 
-@pytest.mark.parametrize("architecture", SIZES)
-def test_architectures_without_tree_attention_are_refused(architecture: str) -> None:
-    config = AutoConfig.for_model(architecture, vocab_size=64, hidden_size=32, **SIZES[architecture])
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config).eval()
-        for weight in model.parameters():
-            torch.nn.init.normal_(weight, std=0.3)
-    with pytest.raises(OutctlError, match=f"models of type '{architecture}' do not"):
-        enable_trees(model)
-
-
-def test_attention_window_shorter_than_the_trial_is_refused(tiny_model_dir: Callable[..., Path]) -> None:
-    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir("mistral", sliding_window=8), dtype=torch.float32)
-    with pytest.raises(OutctlError, match="a prompt of 40 tokens exceeds the model's sliding_window of 8"):
-        enable_trees(model)
-
-
 @pytest.mark.parametrize(
-    ("architecture", "options", "limit", "name"),
+    ("architecture", "options", "limit"),
     [
-        ("llama", {}, 512, "max_position_embeddings"),
-        ("mistral", {}, 64, "sliding_window"),
-        ("mistral", {"sliding_window": None}, 512, "max_position_embeddings"),
-        ("qwen2", {"sliding_window": 64, "use_sliding_window": False}, 512, "max_position_embeddings"),
-        ("qwen2", {"sliding_window": 64, "use_sliding_window": True, "max_window_layers": 0}, 64, "sliding_window"),
+        ("mistral", {}, 64),
+        ("qwen2", {"sliding_window": 64, "use_sliding_window": True, "max_window_layers": 0}, 64),
+        ("qwen2", {"sliding_window": 64, "use_sliding_window": False}, None),
+        ("mistral", {"sliding_window": None}, None),
     ],
 )
-def test_sequences_longer_than_the_model_attends_to_are_refused(
-    architecture: str, options: dict[str, Any], limit: int, name: str, tiny_model: TinyModel
+def test_sequences_beyond_an_attention_window_are_right(
+    architecture: str, options: dict[str, Any], limit: int | None, tiny_model: TinyModel
 ) -> None:
     model = tiny_model(architecture, **options).model
-    fitting, _ = tree_of([[7] * limit, [8] * (limit - 1)])
+    assert engine_of(model).name == "tree"
+    assert attention_window(model) == limit
+    one, other = [5] + [9, 4] * 45, [6] + [9, 4] * 45
+    cached = CachedTree(model, [])
+    paths = [cached.tree.insert(tokens) for tokens in (one, other)]
+    assert exceeds_window(model, cached.tree) == (limit is not None)
+    ends = [path[-1] for path in paths]
     with torch.no_grad():
-        logits_at(model, tree_inputs(fitting, torch.float32), torch.tensor([0]))
-    beyond, _ = tree_of([[7] * (limit + 1), [8]])
-    message = f"a prompt of {limit + 1} tokens exceeds the model's {name} of {limit}"
-    with pytest.raises(OutctlError, match=message):
-        logits_at(model, tree_inputs(beyond, torch.float32), torch.tensor([0]))
-    cached = CachedTree(model, [7] * (limit - 1))
-    cached.tree.insert([7] * (limit + 1))
-    with pytest.raises(OutctlError, match=message):
-        cached.compute()
+        expected = torch.stack([plain_logits(model, tokens)[-1] for tokens in (one, other)])
+        check_logits(cached.logits_at(ends), expected)
+        check_logits(next_token_logits(model, cached.tree, ends), expected)
+
+
+def test_sequences_longer_than_the_models_positions_are_refused(tiny_model: TinyModel) -> None:
+    for architecture in ("llama", "gpt2", "gemma2"):
+        branches = begin(tiny_model(architecture, max_position_embeddings=64).model)
+        fitting = branches.tree.insert([7] * 64)
+        branches.logits_at(fitting[-1:])
+        beyond = branches.tree.insert([7] * 65)
+        with pytest.raises(
+            OutctlError, match="a prompt of 65 tokens exceeds the model's max_position_embeddings of 64"
+        ):
+            branches.logits_at(beyond[-1:])
 
 
 TEXT = {
@@ -180,25 +169,22 @@ PICTURES = {
 
 
 @pytest.mark.parametrize(
-    ("architecture", "options", "name"),
+    ("architecture", "options"),
     [
         # Its window is a key of the part that reads text.
-        ("gemma3", {"text_config": {**TEXT, "sliding_window": 48}, "vision_config": PICTURES}, "sliding_window"),
-        ("gemma3_text", {**TEXT, "sliding_window": 48}, "sliding_window"),
-        ("llama4_text", {**TEXT, "attention_chunk_size": 48, "num_local_experts": 2}, "attention_chunk_size"),
+        ("gemma3", {"text_config": {**TEXT, "sliding_window": 48}, "vision_config": PICTURES}),
+        ("gemma3_text", {**TEXT, "sliding_window": 48}),
+        ("llama4_text", {**TEXT, "attention_chunk_size": 48, "num_local_experts": 2}),
     ],
 )
-def test_windows_of_nested_configurations_and_chunks_are_known(
-    architecture: str, options: dict[str, Any], name: str
-) -> None:
+def test_windows_of_nested_configurations_and_chunks_are_known(architecture: str, options: dict[str, Any]) -> None:
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **options)).eval()
-    enable_trees(model)
-    fitting, _ = tree_of([[7] * 48])
-    beyond, _ = tree_of([[7] * 49])
+    assert choose_engine(model).name == "tree"
+    assert attention_window(model) == 48
+    tree, (path,) = tree_of([[7, 3] * 30])
     with torch.no_grad():
-        logits_at(model, tree_inputs(fitting, torch.float32), torch.tensor([0]))
-    with pytest.raises(OutctlError, match=f"a prompt of 49 tokens exceeds the model's {name} of 48"):
-        logits_at(model, tree_inputs(beyond, torch.float32), torch.tensor([0]))
+        found = next_token_logits(model, tree, path)
+        check_logits(found, plain_logits(model, [7, 3] * 30))
 
 
 def test_a_sequence_as_long_as_the_window_is_attended_to_whole(tiny_model: TinyModel) -> None:

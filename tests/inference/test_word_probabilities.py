@@ -12,10 +12,11 @@ import torch
 from plain_inference import all_answers, plain_log_probability, plain_logits
 from transformers import PreTrainedTokenizerFast
 
+from outctl.inference.branches import next_token_logits
+from outctl.inference.engine_check import choose_engine
 from outctl.inference.prompts import Prompt, build_prompts, encode
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.tree_attention import tree_inputs
-from outctl.inference.tree_forward import CachedTree, enable_trees, logits_at
+from outctl.inference.tree_forward import CachedTree
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import (
     WordQuestion,
@@ -34,6 +35,8 @@ from outctl.tasks.samples import Message
 TinyModel = Callable[..., LoadedModel]
 BigramModel = Callable[..., LoadedModel]
 START = "<|assistant|>"
+TREES = ("llama", "qwen2", "mistral", "gpt2")
+ROWS = ("gemma2", "gpt_oss", "bloom", "mamba", "qwen3_5_text", "jamba")
 
 
 def ask(loaded: LoadedModel, *contents: str) -> list[Prompt]:
@@ -54,7 +57,7 @@ def probabilities(loaded: LoadedModel, prompt: Prompt, *words: str) -> list[floa
 WORDS = ["ark", "arkansas", "atom", "come", "kan", "it", "noah", "ark atom", "noah it"]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral"])
+@pytest.mark.parametrize("architecture", [*TREES, *ROWS])
 def test_equals_a_plain_loop(architecture: str, tiny_model: TinyModel) -> None:
     loaded = tiny_model(architecture)
     prompts = ask(loaded, "Say", "Say ark: 70% or so", "")
@@ -65,7 +68,9 @@ def test_equals_a_plain_loop(architecture: str, tiny_model: TinyModel) -> None:
             for prompt in prompts
         ]
     for row, expected_row in zip(found, expected, strict=True):
-        assert row == pytest.approx(expected_row, abs=2e-5)
+        # A recurrence over the whole prompt sums up more rounding.
+        assert row == pytest.approx(expected_row, abs=2e-5 if architecture in TREES else 1e-4)
+        assert list(map(math.exp, row)) == pytest.approx(list(map(math.exp, expected_row)), abs=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 2.5])
@@ -118,7 +123,7 @@ def test_narrow_types_round_no_more_than_they_do_in_plain_passes(
     Passes of another shape round otherwise: two plain ones, with padding and without, are as far from each other.
     """
     loaded = load_model(real_model_dir, precision, chat=True)
-    enable_trees(loaded.model)
+    choose_engine(loaded.model)
     shared = "Answer with one word, drawn as it is said: lantern 80%, cactus 20%. Then the next one. " * 3
     prompts = ask(loaded, *(f"{shared}Say one word: {share}% ark, {100 - share}% atom" for share in (20, 70)))
     size = loaded.model.get_input_embeddings().weight.shape[0]
@@ -315,7 +320,7 @@ def tree_size(questions: Sequence[WordQuestion]) -> int:
     return len(tree)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral"])
+@pytest.mark.parametrize("architecture", [*TREES, *ROWS])
 def test_gradient_equals_that_of_a_plain_loop(architecture: str, tiny_model: TinyModel) -> None:
     loaded = tiny_model(architecture)
     model, tokenizer = loaded.model, loaded.tokenizer
@@ -325,7 +330,7 @@ def test_gradient_equals_that_of_a_plain_loop(architecture: str, tiny_model: Tin
     # Behind a question of first tokens, whose values are left out.
     (first,) = word_questions(tokenizer, prompts[1:], [["ark", "atom"]], "spaced")
     layout = lay_out([first.first_tokens(), *word_questions(tokenizer, prompts, words)], tree)
-    logits = logits_at(model, tree_inputs(tree, torch.float32), layout.nodes)
+    logits = next_token_logits(model, tree, layout.nodes.tolist())
     log_p = word_log_probabilities(logits, layout, word_continuations(tokenizer, logits.shape[-1]))[1:]
     assert torch.isneginf(log_p[1, 1:]).all()
     loss = (weights * log_p.masked_fill(log_p.isneginf(), 0.0)).sum()
@@ -335,10 +340,13 @@ def test_gradient_equals_that_of_a_plain_loop(architecture: str, tiny_model: Tin
         for column, word in enumerate(own)
     )
     names, parameters = zip(*model.named_parameters(), strict=True)
-    found, expected = torch.autograd.grad(loss, parameters), torch.autograd.grad(plain, parameters)
+    # No token may have come to one of the experts.
+    found = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    expected = torch.autograd.grad(plain, parameters, materialize_grads=True)
     for name, one, other in zip(names, found, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
-    assert all(gradient.abs().max() > 1e-4 for gradient in expected if gradient.ndim > 1)
+        atol = 2e-5 * max(1.0, other.abs().max().item())
+        torch.testing.assert_close(one, other, atol=atol, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+    assert sum(bool(gradient.abs().max() > 1e-4) for gradient in expected if gradient.ndim > 1) > 8
 
 
 def test_by_first_tokens_a_question_costs_its_prompt_alone(tiny_model: TinyModel) -> None:

@@ -66,7 +66,7 @@ def test_an_experiment_that_can_run_here(prepared: ByHand) -> None:
     assert (code, found["runs"]) == (0, True), found
     assert [finding for finding in found["findings"] if finding["state"] == "problem"] == []
     assert states(found, "Python") == [("ok", sys.version.split()[0])]
-    assert states(found, "model") == [("ok", "tiny is fetched")]
+    assert states(found, "model") == [("ok", "tiny is fetched; engine tree")]
     assert states(found, "4 bits")[0][0] == "ok"
     assert states(found, "torch")[0][0] == "ok"
     (cpu,) = states(found, "CPU")

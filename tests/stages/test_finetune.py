@@ -32,8 +32,9 @@ from outctl.finetune.retention import Retention
 from outctl.finetune.targets import with_targets
 from outctl.finetune.trainer import DistributionTrainer, training_log
 from outctl.inference import passes
+from outctl.inference.branches import next_token_logits
+from outctl.inference.engine_check import choose_engine
 from outctl.inference.prompts import build_prompts
-from outctl.inference.tree_forward import enable_trees, logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import answer_questions, word_log_probabilities, word_questions
 from outctl.metrics import divergences
@@ -95,7 +96,7 @@ def train(folder: Path, model: Path, samples: list[Sample], spec: Spec | None = 
 def shares_given(model: Path, adapter: Path, samples: list[Sample]) -> list[float]:
     """The first word's share of the mass on both, for each sample."""
     loaded = load_model(model, "float32", True, adapter)
-    enable_trees(loaded.model)
+    choose_engine(loaded.model)
     prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], chat=True)
     questions = word_questions(loaded.tokenizer, prompts, [sample.words for sample in samples])
     answers = answer_questions(loaded.model, loaded.tokenizer, questions, 1024)
@@ -329,14 +330,14 @@ def test_a_model_in_4_bits_is_trained_and_its_weights_stay_as_they_are(tmp_path:
 
 def gradients(loaded: LoadedModel) -> torch.Tensor:
     """Gradient of the first layer's adapter, behind all the frozen layers above it."""
-    enable_trees(loaded.model)
+    choose_engine(loaded.model)
     torch.manual_seed(0)
     adapted = add_adapter(
         loaded.model, AdapterRecipe(cases={"given": 1}, steps=1, layers=[0], target_modules=["q_proj"])
     )
     items = encode_samples(loaded.tokenizer, given_samples(4), chat=True)
     batch = build_batch(adapted, loaded.tokenizer, items)
-    logits = logits_at(adapted, batch.inputs, batch.words.nodes)
+    logits = next_token_logits(adapted, batch.tree, batch.words.nodes.tolist())
     continuations = word_continuations(loaded.tokenizer, logits.shape[-1])
     kl(word_log_probabilities(logits, batch.words, continuations), batch.target).mean().backward()
     (found,) = [
@@ -366,7 +367,7 @@ def test_a_steps_gradients_are_those_of_a_plain_pass_a_form(
     """The adapter's, behind a batch whose prompts share their beginning and whose forms branch behind them."""
     # Weights so large as those of other tests would round too much in bfloat16 for any two passes to agree.
     loaded = load_model(tiny_model_dir(architecture, initializer_range=0.1), precision, True)
-    enable_trees(loaded.model)
+    choose_engine(loaded.model)
     recipe = AdapterRecipe(cases={"given": 8}, steps=1, batch_size=4, rank=4)
     adapted = add_adapter(loaded.model, recipe)
     torch.manual_seed(0)
@@ -559,6 +560,7 @@ def test_the_retention_term_keeps_the_model_closer_to_its_base(
         adapter = train(tmp_path, directory, samples, spec, f"weight-{weight}")
         logged[weight] = rows(adapter)
         loaded = load_model(directory, "float32", True, adapter)
+        choose_engine(loaded.model)
         kept[weight] = measure_retention(loaded, neutral_prompts("eval"), {}, answer_tokens=1).kl.value or 0.0
     # None of these prompts was in the term.
     assert 0.0 < kept[1.0] < 0.5 * kept[0.0]
@@ -617,7 +619,7 @@ def test_a_training_with_retention_goes_on_from_its_checkpoint_to_the_same_bytes
 def trainer_for(directory: Path, folder: Path, **options: Any) -> DistributionTrainer:
     """A trainer before its first step, whose adapter has random weights; its retention term has a weight of 3."""
     loaded = load_model(directory, "float32", True)
-    enable_trees(loaded.model)
+    choose_engine(loaded.model)
     recipe = AdapterRecipe(cases={"given": 8}, steps=9, batch_size=4, rank=4, retention_weight=3.0, **options)
     torch.manual_seed(0)
     adapted = add_adapter(loaded.model, recipe)

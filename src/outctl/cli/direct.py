@@ -14,7 +14,7 @@ from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Record
 from outctl.evaluation.references import reference_records
-from outctl.inference.tree_forward import enable_trees
+from outctl.inference.engine_check import prepare
 from outctl.models.loading import check_adapter, load_model
 from outctl.pipeline.plan import Plan
 from outctl.results.metric_columns import metric_columns
@@ -90,7 +90,7 @@ def _measure_cases(
     """Load one model and variant, measure every case, and give its memory back."""
     entry, experiment = plan.registry.models[model], plan.experiment
     loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter)
-    enable_trees(loaded.model)
+    prepare(loaded, entry.engine)
     records = {}
     for case, questions in samples.items():
         progress = partial(report, f"{model} {variant} {case}")

@@ -46,18 +46,23 @@ def why(
 
 @app.command(rich_help_panel=PERSON)
 def models(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """List the models of the registry: parameters, precision, memory, and whether they are fetched."""
+    """List the models of the registry: parameters, precision, memory, whether they are fetched, and their engine."""
     from outctl.machine.estimates import weights_mb
-    from outctl.results.console import fetched_models, models_table, print_table
+    from outctl.results.console import fetched_engines, models_table, print_table
 
     plan = plan_of(config)
-    fetched = fetched_models(plan.registry, plan.experiment)
+    engines = fetched_engines(plan.registry, plan.experiment)
     entries = {name: plan.entry(name) for name in plan.registry.models}
     if not as_json:
-        print_table(console(), "Models of the registry", models_table(entries, fetched))
+        print_table(console(), "Models of the registry", models_table(entries, engines))
         return
     rows = {
-        name: {**entry.model_dump(mode="json"), "weights_mb": weights_mb(entry), "fetched": fetched[name]}
+        name: {
+            **entry.model_dump(mode="json"),
+            "weights_mb": weights_mb(entry),
+            "fetched": engines[name] is not None,
+            "engine": engines[name] or entry.engine,
+        }
         for name, entry in entries.items()
     }
     print(json.dumps(rows, indent=2))
@@ -72,7 +77,7 @@ PromptArgument = Annotated[str, typer.Argument(help="What the user asks; the mod
 
 
 def _load(model: str, adapter: Path | None, config: Path) -> Any:
-    from outctl.inference.tree_forward import enable_trees
+    from outctl.inference.engine_check import prepare
     from outctl.models.loading import load_model
 
     plan = plan_of(config)
@@ -81,7 +86,7 @@ def _load(model: str, adapter: Path | None, config: Path) -> Any:
     if not (plan.layout.model(model) / "provenance.json").is_file():
         raise OutctlError(f"model {model} is not fetched; run `outctl fetch-model {model}` first")
     loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter)
-    enable_trees(loaded.model)
+    prepare(loaded, entry.engine)
     return loaded
 
 

@@ -9,6 +9,7 @@ from outctl.config.registries import Source
 from outctl.config.section import Section
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
+EngineChoice = Literal["auto", "rows"]
 
 
 class ModelEntry(Section):
@@ -24,6 +25,9 @@ class ModelEntry(Section):
     precision: Precision = "auto"
     """Type of the weights: `auto` is bfloat16 where the processor computes in it and float32 elsewhere, `nf4` is 4-bit
     NormalFloat with double quantisation. Weights that are already quantised stay as they are, and compute in this type."""
+    engine: EngineChoice = "auto"
+    """How it is computed: `auto` is a token tree where a check at each load proves it right and rows elsewhere, `rows` is
+    always rows, which are slower."""
 
 
 class Registry(Section):

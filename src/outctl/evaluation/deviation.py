@@ -104,8 +104,8 @@ def measure_deviation(
     Each answer is written until that is decided, so most take far fewer tokens than they may have.
 
     Args:
-        loaded: the model, which `enable_trees` has seen.
-        reference: whose likeliest next words a break is held against, seen by `enable_trees` too; the model itself if
+        loaded: the model, whose engine is chosen.
+        reference: whose likeliest next words a break is held against, whose engine is chosen too; the model itself if
             None, without its adapter where it has one.
         samples: the questions.
         model: name of the model, for the records.

@@ -7,9 +7,9 @@ from outctl.config.evaluations import Evaluation
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress, Record
 from outctl.evaluation.scoring import score
+from outctl.inference.branches import begin
 from outctl.inference.own_words import OwnWords, answer_freely
 from outctl.inference.prompts import Prompt, build_prompts
-from outctl.inference.tree_forward import CachedTree
 from outctl.inference.word_forms import token_texts
 from outctl.inference.word_probabilities import (
     WordAnswer,
@@ -26,7 +26,7 @@ class CaseQuestions:
     """The samples of a case, put to a loaded model: what all prompts begin with is computed once.
 
     Args:
-        loaded: the model, which `enable_trees` has seen.
+        loaded: the model, whose engine is chosen.
         samples: the questions.
         temperature: what the model's logits are divided by; 1 asks it as it is.
     """
@@ -40,7 +40,7 @@ class CaseQuestions:
         asked = [samples[number].free_messages or [] for number in free]
         self.free_prompts = dict(zip(free, build_prompts(loaded.tokenizer, asked, loaded.chat), strict=True))
         every = [prompt.tokens for prompt in (*self.prompts, *self.free_prompts.values())]
-        self.beginning = CachedTree(loaded.model, common_beginning(every))
+        self.beginning = begin(loaded.model, common_beginning(every))
 
     def measure(
         self, numbers: Sequence[int], model: str, variant: str, evaluation: Evaluation, progress: Progress | None = None
@@ -140,7 +140,7 @@ def ask_words(loaded: LoadedModel, prompt: str, words: Sequence[str]) -> dict[st
     """Exact probability that the answer to one prompt is each word.
 
     Args:
-        loaded: the model, which `enable_trees` has seen.
+        loaded: the model, whose engine is chosen.
         prompt: what the user asks.
         words: distinct words.
 

@@ -23,9 +23,10 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from outctl.errors import OutctlError
+from outctl.inference.engine import attention_window, engine_of, most_positions
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.prompts import Prompt, build_prompts, encode, leading_bos
-from outctl.inference.tree_forward import length_limits
+from outctl.inference.rows import Row, read_rows
 from outctl.metrics.divergences import full_kl
 from outctl.metrics.statistics import mean_interval
 from outctl.models.loading import LoadedModel
@@ -35,7 +36,7 @@ from outctl.tasks.samples import Message
 POSITIONS = 64
 """Positions behind which one pass computes logits: 40 MB a copy in float32 for a vocabulary of 150 000."""
 TEXT_TOKENS = 1024
-"""Tokens of a text that are measured; of a longer one, and of one longer than the model attends to, the beginning."""
+"""Tokens of a text that are measured; of a longer one, and of one longer than the model has positions for, the beginning."""
 TEXT_BINS = (*((position, position) for position in range(1, 17)), *((2**k + 1, 2 ** (k + 1)) for k in range(4, 10)))
 """First and last position of each bin of a text's tokens: 1 to 16 singly, then 17-32, 33-64, up to 513-1024."""
 
@@ -233,7 +234,10 @@ def _perplexity(log_likelihood: float) -> float | None:
 
 
 class _TwoReaders:
-    """Baseline and adapter, reading the same sequences; keys and values of what they have read are kept.
+    """Baseline and adapter, reading the same sequences.
+
+    With tree attention, keys and values of what they have read are kept. Other models, and sequences beyond an attention
+    window, are read again from the beginning, in rows without filling on the left.
 
     Args:
         model: the model, with or without an adapter.
@@ -243,6 +247,7 @@ class _TwoReaders:
         self.model = model
         self.adapted = isinstance(model, PeftModel)
         self._baseline, self._adapter = DynamicCache(), DynamicCache()
+        self._sequences: list[list[int]] = []
 
     @torch.inference_mode()
     def read(self, ids: Tensor, mask: Tensor, keep: int) -> tuple[Tensor, Tensor]:
@@ -253,11 +258,18 @@ class _TwoReaders:
             mask: (B, known + N) 1 for each token so far and 0 for what only fills up, which is to the left.
             keep: how many of the N positions are wanted.
         """
+        self._sequences = self._sequences or [[] for _ in ids]
+        for sequence, new, real in zip(self._sequences, ids, mask[:, -ids.shape[1] :], strict=True):
+            sequence += new[real == 1].tolist()
         with self.model.disable_adapter() if self.adapted else nullcontext():
             baseline = self._log_p(self._baseline, ids, mask, keep)
         return baseline, self._log_p(self._adapter, ids, mask, keep) if self.adapted else baseline
 
     def _log_p(self, cache: DynamicCache, ids: Tensor, mask: Tensor, keep: int) -> Tensor:
+        window = attention_window(self.model)
+        if engine_of(self.model).name == "rows" or (window is not None and mask.shape[1] > window):
+            rows = [Row(tokens, range(len(tokens) - keep, len(tokens))) for tokens in self._sequences]
+            return torch.stack(read_rows(self.model, rows)[0]).log_softmax(-1)
         device = self.model.device
         positions = (mask.cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         output = self.model(
@@ -355,7 +367,8 @@ def _read(loaded: LoadedModel, name: str, text: str, tokens_per_pass: int) -> _T
     (ids,) = encode(loaded.tokenizer, [text])
     ids = ids if bos is None else [bos, *ids]
     # The last token that is measured is not read.
-    ids = ids[: min(TEXT_TOKENS, *length_limits(loaded.model).values()) + 1]
+    limit = most_positions(loaded.model)
+    ids = ids[: min(TEXT_TOKENS, limit[1] if limit else TEXT_TOKENS) + 1]
     if len(ids) < 2:
         raise OutctlError(f"the text {name!r} is too short: no token of it follows another")
     (read,) = halving([ids], lambda part: [_read_tokens(loaded.model, ids, tokens_per_pass) for ids in part])

@@ -39,7 +39,7 @@ def measure_agreement(
     """Measure samples exactly, draw answers to each, and compare the two.
 
     Args:
-        loaded: the model, which `enable_trees` has seen.
+        loaded: the model, whose engine is chosen.
         samples: questions of one case. Where the model picks the words, they are those that the exact search finds.
         model: name of the model, for the records.
         variant: name of the variant, for the records.

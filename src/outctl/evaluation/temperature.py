@@ -70,7 +70,7 @@ def fit_temperature(
     neighbours of the best one.
 
     Args:
-        loaded: the model, which `enable_trees` has seen.
+        loaded: the model, whose engine is chosen.
         samples: training samples of cases that give their words, at most `MOST_SAMPLES`.
         tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
 

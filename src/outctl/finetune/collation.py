@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,11 +11,10 @@ from transformers import PreTrainedTokenizerBase
 
 from outctl.config.adapters import Forms
 from outctl.errors import OutctlError
+from outctl.inference.branches import pass_tokens
 from outctl.inference.own_words import own_words
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.tree_attention import tree_inputs
-from outctl.inference.tree_forward import on_device
 from outctl.inference.word_probabilities import (
     WordLayout,
     WordQuestion,
@@ -111,11 +111,11 @@ def _named_words(sample: Sample) -> set[str]:
     return {word for words in named[: 1 if sample.at_most else None] for word in words.split()}
 
 
-def split_items(items: Sequence[TrainingItem], tokens: int) -> list[Sequence[TrainingItem]]:
-    """Cut a batch into parts of at most `tokens` nodes of a tree each, as far as words are given; one item at least a part."""
+def split_items(model: Any, items: Sequence[TrainingItem], tokens: int) -> list[Sequence[TrainingItem]]:
+    """Cut a batch into parts of at most `tokens` tokens of a pass each, as far as words are given; at least one item a part."""
     questions = [item.question or WordQuestion(item.prompt.tokens, []) for item in items]
     parts, start = [], 0
-    for run in split_by_size(questions, tokens, TokenTree()):
+    for run in split_by_size(questions, tokens, TokenTree(), partial(pass_tokens, model)):
         parts.append(items[start : start + len(run)])
         start += len(run)
     return parts
@@ -126,14 +126,14 @@ class TrainingBatch:
     """B samples laid out for one forward pass.
 
     Attributes:
-        inputs: arguments of the forward pass; what the prompts share is in it once.
-        words: where the words' probabilities stand in its logits.
+        tree: the tokens of prompts and forms.
+        words: where the words' probabilities stand in the logits of the tree's nodes.
         target: (B, K) shares, padded with 0.
         by_rank: (B,) booleans: samples whose words the model picked.
         at_most: (B,) booleans: samples whose first share is a limit.
     """
 
-    inputs: dict[str, Any]
+    tree: TokenTree
     words: WordLayout
     target: Tensor
     by_rank: Tensor
@@ -171,7 +171,7 @@ def build_batch(model: Any, tokenizer: PreTrainedTokenizerBase, items: Sequence[
     tree = TokenTree()
     words = lay_out([question for question in questions if question is not None], tree)
     return TrainingBatch(
-        on_device(tree_inputs(tree, model.dtype), model.device),
+        tree,
         words.to(model.device),
         target.to(model.device),
         by_rank.to(model.device),

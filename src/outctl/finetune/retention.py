@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from outctl.inference.branches import next_token_logits
 from outctl.inference.passes import halving
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.tree_attention import tree_inputs
-from outctl.inference.tree_forward import logits_at, on_device
 from outctl.metrics.divergences import full_kl
 
 
@@ -30,7 +29,7 @@ class Retention:
     and a training that goes on from a checkpoint computes the same bits again, whatever memory is free then.
 
     Args:
-        model: the PEFT model, whose base `enable_trees` has seen.
+        model: the PEFT model, whose base `choose_engine` has seen.
         prompts: all that may be used.
         per_step: how many a step takes.
         seed: seed of their order.
@@ -70,5 +69,4 @@ def next_token_log_p(model: Any, prompts: Sequence[Prompt]) -> Tensor:
     """Log-probabilities (len(prompts), V) in float32 of the token behind each prompt, in one pass."""
     tree = TokenTree()
     ends = [tree.insert(prompt.tokens)[-1] for prompt in prompts]
-    inputs = on_device(tree_inputs(tree, model.dtype), model.device)
-    return logits_at(model, inputs, torch.tensor(ends, device=model.device)).log_softmax(-1)
+    return next_token_logits(model, tree, ends).log_softmax(-1)

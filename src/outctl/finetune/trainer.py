@@ -20,8 +20,8 @@ from outctl.config.registries import LOSSES
 from outctl.finetune.collation import TrainingBatch, TrainingItem, build_batch, split_items
 from outctl.finetune.losses import compared, distribution_loss
 from outctl.finetune.retention import Retention
+from outctl.inference.branches import next_token_logits
 from outctl.inference.passes import halving, tokens_that_fit
-from outctl.inference.tree_forward import logits_at
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
 from outctl.metrics.divergences import tvd
@@ -101,7 +101,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
     def word_log_p(self, model: Any, items: Sequence[TrainingItem]) -> tuple[Tensor, TrainingBatch]:
         """Log-probabilities (B, K) of the words, and the batch with what they are compared with."""
         batch = build_batch(model, self.tokenizer, items)
-        logits = logits_at(model, batch.inputs, batch.words.nodes)
+        logits = next_token_logits(model, batch.tree, batch.words.nodes.tolist())
         continuations = word_continuations(self.tokenizer, logits.shape[-1]).to(logits.device)
         return word_log_probabilities(logits, batch.words, continuations), batch
 
@@ -130,7 +130,9 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
 
         # Once, with all but the passes themselves in memory.
         self.tokens = self.tokens or tokens_that_fit(model, training=True)
-        loss = torch.stack([self._in_parts(model, part, step_on) for part in split_items(items, self.tokens)]).sum()
+        loss = torch.stack(
+            [self._in_parts(model, part, step_on) for part in split_items(model, items, self.tokens)]
+        ).sum()
         if self.retention is not None and self.accelerator.sync_gradients:
             loss = loss + self._retention_step(model, self.retention)
         return loss

@@ -10,6 +10,7 @@ import torch
 from transformers import set_seed
 
 from outctl.config.adapters import AdapterRecipe
+from outctl.config.models import EngineChoice
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress
 from outctl.finetune.adapter import add_adapter
@@ -19,8 +20,8 @@ from outctl.finetune.retention import Retention
 from outctl.finetune.targets import with_targets
 from outctl.finetune.tracking import Tracking
 from outctl.finetune.trainer import DistributionTrainer, training_log
+from outctl.inference.engine_check import prepare
 from outctl.inference.prompts import build_prompts
-from outctl.inference.tree_forward import enable_trees
 from outctl.models.loading import LoadedModel, keep_differentiable
 from outctl.storage.checkpoints import Stop, newest_sealed, stopped
 from outctl.storage.files import write_jsonl
@@ -56,6 +57,7 @@ def train(
     folder: Path,
     tracking: Tracking | None = None,
     progress: Progress | None = None,
+    engine: EngineChoice = "auto",
 ) -> DistributionTrainer:
     """Train an adapter to the end.
 
@@ -67,12 +69,13 @@ def train(
         folder: where checkpoints are kept; a training whose checkpoints lie there goes on from the last one.
         tracking: where it shows its curves while it runs; nowhere without it.
         progress: called as steps are done.
+        engine: `rows` where the token tree is not to be used.
 
     Raises:
         OutctlError: the recipe does not fit the model, or the process was asked to stop.
     """
     keep_differentiable(loaded.model)
-    enable_trees(loaded.model)
+    prepare(loaded, engine)
     set_seed(recipe.seed)
     adapted = add_adapter(loaded.model, recipe)
     stop = Stop()

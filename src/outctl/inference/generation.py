@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
+from outctl.inference.engine import engine_of
 from outctl.inference.passes import halving
 from outctl.inference.prompts import Prompt
+from outctl.inference.row_generation import continue_rows
 
 
 class Continuation(NamedTuple):
@@ -59,7 +61,7 @@ def generate(
     """Continue prompts, several at a time.
 
     Args:
-        model: a causal language model of transformers, with or without a PEFT adapter.
+        model: a causal language model that `choose_engine` has seen, with or without a PEFT adapter.
         tokenizer: its tokenizer.
         prompts: what to continue.
         max_new_tokens: length of a continuation at most.
@@ -89,7 +91,7 @@ def continuations(
     """Continue prompts as `generate` does, and say of each new text whether it was cut off.
 
     Args:
-        model: a causal language model of transformers, with or without a PEFT adapter.
+        model: a causal language model that `choose_engine` has seen, with or without a PEFT adapter.
         tokenizer: the model's tokenizer.
         prompts: what to continue.
         max_new_tokens: length of a continuation at most.
@@ -108,7 +110,22 @@ def continuations(
     own_ends = model.generation_config.eos_token_id
     ends = torch.tensor([] if own_ends is None else own_ends, dtype=torch.long).reshape(-1)
 
+    rows = engine_of(model).name == "rows"
+
+    def in_rows(numbers: Sequence[int]) -> list[Continuation]:
+        found = continue_rows(
+            model,
+            [prompts[number].tokens for number in numbers],
+            max_new_tokens,
+            temperature,
+            set(ends.tolist()),
+            (lambda row, new: decided(numbers[row], _text(tokenizer, new))) if decided else None,
+        )
+        return [Continuation(_text(tokenizer, new), not ended) for new, ended in found]
+
     def together(numbers: Sequence[int]) -> list[Continuation]:
+        if rows:
+            return in_rows(numbers)
         batch = [prompts[number] for number in numbers]
         length = max(len(prompt.tokens) for prompt in batch)
         # New tokens follow the right edge, so the filling goes to the left, whatever side the tokenizer prefers.
@@ -131,6 +148,20 @@ def continuations(
             cut_off |= torch.tensor(stop.rows)
         return list(map(Continuation, tokenizer.batch_decode(new, skip_special_tokens=True), cut_off.tolist()))
 
-    every = range(len(prompts))
-    batches = [every[start : start + batch_size] for start in every[::batch_size]]
-    return [continuation for numbers in batches for continuation in halving(numbers, together)]
+    found: dict[int, Continuation] = {}
+    for numbers in _batches([len(prompt.tokens) for prompt in prompts], batch_size, alike=rows):
+        found.update(zip(numbers, halving(numbers, together), strict=True))
+    return [found[number] for number in range(len(prompts))]
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    (text,) = tokenizer.batch_decode([tokens], skip_special_tokens=True)
+    return str(text)
+
+
+def _batches(lengths: Sequence[int], size: int, alike: bool) -> list[Sequence[int]]:
+    """Numbers of prompts by batch, in their order; only prompts of one length in a batch if they are to be alike."""
+    groups: dict[int, list[int]] = {}
+    for number, length in enumerate(lengths):
+        groups.setdefault(length if alike else 0, []).append(number)
+    return [group[start : start + size] for group in groups.values() for start in range(0, len(group), size)]

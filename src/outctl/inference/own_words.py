@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from outctl.inference.branches import Branches, begin
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.tree_forward import CachedTree
 from outctl.inference.word_forms import surface_forms, token_texts, word_continuations
 from outctl.inference.word_probabilities import (
     WordAnswer,
@@ -112,14 +112,14 @@ def own_words(
     """The `count` likeliest whole words behind each prompt.
 
     Args:
-        model: a causal language model that `enable_trees` has seen, with or without a PEFT adapter.
+        model: a causal language model that `choose_engine` has seen, with or without a PEFT adapter.
         tokenizer: its tokenizer.
         prompts: token ids of each prompt.
         tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
         count: how many words to find.
         running: whether the prompts are running text, whose next word stands behind a space and may be a number.
     """
-    beginning = CachedTree(model, common_beginning(prompts))
+    beginning = begin(model, common_beginning(prompts))
     found: list[OwnWords] = []
     for run in _runs(prompts, tokens_per_pass or tokens_that_fit(model), beginning.tree):
         found += halving(run, lambda part: _search(_begun(beginning, part), tokenizer, part, count, running))
@@ -134,13 +134,13 @@ def answer_freely(
     tokens_per_pass: int | None = None,
     count: int = 2,
     top: int = 0,
-    trunk: CachedTree | None = None,
+    trunk: Branches | None = None,
     temperature: float = 1.0,
 ) -> Iterator[tuple[OwnWords, WordAnswer]]:
     """The `count` likeliest whole words behind each prompt, and their exact probabilities.
 
     Args:
-        model: a causal language model that `enable_trees` has seen, with or without a PEFT adapter.
+        model: a causal language model that `choose_engine` has seen, with or without a PEFT adapter.
         tokenizer: its tokenizer.
         prompts: what the model is shown.
         tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
@@ -152,7 +152,7 @@ def answer_freely(
     Yields:
         Words and answer of each prompt, in their order.
     """
-    beginning = trunk or CachedTree(model, common_beginning([prompt.tokens for prompt in prompts]))
+    beginning = trunk or begin(model, common_beginning([prompt.tokens for prompt in prompts]))
 
     def answer(part: Sequence[Prompt]) -> list[tuple[OwnWords, WordAnswer]]:
         tokens = [prompt.tokens for prompt in part]
@@ -190,7 +190,7 @@ def _runs(prompts: Sequence[tuple[int, ...]], tokens: int, trunk: TokenTree) -> 
         yield prompts[start:]
 
 
-def _begun(beginning: CachedTree, prompts: Sequence[tuple[int, ...]]) -> CachedTree:
+def _begun(beginning: Branches, prompts: Sequence[tuple[int, ...]]) -> Branches:
     """A tree of all prompts, each without its last token, so that the logits behind it can still be asked for."""
     begun = beginning.copy()
     for prompt in prompts:
@@ -200,7 +200,7 @@ def _begun(beginning: CachedTree, prompts: Sequence[tuple[int, ...]]) -> CachedT
 
 
 def _search(
-    begun: CachedTree,
+    begun: Branches,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[tuple[int, ...]],
     count: int,
@@ -219,7 +219,7 @@ def _search(
 
 
 def _extend(
-    branches: CachedTree,
+    branches: Branches,
     tokenizer: PreTrainedTokenizerBase,
     searches: Sequence[_Search],
     running: bool,

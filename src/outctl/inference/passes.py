@@ -33,10 +33,13 @@ def tokens_that_fit(model: Any, training: bool = False) -> int:
             limit: each part of a batch computes again what its prompts share.
     """
     config = model.config.get_text_config()
-    hidden, heads, layers = config.hidden_size, config.num_attention_heads, config.num_hidden_layers
-    inner = getattr(config, "intermediate_size", None) or 4 * hidden
-    key_heads = getattr(config, "num_key_value_heads", None) or heads
-    width = getattr(config, "head_dim", None) or hidden // heads
+    hidden = _size(config, ("hidden_size", "d_model", "n_embd", "emb_dim"), 1024)
+    layers = _size(config, ("num_hidden_layers", "decoder_layers", "n_layer"), 24)
+    # A model without attention keeps less for a token than one with as many heads.
+    heads = _size(config, ("num_attention_heads", "decoder_attention_heads", "n_head"), max(1, hidden // 64))
+    inner = _size(config, ("intermediate_size", "decoder_ffn_dim"), 4 * hidden)
+    key_heads = _size(config, ("num_key_value_heads",), heads)
+    width = _size(config, ("head_dim",), hidden // heads)
     kept = layers if training else 1
     values = kept * (6 * hidden + 3 * inner + 3 * heads * 512) + 2 * layers * key_heads * width
     needed = values * model.dtype.itemsize + LOGITS * 3 * 4 * config.vocab_size
@@ -47,6 +50,20 @@ def tokens_that_fit(model: Any, training: bool = False) -> int:
     while 2 * tokens * needed <= SHARE * free and tokens < most:
         tokens *= 2
     return tokens
+
+
+def _size(config: Any, names: Sequence[str], default: int) -> int:
+    """The first of a configuration's sizes that is there, the largest where layers differ in it."""
+    for name in names:
+        try:
+            value = getattr(config, name, None)
+        # Where layers differ, some configurations refuse to name one size.
+        except RuntimeError:
+            continue
+        largest = max(filter(None, value), default=0) if isinstance(value, list | tuple) else value
+        if isinstance(largest, int) and largest > 0:
+            return largest
+    return default
 
 
 def halving(items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:

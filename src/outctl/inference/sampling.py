@@ -1,22 +1,22 @@
 """Answers drawn from a model, and which word each one is: their frequencies must agree with the exact probabilities.
 
 Every token is drawn from the model's own distribution, at temperature 1 and without top-k or top-p. The passes are plain
-ones, a prompt at a time, behind a cache of the prompt's keys and values: they share neither the token tree nor the
+ones, a prompt at a time, behind a cache of the prompt where that is proven right: they share neither the token tree nor the
 arithmetic of the exact measurement, only the forms of the words and the rule where a word ends. Answers that have begun
 alike are one row of a pass, so that a thousand of them cost little more than the different ones among them.
 """
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from outctl.inference.engine import engine_of
 from outctl.inference.passes import halving, tokens_that_fit
+from outctl.inference.rows import Row, State, read_rows
 from outctl.inference.word_probabilities import WordQuestion
 
 
@@ -27,7 +27,7 @@ def sample_answers(
     """Draw answers to word questions, each up to the token that decides which word it is.
 
     Args:
-        model: a causal language model of transformers, with or without a PEFT adapter.
+        model: a causal language model that `choose_engine` has seen, with or without a PEFT adapter.
         questions: prompts, and the forms of the words that answers may be.
         count: answers to each question.
         seed: seed of the draws. They follow from it and the question's own prompt, whatever else is asked; the same prompt
@@ -75,10 +75,7 @@ def _answers(
     # As long as an answer may still become a form, or has become one and waits for the token behind it.
     undecided = {form[:size] for own in question.forms for form in own for size in range(len(form) + 1)}
     answers: list[tuple[int, ...]] = [()] * count
-    begun = DynamicCache()
-    if len(question.prompt) > 1:
-        beginning = torch.tensor([question.prompt[:-1]], device=model.device)
-        model(input_ids=beginning, past_key_values=begun, use_cache=True, logits_to_keep=1)
+    begun = _begun(model, question, max(map(len, undecided)))
     while open_answers := [number for number in range(count) if answers[number] in undecided]:
         # A number for every answer, so that none depends on when others are decided.
         points = torch.rand(count, generator=generator, dtype=torch.float64).to(model.device)
@@ -89,28 +86,35 @@ def _answers(
         groups = list(alike.values())
         for start in range(0, len(groups), rows):
             part = groups[start : start + rows]
-            drawn = halving(part, partial(_drawn, model, begun, question.prompt[-1], answers, points))
+            drawn = halving(part, partial(_drawn, model, begun, question.prompt, answers, points))
             for numbers, ids in zip(part, drawn, strict=True):
                 for number, token in zip(numbers, ids, strict=True):
                     answers[number] += (token,)
     return answers
 
 
+def _begun(model: Any, question: WordQuestion, longest: int) -> State | None:
+    """What the model carries behind all but the prompt's last token; None where rows must be whole."""
+    size = len(question.prompt)
+    if size < 2 or not engine_of(model).may_share(size + longest):
+        return None
+    _, begun = read_rows(model, [Row(question.prompt[:-1], [size - 2])], keep=True)
+    return begun
+
+
 def _drawn(
     model: Any,
-    begun: DynamicCache,
-    last: int,
+    begun: State | None,
+    prompt: Sequence[int],
     answers: Sequence[tuple[int, ...]],
     points: Tensor,
     groups: Sequence[list[int]],
 ) -> list[list[int]]:
     """The next token of every answer, where each group of answers has begun alike and all are equally long."""
-    # A pass appends to the cache that it is given.
-    cache = deepcopy(begun)
-    cache.batch_repeat_interleave(len(groups))
-    ids = torch.tensor([[last, *answers[numbers[0]]] for numbers in groups], device=model.device)
-    logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-    sums = logits.double().softmax(-1).cumsum(-1)
+    unread = prompt[begun.length if begun else 0 :]
+    sequences = [[*unread, *answers[numbers[0]]] for numbers in groups]
+    rows, _ = read_rows(model, [Row(tokens, [len(tokens) - 1]) for tokens in sequences], begun)
+    sums = torch.cat(rows).double().softmax(-1).cumsum(-1)
     found = []
     for row, numbers in zip(sums, groups, strict=True):
         chosen = torch.searchsorted(row, points[numbers] * row[-1], right=True)

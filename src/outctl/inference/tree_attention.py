@@ -27,6 +27,17 @@ from outctl.inference.token_tree import TokenTree
 TREE_ATTENTION = "outctl_tree"
 BLOCK = 32
 """Nodes in a block: long enough for efficient matrix products, short enough to keep unions small."""
+_CHANGES = {
+    "softcap": "soft caps",
+    "s_aux": "attention sinks",
+    "position_bias": "position biases",
+    "head_mask": "head masks",
+}
+"""Options of an attention layer that change its weights, and what they are."""
+
+
+class UnknownAttentionError(Exception):
+    """An attention layer asks for what a token tree does not have."""
 
 
 def tree_inputs(tree: TokenTree, dtype: torch.dtype, known: int = 0) -> dict[str, Any]:
@@ -93,7 +104,7 @@ def tree_attention(
         module: the attention layer.
         query: (1, H, N, D) of the new nodes.
         key: (1, G, K, D) of all nodes, where each of the G key heads serves H / G query heads.
-        value: (1, G, K, D).
+        value: (1, G, K, E), where E is D in most models.
         attention_mask: (C, 1, M, U) additive mask of `tree_inputs`.
         tree_keys: (C, U) keys of each block beyond the trunk; None asks for plain attention.
         tree_trunk: number of trunk nodes.
@@ -101,8 +112,13 @@ def tree_attention(
         kwargs: options that plain attention takes.
 
     Returns:
-        (1, N, H, D), and no attention weights.
+        (1, N, H, E), and no attention weights.
+
+    Raises:
+        UnknownAttentionError: the layer attends in a way that trees do not know.
     """
+    if tree_keys is not None and (unknown := [name for name in _CHANGES if kwargs.get(name) is not None]):
+        raise UnknownAttentionError(f"a token tree knows no {' or '.join(_CHANGES[name] for name in unknown)}")
     if tree_keys is None or attention_mask is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return output, None
@@ -123,33 +139,33 @@ def tree_attention(
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         beyond = query[0, :, new_trunk:] * scale
         parts.append(_beyond_trunk(beyond, key[0], value[0], attention_mask, tree_keys, tree_trunk)[None])
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1), None
+    return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts, 1), None
 
 
 def _beyond_trunk(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, keys: Tensor, trunk: int) -> Tensor:
-    """Attention of nodes beyond the trunk: (N, H, D) from scaled queries (H, N, D), keys and values (G, K, D).
+    """Attention of nodes beyond the trunk: (N, H, E) from scaled queries (H, N, D), keys (G, K, D) and values (G, K, E).
 
     Written out, since fused kernels with a mask are slower on CPUs than matrix products and one softmax, and have no
     form in which some keys are shared by all blocks.
     """
     heads, size, width = query.shape
-    groups = key.shape[0]
+    groups, _, value_width = value.shape
     blocks, _, length, reach = mask.shape
     # Rows run over (block, query head of the group, node), so that scores on trunk and block stand side by side.
     padded = pad(query, (0, 0, 0, blocks * length - size)).reshape(groups, heads // groups, blocks, length, width)
     rows = padded.transpose(1, 2).reshape(groups, -1, width)
     chosen = keys.flatten()
     key_blocks = key.index_select(1, chosen).reshape(groups * blocks, reach, width)
-    value_blocks = value.index_select(1, chosen).reshape(groups * blocks, reach, width)
+    value_blocks = value.index_select(1, chosen).reshape(groups * blocks, reach, value_width)
     scores = rows.reshape(groups * blocks, -1, width) @ key_blocks.transpose(1, 2)
     by_node = scores.view(groups, blocks, -1, length, reach)
     by_node += mask.view(blocks, 1, length, reach).to(scores.dtype)
     scores = torch.cat([rows @ key[:, :trunk].transpose(1, 2), by_node.view(groups, -1, reach)], -1)
     weights = scores.softmax(-1).to(value.dtype)
     of_block = weights[..., trunk:].reshape(groups * blocks, -1, reach)
-    mixed = weights[..., :trunk] @ value[:, :trunk] + (of_block @ value_blocks).view(groups, -1, width)
-    by_head = mixed.view(groups, blocks, heads // groups, length, width).permute(1, 3, 0, 2, 4)
-    return by_head.reshape(blocks * length, heads, width)[:size]
+    mixed = weights[..., :trunk] @ value[:, :trunk] + (of_block @ value_blocks).view(groups, -1, value_width)
+    by_head = mixed.view(groups, blocks, heads // groups, length, value_width).permute(1, 3, 0, 2, 4)
+    return by_head.reshape(blocks * length, heads, value_width)[:size]
 
 
 AttentionInterface.register(TREE_ATTENTION, tree_attention)

@@ -6,11 +6,11 @@ The probability of a word is summed over its surface forms. A form of tokens f_1
 
 where the last factor is the mass of all next tokens that do not make a longer word of it, so that *ark* collects
 nothing of *arkansas*. Each form is taken in the one tokenisation that the tokenizer gives it behind the prompt. Prompts
-and forms of a batch stand in one token tree, so a batch costs one forward pass; what all prompts begin with is computed
+and forms of a batch stand in one token tree, which the model's engine computes; what all prompts begin with is computed
 once, in a pass of its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -19,10 +19,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from outctl.config.adapters import Forms
+from outctl.inference.branches import Branches, begin
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.tree_forward import CachedTree
 from outctl.inference.word_forms import form_tokens, word_continuations
 
 
@@ -205,13 +205,22 @@ def common_beginning(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     return first[: next((i for i in range(most) if first[i] != last[i]), most)]
 
 
-def split_by_size(questions: Sequence[WordQuestion], tokens: int, trunk: TokenTree) -> Iterator[Sequence[WordQuestion]]:
-    """Cut questions into runs that add at most `tokens` nodes to a tree; a question that adds more is a run alone."""
+def split_by_size(
+    questions: Sequence[WordQuestion], tokens: int, trunk: TokenTree, size: Callable[[TokenTree], int] = len
+) -> Iterator[Sequence[WordQuestion]]:
+    """Cut questions into runs that add at most `tokens` to the size of a tree; a question that adds more is a run alone.
+
+    Args:
+        questions: the questions.
+        tokens: by how much a run may add to the size.
+        trunk: the tree.
+        size: how a tree is measured; by the number of its nodes if not said.
+    """
     start = 0
     tree = trunk.copy()
     for index, question in enumerate(questions):
         _insert(tree, question)
-        if len(tree) - len(trunk) > tokens and index > start:
+        if size(tree) - size(trunk) > tokens and index > start:
             yield questions[start:index]
             start = index
             tree = trunk.copy()
@@ -241,13 +250,13 @@ def answer_questions(
     questions: Sequence[WordQuestion],
     tokens_per_pass: int | None = None,
     top: int = 0,
-    trunk: CachedTree | None = None,
+    trunk: Branches | None = None,
     temperature: float = 1.0,
 ) -> Iterator[WordAnswer]:
     """Ask a model word questions, many in one pass; the answers do not depend on how they are cut into passes.
 
     Args:
-        model: a causal language model of transformers, with or without a PEFT adapter.
+        model: a causal language model that `choose_engine` has seen, with or without a PEFT adapter.
         tokenizer: its tokenizer.
         questions: what to ask.
         tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
@@ -258,13 +267,13 @@ def answer_questions(
     Yields:
         One answer a question, in their order.
     """
-    beginning = trunk or CachedTree(model, common_beginning([question.prompt for question in questions]))
+    beginning = trunk or begin(model, common_beginning([question.prompt for question in questions]))
     for run in split_by_size(questions, tokens_per_pass or tokens_that_fit(model), beginning.tree):
         yield from halving(run, lambda part: answer_below(beginning, tokenizer, part, top, temperature))
 
 
 @torch.inference_mode()
-def logits_below(beginning: CachedTree, questions: Sequence[WordQuestion]) -> tuple[WordLayout, Tensor]:
+def logits_below(beginning: Branches, questions: Sequence[WordQuestion]) -> tuple[WordLayout, Tensor]:
     """The logits that questions need whose prompts are begun in a tree, in one pass; the tree stays as it is.
 
     Args:
@@ -282,7 +291,7 @@ def logits_below(beginning: CachedTree, questions: Sequence[WordQuestion]) -> tu
 
 @torch.inference_mode()
 def answer_below(
-    beginning: CachedTree,
+    beginning: Branches,
     tokenizer: PreTrainedTokenizerBase,
     questions: Sequence[WordQuestion],
     top: int,

@@ -16,6 +16,7 @@ from outctl.errors import first_line
 from outctl.machine import memory as machine
 from outctl.machine.estimates import ASSUMED, disk_mb
 from outctl.machine.fits import Fit, fit
+from outctl.machine.model_types import expected_engine
 from outctl.pipeline.plan import Plan
 
 T = TypeVar("T")
@@ -208,7 +209,7 @@ def _hub() -> list[Finding]:
 def _sources(plan: Plan) -> list[Finding]:
     """Where the experiment's models come from that are not fetched yet, all asked at once."""
     missing = {name: plan.registry.models[name] for name in plan.fetched if not _is_fetched(plan, name)}
-    found = [Finding("model", "ok", f"{name} is fetched") for name in plan.fetched if name not in missing]
+    found = [_fetched(plan, name) for name in plan.fetched if name not in missing]
     with ThreadPoolExecutor() as pool:
         asked = {name: _begun(pool, partial(_out_of_reach, entry)) for name, entry in missing.items()}
         for name, reason in asked.items():
@@ -220,6 +221,14 @@ def _sources(plan: Plan) -> list[Finding]:
             else:
                 found.append(Finding("model", "ok", f"{name} is not fetched yet, and its source can be read ({kind})"))
     return found
+
+
+def _fetched(plan: Plan, name: str) -> Finding:
+    """That a model is fetched, and the engine that its type is known to take."""
+    engine = expected_engine(plan.layout.model(name), plan.registry.models[name].engine)
+    if engine.startswith("refused"):
+        return Finding("model", "problem", f"{name} cannot be asked ({engine})", "choose a model that generates text")
+    return Finding("model", "ok", f"{name} is fetched; engine {engine or 'unknown, checked when it is loaded'}")
 
 
 def _is_fetched(plan: Plan, name: str) -> bool:

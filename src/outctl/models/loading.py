@@ -62,7 +62,6 @@ def _load(directory: Path, dtype: torch.dtype, quantisation: BitsAndBytesConfig 
             dtype=dtype,
             device_map="auto",
             max_memory=_one_gpu(),
-            attn_implementation="sdpa",
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -110,7 +109,7 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
         adapter: directory of an adapter to put on top.
 
     Raises:
-        OutctlError: the directory is no prepared model, its architecture has no fused attention, its weights are quantised
+        OutctlError: the directory is no prepared model, its weights are quantised
             otherwise, or the adapter was trained on other weights.
     """
     if not (directory / "provenance.json").is_file():

@@ -12,6 +12,7 @@ from outctl.config.models import ModelEntry, Registry
 from outctl.config.names import REFERENCES
 from outctl.errors import OutctlError, first_line
 from outctl.machine.estimates import weights_mb
+from outctl.machine.model_types import expected_engine
 
 TEXTS = ("case_type", "model", "variant")
 NUMBERS = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "accuracy", "control_slope", "avg_mass")
@@ -82,12 +83,12 @@ def print_summary(console: Console, table: Path, files: Mapping[Path, str]) -> N
         console.print(f"  {file}  {meaning}", soft_wrap=True, highlight=False)
 
 
-def models_table(entries: Mapping[str, ModelEntry], fetched: Mapping[str, bool]) -> Table:
-    """The registry: source, parameters, precision, memory of the weights, and whether each model is fetched."""
+def models_table(entries: Mapping[str, ModelEntry], engines: Mapping[str, str | None]) -> Table:
+    """The registry: source, parameters, precision, memory of the weights, and of fetched models the engine to expect."""
     table = Table()
     for name in ("model", "source", "asked as", "precision"):
         table.add_column(name, overflow="fold")
-    for name in ("parameters", "weights", "fetched"):
+    for name in ("parameters", "weights", "fetched", "engine"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, entry in entries.items():
         size, weights = "?", "?"
@@ -100,15 +101,19 @@ def models_table(entries: Mapping[str, ModelEntry], fetched: Mapping[str, bool])
             entry.precision,
             size,
             weights,
-            "yes" if fetched[name] else "no",
+            "no" if engines[name] is None else "yes",
+            (engines[name] or "").partition(":")[0],
         )
     return table
 
 
-def fetched_models(registry: Registry, experiment: Experiment) -> dict[str, bool]:
-    """Which models of the registry are prepared on this machine."""
+def fetched_engines(registry: Registry, experiment: Experiment) -> dict[str, str | None]:
+    """The engine to expect of each model that is prepared on this machine, as in `expected_engine`; None of the others."""
     models = Path(experiment.models_dir)
-    return {name: (models / name / "provenance.json").is_file() for name in registry.models}
+    return {
+        name: expected_engine(models / name, entry.engine) if (models / name / "provenance.json").is_file() else None
+        for name, entry in registry.models.items()
+    }
 
 
 def answers_table(answers: Mapping[str, float]) -> Table:

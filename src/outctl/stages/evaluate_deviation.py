@@ -68,14 +68,14 @@ class DeviationJob(ModelJob):
         """Measure all samples and write the records."""
         from outctl.evaluation.deviation import measure_deviation
         from outctl.evaluation.deviation_records import write_deviation_records
-        from outctl.inference.tree_forward import enable_trees
+        from outctl.inference.engine_check import prepare
         from outctl.models.loading import load_model
 
         settings, reference = self.settings, None
         if self.reference_dir is not None and settings.reference_loading is not None:
             loading = settings.reference_loading
             reference = load_model(self.reference_dir, loading.precision, loading.chat)
-            enable_trees(reference.model)
+            prepare(reference, loading.engine)
         records = measure_deviation(
             loaded,
             reference,

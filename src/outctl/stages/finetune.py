@@ -123,7 +123,7 @@ def _train(
 
     folder = finished.parent
     loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat)
-    trainer = train(loaded, settings.recipe, to_train, held_out, folder, tracking, progress)
+    trainer = train(loaded, settings.recipe, to_train, held_out, folder, tracking, progress, settings.loading.engine)
     with whole_directory(finished) as target:
         details = write_adapter(trainer, target)
         write_provenance(

@@ -77,7 +77,7 @@ class ModelJob(ABC):
         """Ask the model, and write `finished`.
 
         Args:
-            loaded: the model, with the adapter, ready for token trees.
+            loaded: the model, with the adapter, its engine chosen.
             progress: called as samples are done.
             stop: whether the process was asked to stop; what keeps parts listens for it.
 
@@ -169,13 +169,13 @@ class ModelJob(ABC):
 
 
 def _load_ready(model_dir: Path, loading: Loading, adapter: Path | None) -> "LoadedModel":
-    """Load a model, with or without an adapter, that is ready for token trees."""
+    """Load a model, with or without an adapter, whose engine is chosen."""
     # Here, so that a job whose output is there already need not wait for the import of torch.
-    from outctl.inference.tree_forward import enable_trees
+    from outctl.inference.engine_check import prepare
     from outctl.models.loading import load_model
 
     loaded = load_model(model_dir, loading.precision, loading.chat, adapter)
-    enable_trees(loaded.model)
+    prepare(loaded, loading.engine)
     return loaded
 
 

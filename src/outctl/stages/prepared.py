@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import ClassVar
 
-from outctl.config.models import Precision
+from outctl.config.models import EngineChoice, Precision
 from outctl.config.names import BASELINE, TEMPERATURE
 from outctl.config.section import Section
 from outctl.pipeline.setup import Job, Names, Setup
@@ -18,6 +18,7 @@ class Loading(Section):
 
     chat: bool
     precision: Precision
+    engine: EngineChoice = "auto"
 
 
 class ComputingStage(Stage):
@@ -36,7 +37,7 @@ class ComputingStage(Stage):
 def loading_of(setup: Setup, model: str) -> Loading:
     """How the registry says that a model is loaded and asked."""
     entry = setup.registry.models[model]
-    return Loading(chat=entry.chat, precision=entry.precision)
+    return Loading(chat=entry.chat, precision=entry.precision, engine=entry.engine)
 
 
 def made_with(model: str, variant: str) -> list[Job]:
@@ -53,6 +54,6 @@ def prompt_tokens(setup: Setup, case: str) -> int:
         template["system"] or "",
         *(turn for example in template["examples"] for turn in (example["user"], example["assistant"])),
     ]
-    drawn = getattr(setup.experiment.cases[case], "num_examples", 0)
+    drawn = setup.experiment.cases[case].examples_drawn
     characters = sum(len(turn) for turn in turns) + (1 + drawn) * len(template["question"])
     return 30 + characters // 3 + 10 * drawn
