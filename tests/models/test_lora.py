@@ -47,7 +47,9 @@ def test_logits_and_gradients_are_those_of_peft(
     assert gradients.keys() == expected_gradients.keys()
     assert {name.split(".")[-3] for name in gradients} >= {"lora_A", "lora_B"}
     for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-5, rtol=1e-4)
+        # Sums in another order round by what their largest terms are.
+        largest = float(expected_gradients[name].abs().max())
+        torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-5 * max(1.0, largest), rtol=1e-4)
 
 
 def test_master_weights_and_their_gradients_stay_in_float32(tiny_model_dir: Callable[..., Path]) -> None:

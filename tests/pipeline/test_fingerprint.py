@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from outctl.config.registries import CASE_KINDS, LOSSES, VOCABULARIES
+from outctl.config.registries import CASE_KINDS, LOSSES, SOURCES, VOCABULARIES
 from outctl.pipeline import fingerprint as fingerprints
 from outctl.stages.dag import STAGES
 from outctl.stages.report import page_assets
@@ -292,7 +292,7 @@ def test_internal_imports_resolve_and_have_the_form_that_fingerprints_follow(mod
 
 
 INDIRECT = {
-    "fetch-model": {"gguf", "safetensors", "tokenizers"},
+    "fetch-model": {"gguf", "tokenizers"},
     "finetune": {"accelerate", "bitsandbytes", "tokenizers"},
     "evaluate": {"accelerate", "bitsandbytes", "tokenizers"},
     "fit-temperature": {"accelerate", "bitsandbytes", "tokenizers"},
@@ -318,6 +318,7 @@ a slope for the log of a training; safetensors reads the bytes that are there.""
 
 
 ENTRIES = {
+    "fetch-model": [SOURCES.module_of(name) for name in SOURCES],
     "make-samples": [registry.module_of(name) for registry in (CASE_KINDS, VOCABULARIES) for name in registry],
     "finetune": [LOSSES.module_of(name) for name in LOSSES],
 }
