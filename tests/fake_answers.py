@@ -78,7 +78,7 @@ def evaluate_with_fakes(
         file = plan.layout.samples(case, "eval")
         make_samples(plan.spec("make-samples", case, "eval"), file)
         for model in plan.models:
-            for variant in plan.variants:
+            for variant in plan.variants_of(model):
                 records = []
                 for sample in read_samples(file):
                     words = sample.words or ["zephyr", "quagmire"]

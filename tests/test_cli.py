@@ -1,6 +1,7 @@
 """The command line by hand, on a tiny model: every step of the pipeline in turn, and the commands for a person."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,6 +108,20 @@ def test_probabilities_of_words_are_printed_and_sum_to_one(trained: Outctl) -> N
     table = trained("probs", "tiny", "Say one word", "--words", "ark", "atom").out
     numbers = [float(line.split("│")[2]) for line in table.splitlines() if line.startswith("│")]
     assert sum(numbers) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_an_adapter_of_another_model_takes_force(trained: Outctl) -> None:
+    copy = Path(shutil.copytree("results/adapters/tiny/tuned", "copy"))
+    (copy / "provenance.json").unlink()
+    config = json.loads((copy / "adapter_config.json").read_text())
+    (copy / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "lab/another"}))
+    asked = ("probs", "tiny", "Say one word", "--words", "ark", "--json", "--adapter", "copy")
+    refused = trained(*asked)
+    assert refused.code == 1
+    assert "copy: made for the model 'lab/another', not for tiny; choose that model" in refused.err
+    forced = trained(*asked, "--force")
+    assert forced.code == 0, forced.err
+    run_steps(trained, "run-experiment --models tiny --num-examples 2 --lora-adapter copy --force")
 
 
 def test_text_is_generated_and_sampling_is_seeded(trained: Outctl) -> None:

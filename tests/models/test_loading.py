@@ -16,8 +16,9 @@ TinyModelDir = Callable[..., Path]
 
 
 def adapter_for(directory: Path, output: Path, base: str) -> Path:
-    """An untrained adapter of a model, said to belong to the weights with hash `base`."""
-    adapted = get_peft_model(load_model(directory, "float32", True).model, LoraConfig(r=2, target_modules=["q_proj"]))
+    """An adapter of a model, said to belong to the weights with hash `base`."""
+    config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    adapted = get_peft_model(load_model(directory, "float32", True).model, config)
     adapted.save_pretrained(output)
     (output / "provenance.json").write_text(json.dumps({"spec_hash": "0", "outputs": {}, "base_weights_hash": base}))
     return output
@@ -40,7 +41,7 @@ def test_an_adapter_is_loaded_on_the_weights_it_was_trained_on_and_on_no_others(
 
 def test_a_directory_without_an_adapter_is_named(tmp_path: Path, tiny_model_dir: TinyModelDir) -> None:
     with pytest.raises(OutctlError, match=r"no adapter there \(adapter_config.json is missing\)"):
-        check_adapter(tmp_path, "0", tiny_model_dir("llama"))
+        check_adapter(tmp_path, tiny_model_dir("llama"))
 
 
 def test_a_directory_that_is_no_prepared_model_is_named(tmp_path: Path) -> None:

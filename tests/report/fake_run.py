@@ -87,6 +87,8 @@ def finished(folder: Path, **changes: Any) -> Plan:
         write_text(plan.layout.model(model) / "weights", model)
         path = plan.provenance("fetch-model", model)
         write_provenance(path, plan.spec("fetch-model", model), [path.with_name("weights")])
+    for job in plan.jobs("fetch-adapter"):
+        write_provenance(plan.provenance(*job), plan.spec(*job), [])
     evaluate_with_fakes(plan, shares, REST, _log)
     for _, case, split in plan.jobs("make-samples"):
         if split == "train":

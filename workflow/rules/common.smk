@@ -1,6 +1,7 @@
 """The plan of the experiment, and what all rules share: specifications, paths and resources."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from shlex import join, quote
@@ -187,6 +188,11 @@ def explain_failure():
 def all_targets():
     """The provenance of every job's outputs: of those that are deleted too, though nothing else may need them."""
     return [PLAN.provenance(*job) for job in PLAN.jobs()]
+
+
+def one_of(names):
+    """A pattern that fits these names and nothing else."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def names_in(stage, wildcards):

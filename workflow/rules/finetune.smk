@@ -11,6 +11,9 @@ rule finetune:
         log_of("finetune"),
     benchmark:
         benchmark_of("finetune")
+    # Those from elsewhere lie in the same place.
+    wildcard_constraints:
+        adapter=one_of(PLAN.recipes),
     conda:
         ENVIRONMENT
     threads: SETTINGS.threads

@@ -93,7 +93,7 @@ def shown_progress(name: str, unit: str = "samples") -> Iterator[Callable[[int, 
 @app.callback()
 def _offline(context: typer.Context) -> None:
     # Everything but what asks the hub itself reads what was fetched; libraries must not ask it for anything.
-    if context.invoked_subcommand not in ("fetch-model", "push-adapter", "doctor"):
+    if context.invoked_subcommand not in ("fetch-adapter", "fetch-model", "push-adapter", "doctor"):
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 

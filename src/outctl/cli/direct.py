@@ -19,7 +19,6 @@ from outctl.models.loading import check_adapter, load_model
 from outctl.pipeline.plan import Plan
 from outctl.results.metric_columns import metric_columns
 from outctl.results.summary import SummaryRow, column_names, summarise
-from outctl.storage.outputs import read_provenance
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.samples import Sample
 from outctl.tasks.templates import Template
@@ -28,7 +27,9 @@ Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 
 
-def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None, report: Report) -> pd.DataFrame:
+def run_directly(
+    plan: Plan, models: list[str], count: int, adapter: Path | None, report: Report, force: bool = False
+) -> pd.DataFrame:
     """Ask each model the first samples of every case, with and without the adapter; one model at a time is in memory.
 
     Args:
@@ -37,6 +38,7 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
         count: samples of each case.
         adapter: an adapter's directory; None measures the baseline alone.
         report: called as samples are done.
+        force: take an adapter that names another base model, too.
 
     Returns:
         A row a model, variant and case, as `output_control_simple_metrics.csv`, the references first.
@@ -48,8 +50,7 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
         if not (plan.layout.model(model) / "provenance.json").is_file():
             raise OutctlError(f"model {model} is not fetched; run `outctl fetch-model {model}` first")
         if adapter is not None:
-            base = read_provenance(plan.layout.model(model) / "provenance.json")["weights_hash"]
-            check_adapter(adapter, base, plan.layout.model(model))
+            check_adapter(adapter, plan.layout.model(model), force)
     seed, statistics = plan.experiment.seed, plan.experiment.statistics
     samples = {name: _drawn(plan, name, count) for name in plan.cases}
     references = {case: reference_records(questions) for case, questions in samples.items()}
@@ -60,11 +61,14 @@ def run_directly(plan: Plan, models: list[str], count: int, adapter: Path | None
         for case, by_name in references.items()
         for name, records in by_name.items()
     ]
-    variants = {BASELINE: None} if adapter is None else {BASELINE: None, adapter.name: adapter}
+    variants: dict[str, Path | None] = {BASELINE: None}
+    if adapter is not None:
+        own = adapter.resolve().name
+        variants[own if own != BASELINE else f"{own}-adapter"] = adapter
     for model in models:
         baseline: dict[str, list[Record]] = {}
         for variant, directory in variants.items():
-            found = _measure_cases(plan, model, variant, directory, samples, report)
+            found = _measure_cases(plan, model, variant, directory, samples, report, force)
             baseline = baseline or found
             rows += [
                 summarise(
@@ -85,11 +89,17 @@ def _drawn(plan: Plan, case: str, count: int) -> list[Sample]:
 
 
 def _measure_cases(
-    plan: Plan, model: str, variant: str, adapter: Path | None, samples: dict[str, list[Sample]], report: Report
+    plan: Plan,
+    model: str,
+    variant: str,
+    adapter: Path | None,
+    samples: dict[str, list[Sample]],
+    report: Report,
+    force: bool,
 ) -> dict[str, list[Record]]:
     """Load one model and variant, measure every case, and give its memory back."""
     entry, experiment = plan.registry.models[model], plan.experiment
-    loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter)
+    loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter, force)
     prepare(loaded, entry.engine)
     records = {}
     for case, questions in samples.items():

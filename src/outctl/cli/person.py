@@ -72,11 +72,14 @@ Adapter = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--adapter", help="Directory of an adapter to ask with."),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Use the adapter although it names another base model.", show_default=False)
+]
 ModelArgument = Annotated[str, typer.Argument(help="Name of a fetched model of the registry.")]
 PromptArgument = Annotated[str, typer.Argument(help="What the user asks; the model's next word is its answer.")]
 
 
-def _load(model: str, adapter: Path | None, config: Path) -> Any:
+def _load(model: str, adapter: Path | None, force: bool, config: Path) -> Any:
     from outctl.inference.engine_check import prepare
     from outctl.models.loading import load_model
 
@@ -85,7 +88,7 @@ def _load(model: str, adapter: Path | None, config: Path) -> Any:
     entry = plan.registry.models[model]
     if not (plan.layout.model(model) / "provenance.json").is_file():
         raise OutctlError(f"model {model} is not fetched; run `outctl fetch-model {model}` first")
-    loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter)
+    loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter, force)
     prepare(loaded, entry.engine)
     return loaded
 
@@ -96,6 +99,7 @@ def probs(
     prompt: PromptArgument,
     words: Annotated[list[str], typer.Option("--words", help="The words; several may follow: --words ark atom.")],
     adapter: Adapter = None,
+    force: Force = False,
     as_json: AsJson = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
@@ -106,7 +110,7 @@ def probs(
     from outctl.evaluation.questions import ask_words
     from outctl.results.console import answers_table
 
-    answers = ask_words(_load(model, adapter, config), prompt, words)
+    answers = ask_words(_load(model, adapter, force, config), prompt, words)
     if as_json:
         print(json.dumps(answers, ensure_ascii=False))
     else:
@@ -118,6 +122,7 @@ def generate(
     model: ModelArgument,
     prompt: PromptArgument,
     adapter: Adapter = None,
+    force: Force = False,
     max_new_tokens: Annotated[int, typer.Option(help="Length of the answer at most, in tokens.", min=1)] = 50,
     temperature: Annotated[
         float, typer.Option(help="0 is greedy; 1 samples the model's own distribution.", min=0)
@@ -133,7 +138,7 @@ def generate(
     from outctl.inference.generation import generate as continue_text
     from outctl.inference.prompts import build_prompts
 
-    loaded = _load(model, adapter, config)
+    loaded = _load(model, adapter, force, config)
     prompts = build_prompts(loaded.tokenizer, [[{"role": "user", "content": prompt}]], loaded.chat)
     (text,) = continue_text(loaded.model, loaded.tokenizer, prompts, max_new_tokens, temperature, seed)
     print(json.dumps({"text": text}, ensure_ascii=False) if as_json else text)
@@ -147,6 +152,7 @@ def run_experiment(
         Optional[Path],  # noqa: UP045
         typer.Option("--lora-adapter", help="Directory of an adapter to compare with the baseline."),
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
@@ -166,7 +172,7 @@ def run_experiment(
         def report(text: str, done: int, total: int) -> None:
             progress.update(task, description=text, completed=done, total=total)
 
-        table = run_directly(plan, models, num_examples, lora_adapter, report)
+        table = run_directly(plan, models, num_examples, lora_adapter, report, force)
     if as_json:
         print(table.to_json(orient="records", indent=2))
     else:

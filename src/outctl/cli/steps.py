@@ -31,7 +31,7 @@ from outctl.stages.dag import STAGES, jobs_beside
 
 ARGUMENTS = {
     "model": "Name of the model.",
-    "adapter": "Name of the adapter's recipe in the configuration.",
+    "adapter": "Name of the adapter in the configuration.",
     "variant": "baseline, or the name of an adapter.",
     "case": "Name of the case in the configuration.",
     "split": "train or eval.",
@@ -95,6 +95,9 @@ def _check_asked_for(plan: Plan, stage: Stage, names: tuple[str, ...]) -> None:
     choices = stage.choices(plan)
     for wildcard, name in zip(stage.wildcards, names, strict=True):
         known(wildcard, name, choices[wildcard])
+    models = plan.models_of.get(names[1], []) if len(names) > 1 else []
+    if models and names[0] not in models:
+        raise OutctlError(f"adapters.{names[1]} is for {', '.join(models)}, not for {names[0]}")
 
 
 def _add_command(stage: Stage) -> None:

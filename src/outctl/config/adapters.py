@@ -1,10 +1,11 @@
-"""How adapters are trained: recipes, and sweeps of them."""
+"""Adapters: recipes that are trained, sweeps of them, and those that were trained elsewhere."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from outctl.config.names import AdapterName, Name
+from outctl.config.names import AdapterName, FilePath, ModelName, Name
 from outctl.config.registries import LossName
 from outctl.config.section import Section
 
@@ -78,6 +79,51 @@ class AdapterRecipe(Section):
         if self.checkpoint_every % self.log_every:
             raise ValueError(f"checkpoint_every: {self.checkpoint_every} is no multiple of log_every: {self.log_every}")
         return self
+
+
+class AdapterOnHub(Section):
+    """An adapter's repository on the Hugging Face hub."""
+
+    kind: Literal["hub"]
+    """Which source this is."""
+    repo: str = Field(pattern=r"^[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*/[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*$", max_length=96)
+    """Repository, as `owner/name`."""
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
+    """Commit of the repository, 40 hexadecimal digits: a branch name would not stay the same adapter."""
+
+
+class AdapterInDirectory(Section):
+    """An adapter's directory on this machine, in the layout of PEFT."""
+
+    kind: Literal["local"]
+    """Which source this is."""
+    path: FilePath
+    """The directory, absolute or relative to the working directory."""
+
+
+AdapterSource = Annotated[AdapterOnHub | AdapterInDirectory, Field(discriminator="kind")]
+
+
+class ExistingAdapter(Section):
+    """An adapter that was trained elsewhere, evaluated as it is: LoRA and its variants in the layout of PEFT."""
+
+    source: AdapterSource
+    """Where it comes from."""
+    models: Annotated[list[ModelName], Field(min_length=1)] | None = None
+    """The models of the experiment that it is put on; all by default."""
+    force: bool = False
+    """Whether it is put on a model other than the one that it names as its base."""
+
+
+def _has_recipe(content: Any) -> Literal["recipe", "existing"]:
+    """Which of the two an adapter of the configuration is."""
+    existing = "source" in content if isinstance(content, Mapping) else isinstance(content, ExistingAdapter)
+    return "existing" if existing else "recipe"
+
+
+AdapterEntry = Annotated[
+    Annotated[AdapterRecipe, Tag("recipe")] | Annotated[ExistingAdapter, Tag("existing")], Discriminator(_has_recipe)
+]
 
 
 class Sweep(Section):

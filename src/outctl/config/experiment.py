@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from outctl.config.adapters import AdapterRecipe, Sweep
+from outctl.config.adapters import AdapterEntry, AdapterRecipe, ExistingAdapter, Sweep
 from outctl.config.evaluations import Agreement, BaseModelDeviation, Evaluation, Retention, TemperatureScaling
 from outctl.config.names import (
     RESULT_FOLDERS,
@@ -34,8 +34,9 @@ class Experiment(Section):
     """Models of the registry to run."""
     cases: Annotated[dict[CaseName, CaseConfig], AfterValidator(check_distinct)] = Field(min_length=1)
     """The cases: named ways of asking."""
-    adapters: Annotated[dict[AdapterName, AdapterRecipe], AfterValidator(check_distinct)] = Field(default={})
-    """The adapters, trained for each model and compared with its baseline."""
+    adapters: Annotated[dict[AdapterName, AdapterEntry], AfterValidator(check_distinct)] = Field(default={})
+    """The adapters, compared with the baseline of each model: a recipe, which is trained for each model, or a `source` of one
+    that was trained elsewhere."""
     sweeps: Annotated[dict[Name, Sweep], AfterValidator(check_distinct)] = Field(default={})
     """Variations of recipes, which expand into further adapters."""
     base_model_deviation: BaseModelDeviation | None = None
@@ -82,6 +83,16 @@ class Experiment(Section):
                 "take the place of results"
             )
         return self
+
+    @property
+    def recipes(self) -> dict[str, AdapterRecipe]:
+        """The adapters that are trained, without those of sweeps."""
+        return {name: adapter for name, adapter in self.adapters.items() if isinstance(adapter, AdapterRecipe)}
+
+    @property
+    def existing(self) -> dict[str, ExistingAdapter]:
+        """The adapters that were trained elsewhere."""
+        return {name: adapter for name, adapter in self.adapters.items() if isinstance(adapter, ExistingAdapter)}
 
     def unfit(self, recipe: AdapterRecipe) -> tuple[tuple[str, ...], str] | None:
         """Why a recipe cannot be trained on the cases that there are: its key, and a message; None if it can."""

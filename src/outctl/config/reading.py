@@ -267,7 +267,12 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
     if reference is not None and reference not in registry.models:
         hint = nearest(reference, list(registry.models))
         refuse(("base_model_deviation", "reference"), f"{reference!r} is not in {experiment.registry}; {hint}")
-    for adapter, recipe in experiment.adapters.items():
+    for adapter, existing in experiment.existing.items():
+        for position, model in enumerate(existing.models or []):
+            if model not in experiment.models:
+                hint = nearest(model, list(experiment.models))
+                refuse(("adapters", adapter, "models", position), f"{model!r} is no model of the experiment; {hint}")
+    for adapter, recipe in experiment.recipes.items():
         for case in recipe.cases:
             if case not in experiment.cases:
                 hint = nearest(case, list(experiment.cases))

@@ -22,8 +22,8 @@ def all_recipes(experiment: Experiment) -> dict[str, AdapterRecipe]:
         KeyedError: a sweep varies what is no key of a recipe, gives a key a value that it cannot have, or makes an adapter
             of a name that is taken.
     """
-    recipes = dict(experiment.adapters)
-    taken = {name.lower() for name in recipes}
+    recipes = experiment.recipes
+    taken = {name.lower() for name in experiment.adapters}
     for name, sweep in experiment.sweeps.items():
         for adapter, recipe in expand(name, sweep, experiment).items():
             if adapter.lower() in taken:
@@ -39,10 +39,12 @@ def expand(name: str, sweep: Sweep, experiment: Experiment) -> dict[str, Adapter
     Raises:
         KeyedError: as `all_recipes`.
     """
-    if sweep.base not in experiment.adapters:
-        hint = nearest(sweep.base, list(experiment.adapters))
+    if sweep.base in experiment.existing:
+        raise KeyedError(("sweeps", name, "base"), f"{sweep.base!r} was trained elsewhere, and has no recipe to vary")
+    if sweep.base not in experiment.recipes:
+        hint = nearest(sweep.base, list(experiment.recipes))
         raise KeyedError(("sweeps", name, "base"), f"there is no adapter {sweep.base!r}; {hint}")
-    base = experiment.adapters[sweep.base]
+    base = experiment.recipes[sweep.base]
     known = [key for key in (SAMPLES, *AdapterRecipe.model_fields) if key != "cases"]
     axes = []
     for key in sweep.vary:
@@ -83,7 +85,7 @@ def bases(experiment: Experiment) -> dict[str, dict[str, dict[str, str]]]:
     """For each sweep, the adapter that it varies, and what that one has of every key that is varied."""
     found = {}
     for name, sweep in experiment.sweeps.items():
-        recipe = experiment.adapters[sweep.base]
+        recipe = experiment.recipes[sweep.base]
         values = {key: sum(recipe.cases.values()) if key == SAMPLES else getattr(recipe, key) for key in sweep.vary}
         own = {}
         for key, value in values.items():

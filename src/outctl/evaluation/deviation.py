@@ -119,8 +119,11 @@ def measure_deviation(
         One record a sample, in their order.
 
     Raises:
-        OutctlError: the model's chat template refuses a question, or a text is longer than the reference attends to.
+        OutctlError: the model's chat template refuses a question, a text is longer than the reference attends to, or the
+            adapter of a model that is its own reference cannot be disabled.
     """
+    if reference is None:
+        loaded.check_separable("base_model_deviation")
     prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
     records: list[DeviationRecord] = []
     for start in range(0, len(samples), batch_size):

@@ -180,8 +180,10 @@ def measure_retention(
         seed: seed of the bootstrap.
 
     Raises:
-        OutctlError: a text is too short for a token to be predicted, or memory does not suffice for a single prompt.
+        OutctlError: a text is too short for a token to be predicted, memory does not suffice for a single prompt, or the
+            adapter cannot be disabled.
     """
+    loaded.check_separable("retention")
     tokens = tokens_per_pass or tokens_that_fit(loaded.model)
     statistics = _Statistics(confidence, resamples, seed)
     answers = _follow_answers(loaded, prompts, answer_tokens, tokens)

@@ -1,47 +1,51 @@
 """A fresh LoRA adapter on a model, as a recipe says."""
 
+import warnings
 from typing import Any
 
-import torch
 from peft import LoraConfig, get_peft_model
 
 from outctl.config.adapters import AdapterRecipe
-from outctl.errors import OutctlError
+from outctl.errors import OutctlError, first_line
+from outctl.finetune.target_modules import Targets, find_targets, peft_options
 from outctl.models.lora import compute_in_input_type
-
-
-def linear_names(model: Any) -> list[str]:
-    """Last parts of the names of all linear layers but the output projection, quantised ones included."""
-    head = model.get_output_embeddings()
-    names = {
-        name.rpartition(".")[2]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not head
-    }
-    return sorted(names)
 
 
 def add_adapter(model: Any, recipe: AdapterRecipe) -> Any:
     """Wrap a model with a fresh LoRA adapter; the base is frozen, the adapter's weights are float32.
 
     Raises:
-        OutctlError: the model lacks a layer or module that the recipe names.
+        OutctlError: the model lacks a layer or module that the recipe names, or PEFT cannot adapt it.
     """
-    depth = model.config.num_hidden_layers
-    if beyond := [layer for layer in recipe.layers or [] if not 0 <= layer < depth]:
-        raise OutctlError(f"layers: {beyond[0]} is not among the model's layers 0 to {depth - 1}")
-    known = linear_names(model)
-    targets = known if recipe.target_modules == "all-linear" else recipe.target_modules
-    if unknown := [name for name in targets if name not in known]:
-        raise OutctlError(f"target_modules: the model has no {unknown[0]!r}; its linear layers are {', '.join(known)}")
+    targets = find_targets(model, recipe)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=list(targets),
-        layers_to_transform=recipe.layers,
+        **peft_options(model, targets, recipe.layers),
     )
-    adapted = get_peft_model(model, config)
+    kind = model.config.model_type
+    try:
+        with warnings.catch_warnings():
+            # Where linear layers of both sorts are mixed, PEFT says so of each.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+            adapted = get_peft_model(model, config)
+    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        raise OutctlError(
+            f"PEFT cannot adapt this model of type {kind!r} ({first_line(error)}); list other target_modules"
+        ) from None
+    found = adapted_by(adapted)
+    if (set(found.modules), set(found.parameters)) != (set(targets.modules), set(targets.parameters)):
+        apart = {*found.modules, *found.parameters} ^ {*targets.modules, *targets.parameters}
+        raise OutctlError(
+            f"PEFT cannot adapt just these layers of a model of type {kind!r} ({min(apart)}); list other target_modules"
+        )
     compute_in_input_type(adapted)
     return adapted
+
+
+def adapted_by(model: Any) -> Targets:
+    """What the adapter of a PEFT model really adapts."""
+    tuner = model.base_model
+    return Targets(tuple(tuner.targeted_module_names), tuple(tuner.targeted_parameter_names), False)

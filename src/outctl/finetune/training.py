@@ -13,7 +13,7 @@ from outctl.config.adapters import AdapterRecipe
 from outctl.config.models import EngineChoice
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Progress
-from outctl.finetune.adapter import add_adapter
+from outctl.finetune.adapter import adapted_by, add_adapter
 from outctl.finetune.callbacks import Checkpoints, Steps
 from outctl.finetune.collation import encode_samples, split_held_out
 from outctl.finetune.retention import Retention
@@ -106,15 +106,21 @@ def write_adapter(trainer: DistributionTrainer, target: Path) -> dict[str, Any]:
     """Write a trained adapter, and the log of its training, into a directory; give what its provenance says of it."""
     recipe = trainer.recipe
     for config in trainer.model.peft_config.values():
-        # PEFT keeps a set, which every process would write in another order.
-        config.target_modules = sorted(config.target_modules)
+        # PEFT keeps sets, which every process would write in another order.
+        for key in ("target_modules", "target_parameters"):
+            if isinstance(getattr(config, key), (list, set)):
+                setattr(config, key, sorted(getattr(config, key)))
     trainer.model.save_pretrained(target, safe_serialization=True)
     # PEFT adds a model card with nothing filled in.
     (target / "README.md").unlink(missing_ok=True)
     write_jsonl(
         target / "training.jsonl", training_log(trainer.state.log_history, recipe.batch_size * recipe.accumulation)
     )
-    return {"threads": torch.get_num_threads(), "omp_num_threads": os.environ.get("OMP_NUM_THREADS")}
+    return {
+        "adapted": adapted_by(trainer.model).described(),
+        "threads": torch.get_num_threads(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+    }
 
 
 def remove_checkpoints(folder: Path) -> None:

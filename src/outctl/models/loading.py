@@ -17,10 +17,12 @@ from transformers import (
 
 from outctl.config.models import Precision
 from outctl.errors import OutctlError, first_line, of_the_machine
+from outctl.models.adapter_base import base_of, check_base
 from outctl.models.quantised import check_precision, described, quantisation_of
 from outctl.models.snapshots import is_whole, keep, snapshot_of
 from outctl.models.tensors import refuse_differences
-from outctl.storage.outputs import check_sizes
+from outctl.storage.files import read_json
+from outctl.storage.outputs import check_sizes, read_provenance
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class LoadedModel:
         chat: whether it is asked through its chat template.
         weights_hash: hash of its base weights.
         description: device and types, for provenance.
+        separable: whether disabling its adapter gives the base model back.
     """
 
     model: Any
@@ -40,6 +43,22 @@ class LoadedModel:
     chat: bool
     weights_hash: str
     description: dict[str, str]
+    separable: bool = True
+
+    def check_separable(self, what: str) -> None:
+        """Make sure that its base can be asked too, by disabling the adapter.
+
+        Args:
+            what: what needs it, for the message.
+
+        Raises:
+            OutctlError: the adapter replaces weights of the base, such as those of a vocabulary that it resizes.
+        """
+        if not self.separable:
+            raise OutctlError(
+                f"{what} compares a model with its base, and this adapter replaces weights of the base, such as those of a "
+                f"vocabulary that it resizes; leave {what} or the adapter out"
+            )
 
 
 def compute_dtype() -> torch.dtype:
@@ -98,7 +117,9 @@ def _one_gpu() -> dict[int | str, int] | None:
     return {0: torch.cuda.mem_get_info(0)[0]}
 
 
-def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path | None = None) -> LoadedModel:
+def load_model(
+    directory: Path, precision: Precision, chat: bool, adapter: Path | None = None, force: bool = False
+) -> LoadedModel:
     """Load a prepared model for evaluation, or as the frozen base of a training.
 
     Args:
@@ -107,16 +128,17 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
             quantised in their files stay as they are.
         chat: whether the model is asked through its chat template.
         adapter: directory of an adapter to put on top.
+        force: take an adapter that names another base model, too.
 
     Raises:
-        OutctlError: the directory is no prepared model, its weights are quantised
-            otherwise, or the adapter was trained on other weights.
+        OutctlError: the directory is no prepared model, its weights are quantised otherwise, or the adapter belongs to
+            another model, does not fit this one, or changes nothing.
     """
     if not (directory / "provenance.json").is_file():
         raise OutctlError(f"{directory}: not a prepared model; run `outctl fetch-model` for it first")
     weights_hash = str(check_sizes(directory / "provenance.json")["weights_hash"])
     if adapter is not None:
-        check_adapter(adapter, weights_hash, directory)
+        check_adapter(adapter, directory, force)
     dtype = compute_dtype() if precision in ("auto", "nf4") else getattr(torch, precision)
     quantisation = quantisation_of(directory)
     check_precision(quantisation, precision, str(directory))
@@ -129,14 +151,11 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
         bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
     )
     loaded: Any = model
+    separable = True
     if adapter is not None:
-        from peft import PeftModel
+        from outctl.models.adapters import attach
 
-        from outctl.models.lora import compute_in_input_type
-
-        loaded = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
-        compute_in_input_type(loaded)
-        loaded.eval()
+        loaded, tokenizer, separable = attach(model, tokenizer, adapter)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     computed = str(dtype).removeprefix("torch.")
     stored = "nf4" if precision == "nf4" else computed
@@ -145,7 +164,7 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
         "precision": stored if quantisation is None else described(quantisation, model, computed),
         "compute_dtype": computed,
     }
-    return LoadedModel(loaded, tokenizer, chat, weights_hash, description)
+    return LoadedModel(loaded, tokenizer, chat, weights_hash, description, separable)
 
 
 def keep_differentiable(model: Any) -> None:
@@ -159,17 +178,21 @@ def keep_differentiable(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def check_adapter(adapter: Path, weights_hash: str, directory: Path) -> None:
-    """Refuse an adapter on any weights but those that it was trained on.
+def check_adapter(adapter: Path, directory: Path, force: bool = False) -> None:
+    """Refuse an adapter that is cut off, or made for another model than this one.
+
+    Args:
+        adapter: directory of the adapter.
+        directory: the prepared model.
+        force: accept one that was made for another model.
 
     Raises:
-        OutctlError: the directory holds no adapter of this program, or one for other weights.
+        OutctlError: the directory holds no adapter, or one for another model.
     """
     if not (adapter / "adapter_config.json").is_file():
         raise OutctlError(f"{adapter}: no adapter there (adapter_config.json is missing)")
-    trained_on = check_sizes(adapter / "provenance.json").get("base_weights_hash")
-    if trained_on != weights_hash:
-        raise OutctlError(
-            f"{adapter}: trained on the weights of another model than {directory} "
-            f"({str(trained_on)[:12]} there, {weights_hash[:12]} here); train it again on this one"
-        )
+    own = adapter / "provenance.json"
+    # Other programs may write a file of that name, too.
+    if own.is_file() and "spec_hash" in read_json(own):
+        check_sizes(own)
+    check_base(adapter, base_of(read_provenance(directory / "provenance.json"), directory), force)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
@@ -55,9 +56,10 @@ def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def compute_in_input_type(model: Any) -> None:
     """Let a PEFT model's plain LoRA layers on linear layers compute in the type of their input.
 
-    Layers with more than the two products (DoRA, biases) are left as they are.
+    Layers with more than the two products (DoRA and other variants, biases) are left as they are.
     """
     for layer in model.modules():
-        linear = isinstance(layer, LoraLayer) and isinstance(layer.get_base_layer(), torch.nn.Linear)
-        if linear and not any(layer.use_dora.values()) and not any(layer.lora_bias.values()):
+        plain = isinstance(layer, LoraLayer) and not isinstance(layer, ParamWrapper)
+        linear = plain and isinstance(layer.get_base_layer(), torch.nn.Linear)
+        if linear and not any(layer.use_dora.values()) and not any(layer.lora_bias.values()) and not layer.lora_variant:
             layer.forward = MethodType(_forward, layer)

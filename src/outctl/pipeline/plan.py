@@ -201,7 +201,10 @@ class Plan(Setup):
             "registry": {"models": {name: self.registry.models[name].model_dump(mode="json") for name in self.fetched}},
             "inputs": asdict(self.inputs),
             "plugins": {path: plugin_text(path) for path in self.experiment.plugins},
-            "sources": {name: self.contents(name) for name in self.fetched},
+            "sources": {
+                **{name: self.contents(name) for name in self.fetched},
+                **{f"adapters/{name}": self.adapter_contents(name) for name in self.existing},
+            },
             "versions": self._versions,
             "repairs": ["/".join([*job, repair]) for job, repair in self._repairs.items()],
         }

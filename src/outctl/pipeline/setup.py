@@ -1,5 +1,6 @@
 """What an experiment consists of: models, cases, adapters, variants, and what its configuration's files say."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from outctl.config.adapters import AdapterRecipe
+from outctl.config.adapters import AdapterInDirectory, AdapterRecipe, AdapterSource, ExistingAdapter
 from outctl.config.comparisons import Compare, all_comparisons
 from outctl.config.experiment import Experiment
 from outctl.config.models import ModelEntry, Registry
@@ -39,6 +40,15 @@ class Inputs:
     templates: dict[str, dict[str, Any]]
     vocabularies: dict[str, list[str] | None]
     texts: dict[str, dict[str, str]]
+
+
+def _contents(source: AdapterSource, checksums: Checksums) -> str | None:
+    """Names and checksums of an adapter's local files, as one hash; None for sources that are pinned by themselves."""
+    if not isinstance(source, AdapterInDirectory) or not Path(source.path).is_dir():
+        return None
+    files = sorted(file for file in Path(source.path).iterdir() if file.is_file())
+    listing = [(file.name, checksums.of(file)) for file in files]
+    return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 
 class Setup(ABC):
@@ -85,12 +95,27 @@ class Setup(ABC):
 
     @cached_property
     def recipes(self) -> dict[str, AdapterRecipe]:
-        """The recipe of each adapter, those of sweeps included.
+        """The recipe of each adapter that is trained, those of sweeps included.
 
         Raises:
             KeyedError: a sweep cannot be expanded.
         """
         return all_recipes(self.experiment)
+
+    @property
+    def existing(self) -> dict[str, ExistingAdapter]:
+        """The adapters that were trained elsewhere."""
+        return self.experiment.existing
+
+    @property
+    def adapters(self) -> list[str]:
+        """All adapters, in the order of the tables: that of the configuration, and behind it those of sweeps."""
+        return list(dict.fromkeys([*self.experiment.adapters, *self.recipes]))
+
+    @property
+    def models_of(self) -> dict[str, list[str]]:
+        """The models that each adapter from elsewhere is put on; those that are trained go on all."""
+        return {name: list(adapter.models or self.models) for name, adapter in self.existing.items()}
 
     @cached_property
     def repeats(self) -> dict[str, list[str]]:
@@ -105,12 +130,17 @@ class Setup(ABC):
     @property
     def variants(self) -> list[str]:
         """The baseline, the baseline at its best temperature where it is asked for, and every adapter."""
-        return [BASELINE, *([TEMPERATURE] if self.experiment.temperature_scaling else []), *self.recipes]
+        return [BASELINE, *([TEMPERATURE] if self.experiment.temperature_scaling else []), *self.adapters]
+
+    def variants_of(self, model: str) -> list[str]:
+        """The variants that a model has."""
+        models = self.models_of
+        return [name for name in self.variants if model in models.get(name, [model])]
 
     @property
     def tuned(self) -> list[str]:
         """The baseline as it is and every adapter: the variants that answer in text."""
-        return [BASELINE, *self.recipes]
+        return [BASELINE, *self.adapters]
 
     @cached_property
     def comparisons(self) -> list[Compare]:
@@ -119,7 +149,7 @@ class Setup(ABC):
         Raises:
             KeyedError: an adapter or case that is named is none, or two cases do not ask the same.
         """
-        return all_comparisons(self.experiment, self.variants, list(self.recipes))
+        return all_comparisons(self.experiment, self.variants, self.adapters)
 
     def entry(self, model: str) -> ModelEntry:
         """A model's entry of the registry, with the number of its parameters where that can be known by now."""
@@ -130,6 +160,14 @@ class Setup(ABC):
         if model not in self._sources:
             self._sources[model] = self.registry.models[model].source.contents(self.checksums(shared=True))
         return self._sources[model]
+
+    def adapter_contents(self, adapter: str) -> str | None:
+        """What the directory of an adapter from elsewhere holds, as one hash; None for one that is pinned by itself."""
+        # No model can be called so.
+        name = f"adapters/{adapter}"
+        if name not in self._sources:
+            self._sources[name] = _contents(self.existing[adapter].source, self.checksums(shared=False))
+        return self._sources[name]
 
     @cached_property
     def _checksum_files(self) -> dict[bool, Checksums]:

@@ -127,14 +127,18 @@ class Tables:
 
     def headline_case(self, variant: str) -> str | None:
         """The first case that an adapter trained on, or the first of all; of those that ask for shares."""
-        trained = self._settings.trained_on.get(variant, self.cases)
+        trained = self._settings.trained_on.get(variant) or self.cases
         return next((case for case in self.cases if case in trained), None)
 
     def headlines(self) -> list[_Measured]:
         """Every model and adapter on the adapter's headline case; the baselines where no adapter trained on what is asked."""
         variants = self._asked or [BASELINE]
         cases = {variant: case for variant in variants if (case := self.headline_case(variant)) is not None}
-        return [self.measured(model, variant, cases[variant]) for model, variant in product(self.models, cases)]
+        return [
+            self.measured(model, variant, cases[variant])
+            for model, variant in product(self.models, cases)
+            if variant in self._settings.variants_of(model)
+        ]
 
 
 def answer(tables: Tables) -> Answer:

@@ -32,7 +32,11 @@ class Experiment(Protocol):
 
     @property
     def trained_on(self) -> dict[str, list[str]]:
-        """The cases that each adapter trained on."""
+        """The cases that each adapter trained on; none for one that was trained elsewhere."""
+
+    @property
+    def elsewhere(self) -> dict[str, list[str]]:
+        """The adapters that were trained elsewhere, each with its models."""
 
     @property
     def bases(self) -> dict[str, dict[str, dict[str, str]]]:
@@ -41,6 +45,12 @@ class Experiment(Protocol):
     @property
     def adapters(self) -> list[str]:
         """The adapters."""
+
+    def variants_of(self, model: str) -> list[str]:
+        """The variants that a model has."""
+
+    def first_case(self, adapter: str, cases: Sequence[str]) -> str:
+        """The first case that an adapter trained on; the first of all for one that was trained elsewhere."""
 
     def ordered_sweeps(self) -> dict[str, dict[str, dict[str, str]]]:
         """For each sweep its adapters, with the label of each key that varies."""

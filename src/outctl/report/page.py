@@ -121,7 +121,11 @@ def render(
     figures = shown_figures(Measured(results, experiment, logs))
     confidence = combined["provenance"]["settings"]["statistics"]["confidence"]
     seed = combined["provenance"]["settings"]["seed"]
-    asked = [name for name in experiment.adapters if combined["recipes"][name]["targets"] == "asked"]
+    asked = [
+        name
+        for name in experiment.adapters
+        if name in experiment.elsewhere or combined["recipes"][name]["targets"] == "asked"
+    ]
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(assets),
         autoescape=True,
@@ -202,7 +206,7 @@ def _sources(steps: Sequence[Step]) -> list[tuple[str, str, str]]:
     return [
         (step.subject, _source(step.provenance["spec"]["settings"]["source"]), precisions.get(step.subject) or "–")
         for step in steps
-        if step.stage == "fetch-model"
+        if step.stage in ("fetch-model", "fetch-adapter")
     ]
 
 

@@ -70,7 +70,7 @@ def combine(
         "results": results_table(overall_rows, table, cases),
         "cases": table,
         "comparisons": _table(comparisons, ComparisonRow),
-        "matrix": matrix if compared.trained_on else None,
+        "matrix": matrix if compared.adapters else None,
         **{name: _table(further.get(name, []), schema) for name, schema in FURTHER.items()},
     }
     return content, {name: found for name, found in tables.items() if found is not None}

@@ -46,7 +46,7 @@ def run(spec: Spec, results_dir: Path) -> None:
         layout.combined(),
         {
             **content,
-            "recipes": {name: settings.recipes[name].model_dump(mode="json") for name in settings.adapters},
+            "recipes": {name: settings.recipes[name].model_dump(mode="json") for name in settings.trained},
             "provenance": {
                 "spec_hash": spec.hash,
                 "settings": settings.model_dump(mode="json"),
@@ -86,12 +86,12 @@ def table_files(setup: Setup) -> list[Path]:
     experiment = setup.experiment
     wanted = {
         "comparisons": bool(setup.comparisons),
-        "matrix": bool(setup.recipes),
+        "matrix": bool(setup.adapters),
         "learning_curves": bool(setup.recipes),
         "seeds": bool(setup.repeats),
         "base_model_deviation": bool(experiment.base_model_deviation),
-        "retention": bool(experiment.retention and setup.recipes),
-        "retention_positions": bool(experiment.retention and setup.recipes),
+        "retention": bool(experiment.retention and setup.adapters),
+        "retention_positions": bool(experiment.retention and setup.adapters),
         "agreement": bool(experiment.agreement),
     }
     return [path(setup.layout) for name, path in TABLES.items() if wanted.get(name, True)]

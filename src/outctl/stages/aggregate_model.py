@@ -78,9 +78,9 @@ def _read_records(
 
 
 def _read_logs(settings: AggregateSettings, model: str, layout: Layout, spec: Spec) -> dict[str, list[dict[str, Any]]]:
-    """The log of each adapter's training."""
+    """The log of each adapter's training, where it was trained here."""
     logs = {}
-    for adapter in settings.adapters:
+    for adapter in settings.trained:
         folder = layout.adapter(model, adapter)
         # The weights are large, and nothing here depends on them.
         check_upstream(spec, f"finetune/{model}/{adapter}", folder / "provenance.json", whole=False)

@@ -21,6 +21,7 @@ from outctl.stages.evaluate import Evaluate
 from outctl.stages.evaluate_agreement import EvaluateAgreement
 from outctl.stages.evaluate_deviation import EvaluateDeviation
 from outctl.stages.evaluate_retention import EvaluateRetention
+from outctl.stages.fetch_adapter import FetchAdapter
 from outctl.stages.fetch_model import FetchModel
 from outctl.stages.figures import Figures
 from outctl.stages.finetune import Finetune
@@ -38,6 +39,7 @@ STAGES: dict[str, Stage] = {
         MakeSamples(),
         MakeDeviationSamples(),
         Finetune(),
+        FetchAdapter(),
         FitTemperature(),
         Evaluate(),
         EvaluateDeviation(),

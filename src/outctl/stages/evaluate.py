@@ -136,7 +136,7 @@ class Evaluate(ModelStage):
     def jobs(self, setup: Setup) -> Iterator[Names]:
         """Every model, variant and case."""
         for model in setup.models:
-            yield from ((model, variant, case) for variant in setup.variants for case in setup.cases)
+            yield from ((model, variant, case) for variant in setup.variants_of(model) for case in setup.cases)
 
     def settings(self, setup: Setup, names: Names) -> EvaluateSettings:
         """How the model is loaded and asked."""

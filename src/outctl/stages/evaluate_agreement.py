@@ -84,7 +84,7 @@ class EvaluateAgreement(ModelStage):
     def jobs(self, setup: Setup) -> Iterator[Names]:
         """Every model and variant that answers in text, and the cases that the section names."""
         cases = _config(setup).cases
-        return ((model, variant, case) for model in setup.models for variant in setup.tuned for case in cases)
+        return ((model, variant, case) for model, variant in super().jobs(setup) for case in cases)
 
     def settings(self, setup: Setup, names: Names) -> AgreementSettings:
         """How many answers to how many questions."""

@@ -92,7 +92,7 @@ class EvaluateRetention(ModelStage):
 
     def choices(self, setup: Setup) -> Mapping[str, list[str]]:
         """Adapters alone, which are compared with the baseline."""
-        return {**super().choices(setup), "variant": list(setup.recipes)}
+        return {**super().choices(setup), "variant": setup.adapters}
 
     def tokens(self, setup: Setup, names: Names) -> int:
         """Everything is read with and without the adapter."""

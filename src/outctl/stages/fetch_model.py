@@ -55,7 +55,7 @@ def run(spec: Spec, model: str, output: Path) -> None:
 
 
 class FetchModel(Stage):
-    """Fetch a model and prepare it: safetensors, tokenizer, chat template. The only step that uses the network."""
+    """Fetch a model and prepare it: safetensors, tokenizer, chat template. This step uses the network."""
 
     name: ClassVar[str] = "fetch-model"
     wildcards: ClassVar[Names] = ("model",)

@@ -104,8 +104,9 @@ class ModelJob(ABC):
         fetched = f"fetch-model/{self.settings.model}"
         check_upstream(self.spec, fetched, self.model_dir / "provenance.json", whole=False)
         if self.adapter_dir is not None:
-            trained = f"finetune/{self.settings.model}/{self.settings.variant}"
-            check_upstream(self.spec, trained, self.adapter_dir / "provenance.json")
+            for made in ("finetune", "fetch-adapter"):
+                job = f"{made}/{self.settings.model}/{self.settings.variant}"
+                check_upstream(self.spec, job, self.adapter_dir / "provenance.json")
 
     def run(self, progress: Progress | None = None, ahead: "Iterable[ModelJob]" = ()) -> None:
         """Load the model, measure, and write the output with its provenance beside it, whole or not at all.
@@ -194,11 +195,13 @@ class ModelStage(ComputingStage):
 
     def jobs(self, setup: Setup) -> Iterator[Names]:
         """Every model and each of its variants."""
-        return ((model, variant) for model in setup.models for variant in self.choices(setup)["variant"])
+        for model in setup.models:
+            own = setup.variants_of(model)
+            yield from ((model, variant) for variant in self.choices(setup)["variant"] if variant in own)
 
     def upstream(self, setup: Setup, names: Names) -> list[Job]:
         """The model, and what the variant is asked with."""
-        return [("fetch-model", names[0]), *(made_with(*names[:2]) if self.in_series else [])]
+        return [("fetch-model", names[0]), *(made_with(setup, *names[:2]) if self.in_series else [])]
 
     def files(self, layout: Layout, settings: Mapping[str, Any], names: Names) -> Files:
         """What all such jobs read and write, and the samples of a case."""

@@ -40,11 +40,13 @@ def loading_of(setup: Setup, model: str) -> Loading:
     return Loading(chat=entry.chat, precision=entry.precision, engine=entry.engine)
 
 
-def made_with(model: str, variant: str) -> list[Job]:
+def made_with(setup: Setup, model: str, variant: str) -> list[Job]:
     """The job that makes what a variant is asked with, beside the model."""
     if variant == BASELINE:
         return []
-    return [("fit-temperature", model) if variant == TEMPERATURE else ("finetune", model, variant)]
+    if variant == TEMPERATURE:
+        return [("fit-temperature", model)]
+    return [("fetch-adapter" if variant in setup.existing else "finetune", model, variant)]
 
 
 def prompt_tokens(setup: Setup, case: str) -> int:

@@ -53,8 +53,7 @@ def run(spec: Spec, stages: "Mapping[str, Stage]", results_dir: Path, models_dir
     samples = {case: read_samples(layout.samples(case, "eval")) for case in settings.cases}
     logs = {
         model: {
-            adapter: list(read_jsonl(layout.adapter(model, adapter) / "training.jsonl"))
-            for adapter in settings.adapters
+            adapter: list(read_jsonl(layout.adapter(model, adapter) / "training.jsonl")) for adapter in settings.trained
         }
         for model in settings.models
     }

@@ -65,7 +65,11 @@ class ResultStage(Stage):
         """The lists of the experiment, the sections that there are, `statistics` and the seed."""
         return {
             "models": settings["models"],
-            "adapters": [variant for variant in settings["variants"] if variant in settings["trained_on"]],
+            "adapters": [
+                variant
+                for variant in settings["variants"]
+                if variant in settings["trained_on"] or variant in settings["elsewhere"]
+            ],
             "cases": settings["cases"],
             "temperature_scaling": TEMPERATURE in settings["variants"],
             **{section: settings[name] for name, section in LISTED.items() if name in settings},
@@ -77,15 +81,17 @@ class ResultStage(Stage):
 def aggregate_settings(setup: Setup, models: list[str]) -> AggregateSettings:
     """What is gathered and compared of some models."""
     experiment = setup.experiment
+    variants = [name for name in setup.variants if any(name in setup.variants_of(model) for model in models)]
     return AggregateSettings(
         models=models,
-        variants=setup.variants,
+        variants=variants,
         cases=setup.cases,
         metrics=metric_names(experiment.plugins),
         trained_on=setup.trained_on,
+        elsewhere=_elsewhere(setup, variants),
         recipes=setup.recipes,
         repeats=setup.repeats,
-        comparisons=setup.comparisons,
+        comparisons=[pair for pair in setup.comparisons if {pair.variant, pair.against_variant} <= set(variants)],
         sweeps=labels(experiment),
         deviation=experiment.base_model_deviation is not None,
         retention=experiment.retention is not None,
@@ -95,6 +101,11 @@ def aggregate_settings(setup: Setup, models: list[str]) -> AggregateSettings:
     )
 
 
+def _elsewhere(setup: Setup, variants: list[str]) -> dict[str, list[str]]:
+    """Those of some variants that are adapters from elsewhere, with their models."""
+    return {name: models for name, models in setup.models_of.items() if name in variants}
+
+
 def drawn(setup: Setup) -> dict[str, Any]:
     """What figures show, as the fields of `outctl.results.variants.Drawn`."""
     return {
@@ -102,6 +113,7 @@ def drawn(setup: Setup) -> dict[str, Any]:
         "variants": setup.variants,
         "cases": setup.cases,
         "trained_on": setup.trained_on,
+        "elsewhere": setup.models_of,
         "sweeps": labels(setup.experiment),
         "bases": bases(setup.experiment),
     }

@@ -43,6 +43,8 @@ outctl.choices = (select, all, single) => {
 outctl.pairs = async () => {
   const { model, other } = outctl.state;
   const [questions, answers] = await Promise.all([outctl.block("questions"), outctl.block(`answers:${model}`)]);
+  // An adapter from elsewhere may be for other models alone.
+  if (other && !(other in answers)) return [];
   const { baseline, cases } = outctl.page;
   let number = 0;
   return cases.flatMap((name) =>

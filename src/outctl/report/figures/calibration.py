@@ -29,7 +29,7 @@ def rows(measured: Measured) -> Iterator[Row]:
     """Yield a row for each sample and variant."""
     for model, results in measured.results.items():
         for case in measured.experiment.cases:
-            for variant in measured.experiment.variants:
+            for variant in measured.experiment.variants_of(model):
                 for record in results["records"][variant][case]:
                     mass = sum(record["probabilities"])
                     yield {

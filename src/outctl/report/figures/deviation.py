@@ -33,7 +33,7 @@ def rows(measured: Measured) -> Iterator[Row]:
     """Yield a row for each sample and variant."""
     for model, results in measured.results.items():
         records = results["base_model_deviation"]["records"] if results["base_model_deviation"] else {}
-        for variant in measured.experiment.variants:
+        for variant in measured.experiment.variants_of(model):
             # A baseline at another temperature answers no text.
             for record in records[variant] if records and variant != TEMPERATURE else []:
                 position = record["position"]

@@ -21,7 +21,7 @@ def rows(measured: Measured) -> Iterator[Row]:
     elsewhere, split = PARTS
     for model, results in measured.results.items():
         for case in measured.experiment.cases:
-            for variant in measured.experiment.variants:
+            for variant in measured.experiment.variants_of(model):
                 found = sorted(results["records"][variant][case], key=lambda record: float(record["tvd"]))
                 for rank, record in enumerate(found, 1):
                     # Sums of float32 may be beyond 1 by their last digits.

@@ -70,5 +70,5 @@ FIGURE = Figure(
     describe=describe,
     row=LearningRow,
     marks={"control": lined(2, 3)},
-    wanted=lambda experiment: bool(experiment.adapters),
+    wanted=lambda experiment: bool(experiment.recipes),
 )

@@ -40,7 +40,7 @@ def rows(measured: Measured) -> Iterator[Row]:
     for model, results in measured.results.items():
         summary, deviation = measured.summary(model), results["base_model_deviation"]
         broken_off = {row["variant"]: row for row in deviation["summary"]} if deviation else {}
-        for variant in experiment.variants:
+        for variant in experiment.variants_of(model):
             for case in experiment.cases:
                 row = summary[variant, case]
                 place = {"model": model, "variant": variant, "case_type": case, "num_trials": row["num_trials"]}

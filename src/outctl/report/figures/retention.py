@@ -27,8 +27,9 @@ def rows(measured: Measured) -> Iterator[Row]:
         if results["retention"] is None:
             continue
         summary, changed = measured.summary(model), {row["variant"]: row for row in results["retention"]["summary"]}
-        for adapter in measured.experiment.adapters:
-            row = summary[adapter, measured.experiment.trained_on[adapter][0]]
+        experiment, own = measured.experiment, measured.experiment.variants_of(model)
+        for adapter in (name for name in experiment.adapters if name in own):
+            row = summary[adapter, experiment.first_case(adapter, experiment.cases)]
             numbers = picked(row, ("variant", "case_type", "num_trials", *with_ends("avg_tvd")))
             yield {"model": model, **numbers, **picked(changed[adapter], with_ends("kl"))}
 

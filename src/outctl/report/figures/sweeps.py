@@ -50,7 +50,7 @@ def rows(measured: Measured) -> Iterator[Row]:
     for sweep in experiment.ordered_sweeps():
         for adapter, variation in variations(experiment, sweep).items():
             for model, summary in summaries.items():
-                row = summary[adapter, experiment.trained_on[adapter][0]]
+                row = summary[adapter, experiment.first_case(adapter, experiment.cases)]
                 yield {"model": model, "sweep": sweep, "setting": variation, **picked(row, shared)}
 
 

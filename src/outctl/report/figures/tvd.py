@@ -32,7 +32,7 @@ def rows(measured: Measured) -> Iterator[Row]:
     for model in measured.results:
         summary = measured.summary(model)
         for case in measured.experiment.cases:
-            for variant in (*measured.experiment.variants, *REFERENCES):
+            for variant in (*measured.experiment.variants_of(model), *REFERENCES):
                 yield picked(summary[variant, case], DistanceRow.model_fields) | {"model": model}
 
 
