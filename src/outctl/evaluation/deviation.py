@@ -121,7 +121,7 @@ def measure_deviation(
     Raises:
         OutctlError: the model's chat template refuses a question, or a text is longer than the reference attends to.
     """
-    prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
+    prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat, loaded.options)
     records: list[DeviationRecord] = []
     for start in range(0, len(samples), batch_size):
         part = samples[start : start + batch_size]

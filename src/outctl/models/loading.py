@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from outctl.config.models import Precision
+from outctl.config.models import AS_IT_COMES, Precision, PromptOptions
 from outctl.errors import OutctlError, first_line, of_the_machine
 from outctl.models.quantised import check_precision, described, quantisation_of
 from outctl.models.snapshots import is_whole, keep, snapshot_of
@@ -33,6 +33,7 @@ class LoadedModel:
         chat: whether it is asked through its chat template.
         weights_hash: hash of its base weights.
         description: device and types, for provenance.
+        options: how it is asked, beside its chat template.
     """
 
     model: Any
@@ -40,6 +41,7 @@ class LoadedModel:
     chat: bool
     weights_hash: str
     description: dict[str, str]
+    options: PromptOptions = AS_IT_COMES
 
 
 def compute_dtype() -> torch.dtype:
@@ -98,7 +100,13 @@ def _one_gpu() -> dict[int | str, int] | None:
     return {0: torch.cuda.mem_get_info(0)[0]}
 
 
-def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path | None = None) -> LoadedModel:
+def load_model(
+    directory: Path,
+    precision: Precision,
+    chat: bool,
+    adapter: Path | None = None,
+    options: PromptOptions = AS_IT_COMES,
+) -> LoadedModel:
     """Load a prepared model for evaluation, or as the frozen base of a training.
 
     Args:
@@ -107,6 +115,7 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
             quantised in their files stay as they are.
         chat: whether the model is asked through its chat template.
         adapter: directory of an adapter to put on top.
+        options: how the model is asked, beside its chat template.
 
     Raises:
         OutctlError: the directory is no prepared model, its weights are quantised
@@ -145,7 +154,7 @@ def load_model(directory: Path, precision: Precision, chat: bool, adapter: Path 
         "precision": stored if quantisation is None else described(quantisation, model, computed),
         "compute_dtype": computed,
     }
-    return LoadedModel(loaded, tokenizer, chat, weights_hash, description)
+    return LoadedModel(loaded, tokenizer, chat, weights_hash, description, options)
 
 
 def keep_differentiable(model: Any) -> None:
