@@ -8,6 +8,9 @@ from contextlib import contextmanager
 LONGEST = 1500
 """Characters of a message; what is longer loses its middle, since file and key stand in front and the advice at the end."""
 
+NOTE = "outctl: note: "
+"""What a line of a job's log begins with that the run is to show."""
+
 
 class OutctlError(Exception):
     """A mistake of the input, not of the program: the command line prints its text alone and exits with 1.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_outctl.job_log import last_lines
+from snakemake_logger_plugin_outctl.job_log import last_lines, notes
 from snakemake_logger_plugin_outctl.jobs import Expected, Job, Jobs, in_words
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ class LogHandler(LogHandlerBase):
             return
         took = in_words(job.seconds)
         self._jobs.end(number, succeeded=True)
+        for line in (line for file in job.logs for line in notes(file)):
+            self._line(line, STYLES[logging.WARNING])
         jobs = self._jobs
         if self._live is not None:
             self._line(f"{now()} done    {job.text} ({took})", "green")

@@ -10,8 +10,8 @@ LAST_LINES = 20
 """Lines of a failed job's log that are shown."""
 PROGRESS = re.compile(r"^(\d+) of (\d+) (\w+)$", re.MULTILINE)
 """A line that says how far a job is, as `outctl.cli.app.shown_progress` writes it."""
-
-
+NOTE = re.compile(r"^outctl: note: .*$", re.MULTILINE)
+"""A line that a run is to show, as `outctl.errors.NOTE` begins it."""
 ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 """What colours text or moves the cursor."""
 
@@ -40,3 +40,8 @@ def progress(file: Path) -> tuple[int, int, str] | None:
     """How much is done, of how much, and of what; None where the log does not say so."""
     found = PROGRESS.findall(tail(file))
     return (int(found[-1][0]), int(found[-1][1]), found[-1][2]) if found else None
+
+
+def notes(file: Path) -> list[str]:
+    """The lines of a log that a run is to show."""
+    return ["".join(filter(str.isprintable, line)) for line in NOTE.findall(tail(file))]

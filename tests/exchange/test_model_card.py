@@ -154,6 +154,11 @@ def test_a_base_on_the_hub_is_named_with_its_revision(measured: ByHand) -> None:
     assert "a loss that compares the model's exact next-word distribution with the target" in text
     shortened = replace(card, recipe=recipe.model_copy(update={"whole_words": 0.25}))
     assert "(in 25% of the questions; mostly those of their first tokens in the others)" in model_card(shortened)
+    asked = "The model was asked through its chat template"
+    assert f"{asked}. With PEFT" in text
+    entry = hub.model_copy(update={"template_kwargs": {"enable_thinking": False}, "system": "Say “ark”."})
+    options = '`template_kwargs: {"enable_thinking": false}`, `system: "Say “ark”."`'
+    assert f"{asked}, with {options}. With PEFT" in model_card(replace(card, entry=entry))
     # Another repository than the registry's: its revisions are others.
     assert adapter_config(replace(card, base="else/where"), {})["revision"] is None
 

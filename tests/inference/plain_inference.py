@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from outctl.inference.prompts import Prompt
 from outctl.models.loading import LoadedModel
@@ -16,7 +18,37 @@ from outctl.models.loading import LoadedModel
 
 def lengthens(text: str) -> bool:
     """Whether a token makes a longer word of the one before it, said in another way than the package says it."""
-    return bool(re.match(r"\w|[-'’][^\W_]", text)) or unicodedata.category((text or " ")[0])[0] == "M"
+    joined = re.match(r"\w|[-'’][^\W_]|[\u00ad\u200c\u200d\u2060]|[·‧\u2011](\w|$)", text)
+    return bool(joined) or unicodedata.category((text or " ")[0])[0] == "M"
+
+
+@cache
+def lengthening_tokens(tokenizer: PreTrainedTokenizerBase, size: int) -> list[bool]:
+    """Of each token whether it makes a longer word; those of a part of a character do where most such characters would."""
+    special = set(tokenizer.all_special_ids)
+    values = {character: byte for byte, character in bytes_to_unicode().items()}
+    found = []
+    for token, text in enumerate(tokenizer.batch_decode([[token] for token in range(size)])):
+        if text[:1] == "\ufffd":
+            part = bytes(values[character] for character in tokenizer.convert_ids_to_tokens(token))
+            part = re.match(rb"[\xc2-\xff]?[\x80-\xbf]*", part)[0]  # type: ignore[index]
+            found.append(part[0] < 0xC0 or shares_of_letters().get(part, 0.0) > 0.6)
+        else:
+            found.append(token not in special and lengthens(text))
+    return found
+
+
+@cache
+def shares_of_letters() -> dict[bytes, float]:
+    """Of the first bytes of characters the share that lengthens a word; most of four bytes that begin alike are emoji."""
+    printable, letters = Counter[bytes](), Counter[bytes]()
+    for character in map(chr, [*range(0x80, 0xD800), *range(0xE000, 0x30000)]):
+        if character.isprintable() or lengthens(character):
+            spelling = character.encode()
+            firsts = [spelling[:count] for count in range(1, len(spelling)) if spelling[:count] != b"\xf0"]
+            printable.update(firsts)
+            letters.update(firsts if character.isalnum() or unicodedata.category(character)[0] == "M" else [])
+    return {first: letters[first] / count for first, count in printable.items()}
 
 
 def plain_logits(model: Any, tokens: list[int]) -> Tensor:
@@ -28,9 +60,7 @@ def plain_logits(model: Any, tokens: list[int]) -> Tensor:
 @cache
 def ending_tokens(tokenizer: PreTrainedTokenizerBase, size: int) -> list[int]:
     """Tokens behind which a word is over."""
-    texts = tokenizer.batch_decode([[token] for token in range(size)])
-    special = set(tokenizer.all_special_ids)
-    return [token for token, text in enumerate(texts) if token in special or not lengthens(text)]
+    return [token for token, lengthens in enumerate(lengthening_tokens(tokenizer, size)) if not lengthens]
 
 
 def plain_log_probability(
@@ -79,7 +109,7 @@ def next_tokens(model: torch.nn.Module, sequences: Tensor) -> Tensor:
 def all_answers(loaded: LoadedModel, prompt: Prompt, length: int, least: float = 0.0) -> Answers:
     """Go through all first words of at most `length` tokens; beginnings less likely than `least` are left unfinished."""
     texts = [loaded.tokenizer.decode([token]) for token in range(len(loaded.tokenizer))]
-    lengthening = torch.tensor([lengthens(text) for text in texts])
+    lengthening = torch.tensor(lengthening_tokens(loaded.tokenizer, len(texts)))
     masses: dict[tuple[int, ...], float] = {}
     unfinished = 0.0
     # The first word may begin with any token; what follows must lengthen it.

@@ -1,11 +1,15 @@
 """The model's own words: against written-down probabilities, all short answers of a small model, and the real one."""
 
+import json
 from collections import defaultdict
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from plain_inference import all_answers, plain_log_probability
+from tokenizers import Tokenizer
 
 from outctl.inference.own_words import answer_freely, fold, own_words
 from outctl.inference.prompts import Prompt, build_prompts, plain_prompts
@@ -66,6 +70,22 @@ def test_a_word_of_several_tokens_is_found_behind_likelier_beginnings(bigram_mod
         {START: {"atom": 0.6, "o": 0.25, "kan": 0.15}, "atom": many, "o": {"rk": 1.0}, "rk": {"s": 1.0}}
     )
     assert words_of(loaded) == ["orks", "kan"]
+
+
+def test_a_letter_may_stand_in_two_tokens(bigram_model: BigramModel) -> None:
+    """*k* and *m* are made the two bytes of é: *at* is no word where é follows, and nothing ends between the two."""
+    loaded = bigram_model({START: {"at": 0.7, "k": 0.2, "s": 0.1}, "at": {"k": 0.8}, "k": {"m": 0.9}})
+    content = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
+    bytes_of_é = {"k": "Ã", "m": "©"}
+    content["model"]["vocab"] = {bytes_of_é.get(piece, piece): n for piece, n in content["model"]["vocab"].items()}
+    content["model"]["merges"] = []
+    tokenizer = copy(loaded.tokenizer)
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(content))
+    loaded = replace(loaded, tokenizer=tokenizer)
+    assert words_of(loaded, count=3) == ["até", "é", "at"]
+    (prompt,) = ask(loaded, "or")
+    (found,) = own_words(loaded.model, tokenizer, [prompt.tokens], tokens_per_pass=1024, count=3)
+    assert found.unresolved == pytest.approx((0.7 * 0.8 + 0.2) * 0.1, rel=1e-4)
 
 
 @pytest.mark.parametrize("sign", [".", "'", "'s", "<|end|>", "<|user|>"])

@@ -1,10 +1,12 @@
 """Surface forms of words, their tokens behind a prompt, and where a word ends."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from outctl.errors import OutctlError
 from outctl.inference.prompts import Prompt, build_prompts, encode
@@ -42,14 +44,53 @@ def test_surface_forms(word: str, forms: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["ansas", "s", "S", "é", "ß", "ч", "字", "7", "_", "_x", "\u0301", "'s", "’s", "-like", "-2", "'S.", "s the", "²"],
+    [
+        *(
+            "ansas",
+            "s",
+            "S",
+            "é",
+            "ß",
+            "ч",
+            "字",
+            "7",
+            "_",
+            "_x",
+            "\u0301",
+            "'s",
+            "’s",
+            "-like",
+            "-2",
+            "'S.",
+            "s the",
+            "²",
+        ),
+        *(
+            "\u200d",
+            "\u200dका",
+            "\u200cها",
+            "\u00ad",
+            "\u00adsas",
+            "\u2060",
+            "\u2011",
+            "\u2011like",
+            "·",
+            "·lecc",
+            "‧",
+            "\u093f",
+        ),
+    ],
 )
 def test_makes_a_longer_word(text: str) -> None:
     assert continues_word(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", " ansas", "\n", ".", ",", "-", "'", "’", '"', "'.", "- ", "--like", "' s", "(s)", "…", "—", "🙂"]
+    "text",
+    [
+        *("", " ", " ansas", "\n", ".", ",", "-", "'", "’", '"', "'.", "- ", "--like", "' s", "(s)", "…", "—", "🙂"),
+        *("· ", "·\n", "\u2011 ", "\u200b", "\u2013s", "•", "।", "。", "،", "\u00a0"),
+    ],
 )
 def test_ends_the_word(text: str) -> None:
     assert not continues_word(text)
@@ -116,8 +157,7 @@ def test_token_texts_and_continuations_of_the_tiny_vocabulary(make_tokenizer: Ma
     assert [texts[token] for token in tokenizer.all_special_ids] == [""] * len(tokenizer.all_special_ids)
     assert texts[-3:] == ("", "", "")
     continuing = {text for text, continues in zip(texts, word_continuations(tokenizer, size), strict=True) if continues}
-    halves_of_é = {"\N{REPLACEMENT CHARACTER}"}
-    assert spoken - continuing - halves_of_é == {" ", "\n", ".", ",", ":", "%", "?", "'", '"', "-", " ark", ":om"}
+    assert spoken - continuing == {" ", "\n", ".", ",", ":", "%", "?", "'", '"', "-", " ark", ":om"}
     assert "" not in continuing
 
 
@@ -144,6 +184,90 @@ def test_continuations_of_the_embedded_model(text: str, continues: bool, real_mo
     (tokens,) = encode(tokenizer, [text])
     assert len(tokens) == 1
     assert word_continuations(tokenizer, size)[tokens[0]].item() is continues
+
+
+LETTERS = ["é", "ж", "ا", "ह", "字", "한", "か", "ሀ", "ᚠ", "𐎀", "\u0301"]
+SIGNS = ["“", "—", "…", "🙂", "€", "«", "¿", "。", "𝄞"]
+
+
+@pytest.mark.parametrize("character", LETTERS + SIGNS)
+def test_first_bytes_make_a_longer_word_where_they_are_those_of_a_letter(character: str) -> None:
+    """In both kinds of vocabulary that have tokens of bytes; a sign's first bytes end the word."""
+    spelling = character.encode()
+    for tokenizer in (byte_level_tokenizer(), byte_fallback_tokenizer()):
+        continuing = word_continuations(tokenizer, len(tokenizer))
+        if len(spelling) < 4:
+            first = tokenizer.convert_tokens_to_ids(spelt(tokenizer, spelling[:1]))
+            assert continuing[first].item() or character in SIGNS
+        if len(spelling) > 2 and isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+            token = tokenizer.convert_tokens_to_ids(spelt(tokenizer, spelling[:2]))
+            assert continuing[token].item() is (character in LETTERS)
+
+
+@pytest.mark.parametrize("make", ["byte_level_tokenizer", "byte_fallback_tokenizer"])
+def test_every_byte_of_a_vocabulary(make: str) -> None:
+    tokenizer = globals()[make]()
+    continuing = word_continuations(tokenizer, len(tokenizer))
+    found = {
+        byte for byte in range(128, 256) if continuing[tokenizer.convert_tokens_to_ids(spelt(tokenizer, bytes([byte])))]
+    }
+    # Bytes within a character, and the first ones of letters; not those of signs (C2, CB, E2), private ones (EE), emoji (F0).
+    assert found == {*range(0x80, 0xC0), *range(0xC3, 0xF0)} - {0xCB, 0xE2, 0xEE}
+
+
+def spelt(tokenizer: PreTrainedTokenizerBase, spelling: bytes) -> str:
+    """Bytes as a vocabulary spells them."""
+    if "<0x00>" in tokenizer.get_vocab():
+        return f"<0x{spelling[0]:02X}>"
+    return "".join(bytes_to_unicode()[byte] for byte in spelling)
+
+
+@cache
+def byte_level_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE with all bytes, and the first two of each character of these tests."""
+    letters = bytes_to_unicode()
+    pairs = [tuple(letters[byte] for byte in character.encode()[:2]) for character in LETTERS + SIGNS]
+    merges = list(dict.fromkeys(pairs))
+    vocabulary = [*letters.values(), *("".join(pair) for pair in merges)]
+    tokenizer = Tokenizer(
+        models.BPE(vocab={piece: number for number, piece in enumerate(vocabulary)}, merges=merges)  # type: ignore[arg-type]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+@cache
+def byte_fallback_tokenizer() -> PreTrainedTokenizerFast:
+    """SentencePiece's BPE, which writes what it has no piece for in bytes."""
+    spelling = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "r", "k"]
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={piece: number for number, piece in enumerate(spelling)},
+            merges=[],
+            unk_token="<unk>",
+            byte_fallback=True,
+        )
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+def test_words_of_word_pieces_go_on_in_pieces_with_signs() -> None:
+    spelling = ["[UNK]", "a", "ark", "##a", "##ns", "##é", "·", "-", "."]
+    tokenizer = Tokenizer(
+        models.WordPiece(vocab={piece: number for number, piece in enumerate(spelling)}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
+    continuing = word_continuations(made, len(made))
+    assert [piece for piece, goes_on in zip(spelling, continuing.tolist(), strict=True) if goes_on] == [
+        "##a",
+        "##ns",
+        "##é",
+    ]
 
 
 def space_adding_tokenizer() -> PreTrainedTokenizerFast:

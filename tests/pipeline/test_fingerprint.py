@@ -293,12 +293,12 @@ def test_internal_imports_resolve_and_have_the_form_that_fingerprints_follow(mod
 
 INDIRECT = {
     "fetch-model": {"gguf", "tokenizers"},
-    "finetune": {"accelerate", "bitsandbytes", "tokenizers"},
-    "evaluate": {"accelerate", "bitsandbytes", "tokenizers"},
-    "fit-temperature": {"accelerate", "bitsandbytes", "tokenizers"},
-    "evaluate-deviation": {"accelerate", "bitsandbytes", "tokenizers"},
-    "evaluate-retention": {"accelerate", "bitsandbytes", "tokenizers"},
-    "evaluate-agreement": {"accelerate", "bitsandbytes", "tokenizers"},
+    "finetune": {"accelerate", "bitsandbytes"},
+    "evaluate": {"accelerate", "bitsandbytes"},
+    "fit-temperature": {"accelerate", "bitsandbytes"},
+    "evaluate-deviation": {"accelerate", "bitsandbytes"},
+    "evaluate-retention": {"accelerate", "bitsandbytes"},
+    "evaluate-agreement": {"accelerate", "bitsandbytes"},
 }
 """Packages that a stage uses only through others."""
 WITHOUT_EFFECT = {"filelock", "huggingface_hub", "psutil", "pydantic", "pydantic_core", "typing_extensions"}

@@ -54,7 +54,7 @@ def headings(page: str) -> list[str]:
 
 def test_the_page_has_a_section_for_all_that_was_measured(run: Plan, bare: Plan) -> None:
     always = ["Does it give what it is asked for?", "What carries over to what?"]
-    ending = ["Every sample", "Where all of this comes from"]
+    ending = ["What is asked", "Every sample", "Where all of this comes from"]
     whole, little = (plan.layout.report().read_text() for plan in (run, bare))
     assert headings(whole) == [*always, "What did training do?", "Further evaluations", *ending]
     assert headings(little) == [*always, *ending]

@@ -6,7 +6,7 @@ import wordfreq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outctl.tasks.splits import belongs_to_eval
+from outctl.tasks.splits import belongs_to_eval, words_of_split
 from outctl.tasks.words import (
     FUNCTION_WORDS,
     RARE_BAND,
@@ -103,6 +103,15 @@ def test_split_is_the_hash_of_seed_and_item(seed, item, fraction):
     assert belongs_to_eval(seed, item, fraction) == (position < fraction)
 
 
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_capitals_do_not_matter_to_the_split(split):
+    words = common_words(300)
+    own = words_of_split(words, 0.5, 2, 0, split)
+    assert words_of_split(tuple(map(str.upper, words)), 0.5, 2, 0, split) == tuple(map(str.upper, own))
+    assert words_of_split(tuple(map(str.title, words)), 0.5, 2, 0, split) == tuple(map(str.title, own))
+    assert own == tuple(word for word in words if belongs_to_eval(0, word, 0.5) == (split == "eval"))
+
+
 @pytest.mark.parametrize("fraction", [0.1, 0.125, 0.5])
 def test_split_has_about_the_share_that_is_asked_for(fraction):
     chosen = sum(belongs_to_eval(0, str(number), fraction) for number in range(10_000))
@@ -131,6 +140,12 @@ def test_another_seed_sets_other_items_aside():
         (["stone", "atom", "sto"], True),
         (["arc", "ark", "arm"], False),
         (["ark"], False),
+        (["ark", "Ark"], True),
+        (["Ark", "arkansas"], True),
+        (["ÉTÉ", "été"], True),
+        (["straße", "STRASSE"], True),
+        (["ΣΊΣΥΦΟΣ", "σίσυφος"], True),
+        (["NASA", "nascent"], False),
     ],
 )
 def test_prefixes_and_repetitions_are_found(words, expected):

@@ -30,6 +30,7 @@ from outctl.pipeline.runs import (
     orphans,
 )
 from outctl.stages.dag import STAGES, load_plan, thaw_plan
+from outctl.stages.model_check import planning_notes
 from outctl.stages.model_job import ModelStage
 
 
@@ -62,6 +63,8 @@ with ending_in_one_line(finish_messages):
         PLAN.check_services()
         PLAN.inspect()
         PLAN.write_specs()
+        for line in planning_notes(PLAN):
+            print(line, file=sys.stderr)
         announce(PLAN.freeze())
         logger.addFilter(LockExplained(PLAN.layout, join(["snakemake", *sys.argv[1:]])))
     else:

@@ -19,9 +19,8 @@ from outctl.models.loading import check_adapter, load_model
 from outctl.pipeline.plan import Plan
 from outctl.results.metric_columns import metric_columns
 from outctl.results.summary import SummaryRow, column_names, summarise
-from outctl.tasks.cases import draw_samples
+from outctl.stages.make_samples import first_samples
 from outctl.tasks.samples import Sample
-from outctl.tasks.templates import Template
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
@@ -52,7 +51,7 @@ def run_directly(
         if adapter is not None:
             check_adapter(adapter, plan.layout.model(model), force)
     seed, statistics = plan.experiment.seed, plan.experiment.statistics
-    samples = {name: _drawn(plan, name, count) for name in plan.cases}
+    samples = {name: first_samples(plan, name, count) for name in plan.cases}
     references = {case: reference_records(questions) for case, questions in samples.items()}
     metrics = metric_names(plan.experiment.plugins)
     rows = [
@@ -80,14 +79,6 @@ def run_directly(
     return pd.DataFrame(rows, columns=[*SummaryRow.model_fields, *column_names(metrics)])
 
 
-def _drawn(plan: Plan, case: str, count: int) -> list[Sample]:
-    """The first samples of a case for evaluation."""
-    template, words = Template.model_validate(plan.inputs.templates[case]), plan.inputs.vocabularies.get(case)
-    listed = None if words is None else tuple(words)
-    config, seed = plan.experiment.cases[case], plan.experiment.seed
-    return list(draw_samples(config, template, case, "eval", count, seed, listed))
-
-
 def _measure_cases(
     plan: Plan,
     model: str,
@@ -99,7 +90,7 @@ def _measure_cases(
 ) -> dict[str, list[Record]]:
     """Load one model and variant, measure every case, and give its memory back."""
     entry, experiment = plan.registry.models[model], plan.experiment
-    loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter, force)
+    loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter, entry, force)
     prepare(loaded, entry.engine)
     records = {}
     for case, questions in samples.items():

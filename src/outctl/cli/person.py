@@ -1,6 +1,7 @@
 """Commands for a person: a look at models, answers and what the next run would do."""
 
 import json
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Optional
@@ -10,6 +11,7 @@ import typer
 from outctl.cli.app import DEFAULT_CONFIG, PERSON, AsJson, Config, app, console, known, plan_of, progress_bar
 from outctl.config.reading import read_yaml
 from outctl.errors import OutctlError
+from outctl.pipeline.plan import Plan
 from outctl.stages.dag import load_plan
 
 
@@ -79,6 +81,16 @@ ModelArgument = Annotated[str, typer.Argument(help="Name of a fetched model of t
 PromptArgument = Annotated[str, typer.Argument(help="What the user asks; the model's next word is its answer.")]
 
 
+def check_fetched(plan: Plan, model: str) -> None:
+    """Make sure that a model is prepared.
+
+    Raises:
+        OutctlError: it is not.
+    """
+    if not (plan.layout.model(model) / "provenance.json").is_file():
+        raise OutctlError(f"model {model} is not fetched; run `outctl fetch-model {model}` first")
+
+
 def _load(model: str, adapter: Path | None, force: bool, config: Path) -> Any:
     from outctl.inference.engine_check import prepare
     from outctl.models.loading import load_model
@@ -86,9 +98,8 @@ def _load(model: str, adapter: Path | None, force: bool, config: Path) -> Any:
     plan = plan_of(config)
     known("model", model, list(plan.registry.models))
     entry = plan.registry.models[model]
-    if not (plan.layout.model(model) / "provenance.json").is_file():
-        raise OutctlError(f"model {model} is not fetched; run `outctl fetch-model {model}` first")
-    loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter, force)
+    check_fetched(plan, model)
+    loaded = load_model(plan.layout.model(model), entry.precision, entry.chat, adapter, entry, force)
     prepare(loaded, entry.engine)
     return loaded
 
@@ -118,6 +129,37 @@ def probs(
 
 
 @app.command(rich_help_panel=PERSON)
+def prompt(
+    model: ModelArgument,
+    case: Annotated[str, typer.Argument(help="Name of the case in the configuration.")],
+    sample: Annotated[int, typer.Option("--sample", help="Which evaluation sample, counted from 0.", min=0)] = 0,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Print tokens too: the id and text of each.")] = False,
+    as_json: AsJson = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Print exactly what a model is asked, and the forms in which its answer counts as each word.
+
+    Example: [bold]outctl prompt smollm2-135m-instruct given_words --sample 3 --tokens[/bold]
+    """
+    from outctl.evaluation.asked import as_text, asked_of
+    from outctl.stages.make_samples import first_samples
+
+    plan = plan_of(config)
+    known("model", model, list(plan.registry.models))
+    known("case", case, plan.cases)
+    check_fetched(plan, model)
+    count = plan.experiment.cases[case].eval_samples
+    if sample >= count:
+        raise OutctlError(f"--sample {sample}: the case {case} has {count} evaluation samples, 0 to {count - 1}")
+    drawn = first_samples(plan, case, sample + 1)
+    asked = asked_of(plan.layout.model(model), plan.registry.models[model], drawn[-1])
+    if as_json:
+        print(json.dumps(asked, ensure_ascii=False, indent=2))
+    else:
+        sys.stdout.write(as_text(asked, tokens))
+
+
+@app.command(rich_help_panel=PERSON)
 def generate(
     model: ModelArgument,
     prompt: PromptArgument,
@@ -139,7 +181,7 @@ def generate(
     from outctl.inference.prompts import build_prompts
 
     loaded = _load(model, adapter, force, config)
-    prompts = build_prompts(loaded.tokenizer, [[{"role": "user", "content": prompt}]], loaded.chat)
+    prompts = build_prompts(loaded.tokenizer, [[{"role": "user", "content": prompt}]], loaded.chat, loaded.options)
     (text,) = continue_text(loaded.model, loaded.tokenizer, prompts, max_new_tokens, temperature, seed)
     print(json.dumps({"text": text}, ensure_ascii=False) if as_json else text)
 

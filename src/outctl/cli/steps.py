@@ -27,7 +27,7 @@ from outctl.pipeline.plan import Plan
 from outctl.pipeline.specs import read_spec
 from outctl.pipeline.stage import Stage
 from outctl.pipeline.staleness import check_unchanged
-from outctl.stages.dag import STAGES, jobs_beside
+from outctl.stages.dag import STAGES, jobs_beside, plan_of_this_run
 
 ARGUMENTS = {
     "model": "Name of the model.",
@@ -84,7 +84,9 @@ def run_stage(stage: Stage, names: tuple[str, ...], spec: Path | None, config: P
         given = {**stage.files(plan.layout, found.settings, names), **stage.others(plan.experiment), **given}
     for service in given.get("report_to", []):
         known("service", service, list(get_args(Service)))
-    arguments = {**dict(zip(stage.wildcards, names, strict=True)), **given, "spec": found, "stages": STAGES}
+    # A job that is given all that it needs reads the plan only if it asks for it.
+    others = {"spec": found, "stages": STAGES, "plan": lambda: plan or plan_of_this_run()}
+    arguments = {**dict(zip(stage.wildcards, names, strict=True)), **given, **others}
     with shown_progress(" ".join(names), stage.unit) if stage.unit else nullcontext() as progress:
         stage.start(arguments, progress, jobs_beside((stage.name, *names)))
 

@@ -1,8 +1,9 @@
 """The model registry: where each model comes from, and how it is loaded and asked."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from outctl.config.names import ModelName, check_distinct
 from outctl.config.registries import Source
@@ -12,7 +13,51 @@ Precision = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 EngineChoice = Literal["auto", "rows"]
 
 
-class ModelEntry(Section):
+FIXED_KWARGS = (
+    *("messages", "conversation", "conversations", "add_generation_prompt", "continue_final_message", "strftime_now"),
+    *("tokenize", "tokenizer_kwargs", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
+    *("return_assistant_tokens_mask", "sanitize_control_tokens"),
+)
+"""What `template_kwargs` cannot set: the questions themselves, and how text becomes tokens."""
+
+
+class PromptOptions(Section):
+    """How a model is asked, beside its chat template."""
+
+    template_kwargs: dict[str, Any] = Field(default={})
+    """Variables of the chat template: `{enable_thinking: false}`, `{reasoning_effort: low}`. `chat_template` names one of
+    several templates of the model, or is a template itself. `date_string` is 26 Jul 2024 by default, as is every other date
+    that a template writes."""
+    prefill: str = ""
+    """What the model's answer begins with: an empty think block, the final channel of gpt-oss. Special tokens in it are read
+    as such; it does not end in a space."""
+    system: str = ""
+    """A system turn for every question; where a case has its own, this one stands above it in the same turn."""
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        for name in FIXED_KWARGS:
+            if name in self.template_kwargs:
+                raise ValueError(f"template_kwargs: {name!r} is set by outctl; leave it out")
+        try:
+            json.dumps(self.template_kwargs, allow_nan=False)
+        except (TypeError, ValueError):
+            raise ValueError("template_kwargs: holds something else than texts, numbers, lists and keys") from None
+        chosen = self.template_kwargs.get("chat_template", "")
+        if not isinstance(chosen, str):
+            raise ValueError(f"template_kwargs: chat_template is a name or a template, not {chosen!r}")
+        if self.prefill.endswith(" "):
+            raise ValueError(
+                "prefill: ends in a space, which would belong to the first token of the answer; leave it out"
+            )
+        return self
+
+
+AS_IT_COMES = PromptOptions()
+"""A model that is asked with nothing but its template."""
+
+
+class ModelEntry(PromptOptions):
     """One model of the registry."""
 
     source: Source
@@ -28,6 +73,12 @@ class ModelEntry(Section):
     engine: EngineChoice = "auto"
     """How it is computed: `auto` is a token tree where a check at each load proves it right and rows elsewhere, `rows` is
     always rows, which are slower."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.template_kwargs and not self.chat:
+            raise ValueError("template_kwargs: there is no chat template with `chat: false`; leave template_kwargs out")
+        return self
 
 
 class Registry(Section):

@@ -124,7 +124,7 @@ def measure_deviation(
     """
     if reference is None:
         loaded.check_separable("base_model_deviation")
-    prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
+    prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat, loaded.options)
     records: list[DeviationRecord] = []
     for start in range(0, len(samples), batch_size):
         part = samples[start : start + batch_size]

@@ -35,10 +35,14 @@ class CaseQuestions:
         self.loaded = loaded
         self.samples = samples
         self.temperature = temperature
-        self.prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], loaded.chat)
+        self.prompts = build_prompts(
+            loaded.tokenizer, [sample.messages for sample in samples], loaded.chat, loaded.options
+        )
         free = [number for number, sample in enumerate(samples) if sample.free_messages]
         asked = [samples[number].free_messages or [] for number in free]
-        self.free_prompts = dict(zip(free, build_prompts(loaded.tokenizer, asked, loaded.chat), strict=True))
+        self.free_prompts = dict(
+            zip(free, build_prompts(loaded.tokenizer, asked, loaded.chat, loaded.options), strict=True)
+        )
         every = [prompt.tokens for prompt in (*self.prompts, *self.free_prompts.values())]
         self.beginning = begin(loaded.model, common_beginning(every))
 
@@ -147,7 +151,7 @@ def ask_words(loaded: LoadedModel, prompt: str, words: Sequence[str]) -> dict[st
     Raises:
         OutctlError: two words are spelt alike, or one is empty.
     """
-    prompts = build_prompts(loaded.tokenizer, [[Message(role="user", content=prompt)]], loaded.chat)
+    prompts = build_prompts(loaded.tokenizer, [[Message(role="user", content=prompt)]], loaded.chat, loaded.options)
     questions = word_questions(loaded.tokenizer, prompts, [list(words)])
     (answer,) = answer_questions(loaded.model, loaded.tokenizer, questions)
     return {word: math.exp(value) for word, value in zip(words, answer.log_probabilities, strict=True)}

@@ -24,8 +24,9 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from outctl.errors import OutctlError
 from outctl.inference.engine import attention_window, engine_of, most_positions
+from outctl.inference.literal_text import encode_around
 from outctl.inference.passes import halving, tokens_that_fit
-from outctl.inference.prompts import Prompt, build_prompts, encode, leading_bos
+from outctl.inference.prompts import Prompt, build_prompts, leading_bos
 from outctl.inference.rows import Row, read_rows
 from outctl.metrics.divergences import full_kl
 from outctl.metrics.statistics import mean_interval
@@ -297,7 +298,7 @@ def _follow_answers(
     loaded: LoadedModel, conversations: Sequence[Sequence[Message]], length: int, tokens_per_pass: int
 ) -> list[_Answer]:
     """The answers to all prompts, several in a pass."""
-    prompts = build_prompts(loaded.tokenizer, conversations, loaded.chat)
+    prompts = build_prompts(loaded.tokenizer, conversations, loaded.chat, loaded.options)
     ends = _end_tokens(loaded.model, loaded.tokenizer)
     longest = max((len(prompt.tokens) for prompt in prompts), default=1)
     size = max(1, min(POSITIONS, tokens_per_pass // longest))
@@ -366,7 +367,7 @@ def _read(loaded: LoadedModel, name: str, text: str, tokens_per_pass: int) -> _T
         OutctlError: no token of the text can be predicted.
     """
     bos = leading_bos(loaded.tokenizer)
-    (ids,) = encode(loaded.tokenizer, [text])
+    (ids,) = encode_around(loaded.tokenizer, [text], [[(0, len(text))]])
     ids = ids if bos is None else [bos, *ids]
     # The last token that is measured is not read.
     limit = most_positions(loaded.model)

@@ -1,5 +1,6 @@
 """What goes to the hub beside an adapter's weights: a model card with its scores, and a configuration for other programs."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from outctl.config.adapters import AdapterRecipe
-from outctl.config.models import ModelEntry
+from outctl.config.models import ModelEntry, PromptOptions
 from outctl.config.names import BASELINE, REFERENCES
 from outctl.errors import OutctlError
 from outctl.pipeline.plan import Plan
@@ -274,6 +275,11 @@ def _loading(card: Card) -> str:
     base = card.base or "PATH/OF/THE/BASE/MODEL"
     pinned = f', revision="{card.revision}"' if card.revision else ""
     asked = "through its chat template" if card.entry.chat else "as a plain transcript, without a chat template"
+    options = card.entry.model_dump(mode="json", include=set(PromptOptions.model_fields), exclude_defaults=True)
+    if options:
+        asked += (
+            f", with {', '.join(f'`{key}: {json.dumps(value, ensure_ascii=False)}`' for key, value in options.items())}"
+        )
     enough = [rank for rank in VLLM_RANKS if rank >= card.recipe.rank]
     vllm = (
         "vLLM takes the repository's name or the path of a copy; adapters of this form were tried with it, this one was not:"

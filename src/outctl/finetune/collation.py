@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from outctl.config.adapters import Forms
+from outctl.config.models import AS_IT_COMES, PromptOptions
 from outctl.errors import OutctlError
 from outctl.inference.branches import pass_tokens
 from outctl.inference.own_words import own_words
@@ -24,6 +25,7 @@ from outctl.inference.word_probabilities import (
     word_questions,
 )
 from outctl.tasks.samples import Sample
+from outctl.tasks.spelling import without_capitals
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def encode_samples(
     chat: bool,
     forms: Forms = "all",
     whole_words: float = 1.0,
+    options: PromptOptions = AS_IT_COMES,
 ) -> list[TrainingItem]:
     """Encode samples once, before the first step.
 
@@ -59,8 +62,9 @@ def encode_samples(
         forms: which surface forms count for given words, as in `surface_forms`.
         whole_words: share of the samples whose words are read to their end, evenly spread over them; of the others the first
             tokens are, as far as these are all that a single word needs.
+        options: how the model is asked, beside its chat template.
     """
-    prompts = build_prompts(tokenizer, [sample.messages for sample in samples], chat)
+    prompts = build_prompts(tokenizer, [sample.messages for sample in samples], chat, options)
     questions = outcome_questions(tokenizer, prompts, [sample.outcomes for sample in samples], forms)
     for number, sample in enumerate(samples):
         chosen = int((number + 1) * whole_words) > int(number * whole_words)
@@ -106,9 +110,9 @@ def split_held_out(cases: Sequence[Sequence[Sample]], count: int) -> tuple[list[
 
 
 def _named_words(sample: Sample) -> set[str]:
-    """The single words that a question names; under a limit the first alone, as the second stands for all other answers."""
+    """The single words that a question names, without capitals; under a limit the first, as the second is all other answers."""
     named = sample.words or []
-    return {word for words in named[: 1 if sample.at_most else None] for word in words.split()}
+    return {without_capitals(word) for words in named[: 1 if sample.at_most else None] for word in words.split()}
 
 
 def split_items(model: Any, items: Sequence[TrainingItem], tokens: int) -> list[Sequence[TrainingItem]]:

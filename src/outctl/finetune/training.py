@@ -83,8 +83,8 @@ def train(
         adapted,
         loaded.tokenizer,
         recipe,
-        encode_samples(loaded.tokenizer, to_train, loaded.chat, recipe.forms, recipe.whole_words),
-        encode_samples(loaded.tokenizer, held_out, loaded.chat),
+        encode_samples(loaded.tokenizer, to_train, loaded.chat, recipe.forms, recipe.whole_words, loaded.options),
+        encode_samples(loaded.tokenizer, held_out, loaded.chat, options=loaded.options),
         folder,
         _retention(loaded, adapted, recipe),
         callbacks=[
@@ -133,5 +133,5 @@ def _retention(loaded: LoadedModel, adapted: Any, recipe: AdapterRecipe) -> Rete
     """What the recipe's retention term needs, None without one."""
     if recipe.retention_weight == 0.0:
         return None
-    prompts = build_prompts(loaded.tokenizer, neutral_prompts("train"), loaded.chat)
+    prompts = build_prompts(loaded.tokenizer, neutral_prompts("train"), loaded.chat, loaded.options)
     return Retention(adapted, prompts, recipe.retention_prompts, recipe.seed)

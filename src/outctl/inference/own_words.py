@@ -17,8 +17,9 @@ from transformers import PreTrainedTokenizerBase
 from outctl.inference.branches import Branches, begin
 from outctl.inference.passes import halving, tokens_that_fit
 from outctl.inference.prompts import Prompt
+from outctl.inference.token_bytes import begins_letter, first_character
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.word_forms import surface_forms, token_texts, word_continuations
+from outctl.inference.word_forms import surface_forms, token_bytes, word_continuations
 from outctl.inference.word_probabilities import (
     WordAnswer,
     answer_below,
@@ -89,15 +90,21 @@ class _Search:
         return words
 
 
-def _starts_word(text: str, running: bool) -> bool:
-    """Whether a first token with this text begins a word: letters, behind at most one space.
+def _starts_word(spelling: bytes, running: bool) -> bool:
+    """Whether a first token of these bytes begins a word: letters, or first bytes of one, behind at most one space.
 
     In running text the space must be there, as the token would go on with the last word without one, and digits begin
     words too.
     """
-    if running:
-        return text == " " or (text[:1] == " " and text[1:2].isalnum())
-    return text == " " or text.removeprefix(" ")[:1].isalpha()
+    if spelling == b" ":
+        return True
+    return (spelling.startswith(b" ") or not running) and _starts_bare(spelling.removeprefix(b" "), running)
+
+
+def _starts_bare(spelling: bytes, running: bool) -> bool:
+    """Whether a token of these bytes begins a word without a space."""
+    first = first_character(spelling)
+    return begins_letter(spelling) or first.isalpha() or (running and first.isalnum())
 
 
 @torch.inference_mode()
@@ -235,12 +242,12 @@ def _extend(
     size = probabilities.shape[-1]
     continuations = word_continuations(tokenizer, size).to(probabilities.device)
     starts = word_starts(tokenizer, size, running).to(probabilities.device)
-    texts = token_texts(tokenizer, size)
+    spellings = token_bytes(tokenizer, size)
     first = torch.tensor([not tokens for _, tokens, _ in chosen], device=probabilities.device)
     ends = (probabilities @ (~continuations).to(probabilities.dtype)).tolist()
     following = torch.where(first[:, None], starts, continuations)
     # A space that is a token of its own only begins a word if the word itself follows it.
-    spaces = [texts[tokens[0]] == " " if len(tokens) == 1 else False for _, tokens, _ in chosen]
+    spaces = [spellings[tokens[0]] == b" " if len(tokens) == 1 else False for _, tokens, _ in chosen]
     bare = bare_starts(tokenizer, size, running).to(probabilities.device)
     following = torch.where(torch.tensor(spaces, device=probabilities.device)[:, None], bare, following)
     allowed = probabilities.masked_fill(~following, 0.0)
@@ -249,9 +256,14 @@ def _extend(
     for (search, _, mass), rest in zip(chosen, missed, strict=True):
         search.dropped += mass * rest
     for (search, tokens, mass), end, row, row_ids in zip(chosen, ends, values.tolist(), ids.tolist(), strict=True):
-        if tokens:
-            word = fold("".join(texts[token] for token in tokens))
-        if tokens and word:
+        spelling = b"".join(spellings[token] for token in tokens)
+        try:
+            word = fold(spelling.decode())
+        except UnicodeDecodeError:
+            # What ends within a letter is no word.
+            search.dropped += mass * end
+            word = ""
+        if word:
             search.finished[word] = search.finished.get(word, 0.0) + mass * end
         for value, token in zip(row, row_ids, strict=True):
             if value > 0.0:
@@ -261,11 +273,10 @@ def _extend(
 @lru_cache(maxsize=8)
 def word_starts(tokenizer: PreTrainedTokenizerBase, size: int, running: bool) -> Tensor:
     """(size,) booleans: which token ids begin a word."""
-    return torch.tensor([_starts_word(text, running) for text in token_texts(tokenizer, size)])
+    return torch.tensor([_starts_word(spelling, running) for spelling in token_bytes(tokenizer, size)])
 
 
 @lru_cache(maxsize=8)
 def bare_starts(tokenizer: PreTrainedTokenizerBase, size: int, running: bool) -> Tensor:
     """(size,) booleans: which token ids begin a word behind a space that is a token of its own."""
-    texts = token_texts(tokenizer, size)
-    return torch.tensor([text[:1].isalnum() if running else text[:1].isalpha() for text in texts])
+    return torch.tensor([_starts_bare(spelling, running) for spelling in token_bytes(tokenizer, size)])

@@ -4,53 +4,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from outctl.errors import OutctlError, first_line
+from outctl.config.models import AS_IT_COMES, PromptOptions
+from outctl.inference.chat_templates import Rendered, chat_text
+from outctl.inference.literal_text import Span, encode_around
 from outctl.tasks.samples import Message
-
-PROMPT_DATE = "26 Jul 2024"
-"""Templates that write a date get this one: with today's, the same sample would be another question tomorrow."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as text and as tokens; the text never ends in a space, which would belong to the answer's first token."""
+    """A prompt as text and as tokens; the text never ends in a space, which would belong to the answer's first token.
+
+    Attributes:
+        text: the text.
+        tokens: its token ids.
+        written: where in the text the turns stand, in which nothing is a special token.
+    """
 
     text: str
     tokens: tuple[int, ...]
-
-
-def _merge_system(messages: Sequence[Message]) -> list[Message]:
-    """Put the system turn in front of the first user turn, for chat templates that know no system role."""
-    if len(messages) < 2 or messages[0]["role"] != "system":
-        return list(messages)
-    first = Message(role="user", content=f"{messages[0]['content']}\n\n{messages[1]['content']}")
-    return [first, *messages[2:]]
-
-
-def _chat_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
-    def render(turns: Sequence[Message]) -> str:
-        text = tokenizer.apply_chat_template(
-            list(turns), tokenize=False, add_generation_prompt=True, date_string=PROMPT_DATE
-        )
-        return str(text)
-
-    if not tokenizer.chat_template:
-        raise OutctlError(
-            f"{tokenizer.name_or_path}: the tokenizer has no chat template; set `chat: false` for this model"
-        )
-    try:
-        return render(messages)
-    except TemplateError:
-        pass
-    try:
-        return render(_merge_system(messages))
-    except (TemplateError, TypeError, ValueError) as error:
-        raise OutctlError(
-            f"{tokenizer.name_or_path}: the chat template refuses the prompt: {first_line(error)}"
-        ) from None
+    written: tuple[Span, ...] = ()
 
 
 def transcript(messages: Sequence[Message]) -> str:
@@ -67,12 +41,17 @@ def transcript(messages: Sequence[Message]) -> str:
     return "".join(lines)
 
 
+def _with_system(turns: Sequence[Message], system: str) -> list[Message]:
+    """The turns behind a system turn; where they have one, it stands above that in the same turn."""
+    if not system:
+        return list(turns)
+    own = [turns[0]["content"]] if turns and turns[0]["role"] == "system" else []
+    return [Message(role="system", content="\n\n".join([system, *own])), *turns[len(own) :]]
+
+
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text as it stands: markers in it are read as special tokens, none is added."""
-    if not texts:
-        return []
-    ids: Any = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    return [list(row) for row in ids]
+    return encode_around(tokenizer, texts, [()] * len(texts))
 
 
 def leading_bos(tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -85,25 +64,56 @@ def leading_bos(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def build_prompts(
-    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Message]], chat: bool
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Sequence[Message]],
+    chat: bool,
+    options: PromptOptions = AS_IT_COMES,
 ) -> list[Prompt]:
     """Render and encode conversations whose next turn is the model's.
 
     Chat models get their own template with the assistant's turn opened, base models a plain transcript. Each prompt
-    begins with exactly one BOS token where the tokenizer uses one, whether or not the template writes it too.
+    begins with exactly one BOS token where the tokenizer uses one, whether or not the template writes it too. What spells
+    a special token in a turn is encoded as text.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        conversations: the conversations.
+        chat: whether the model takes a chat template.
+        options: how it is asked, beside its template.
 
     Raises:
-        OutctlError: the model is to be asked as a chat model and its tokenizer has no template, or one that refuses.
+        OutctlError: the model is to be asked as a chat model and its tokenizer has no template, or one that refuses or
+            loses a turn.
     """
-    texts = [_chat_text(tokenizer, turns) if chat else transcript(turns) for turns in conversations]
-    return plain_prompts(tokenizer, texts)
+    rendered = []
+    for turns in conversations:
+        asked = _with_system(turns, options.system)
+        if chat:
+            text, written = chat_text(tokenizer, asked, options)
+        else:
+            text = transcript(asked)
+            written = ((0, len(text)),)
+        rendered.append(Rendered(text + options.prefill, written))
+    return _encoded(tokenizer, rendered)
 
 
 def plain_prompts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Prompt]:
     """Encode texts as they stand, to be gone on with; each behind exactly one BOS token where the tokenizer uses one."""
-    bos = leading_bos(tokenizer)
-    if bos is not None:
-        mark = str(tokenizer.bos_token)
-        texts = [mark + text.removeprefix(mark) for text in texts]
-    texts = [text.rstrip(" ") for text in texts]
-    return [Prompt(text, tuple(ids)) for text, ids in zip(texts, encode(tokenizer, texts), strict=True)]
+    mark = "" if leading_bos(tokenizer) is None else str(tokenizer.bos_token)
+    written = [text.removeprefix(mark) for text in texts]
+    return _encoded(tokenizer, [Rendered(text, ((0, len(text)),)) for text in written])
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, rendered: Sequence[Rendered]) -> list[Prompt]:
+    """Encode texts behind exactly one BOS token where the tokenizer uses one."""
+    mark = "" if leading_bos(tokenizer) is None else str(tokenizer.bos_token)
+    texts, spans = [], []
+    for text, written in rendered:
+        starts_with_mark = text.startswith(mark) and not any(start < len(mark) for start, _ in written)
+        before = "" if starts_with_mark else mark
+        texts.append((before + text).rstrip(" "))
+        ends = len(texts[-1])
+        shifted = [(start + len(before), min(end + len(before), ends)) for start, end in written]
+        spans.append(tuple((start, end) for start, end in shifted if start < end))
+    ids = encode_around(tokenizer, texts, spans)
+    return [Prompt(text, tuple(row), own) for text, row, own in zip(texts, ids, spans, strict=True)]

@@ -1,6 +1,5 @@
 """The surface forms of a word as token sequences behind a prompt, and where a word ends."""
 
-import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,10 +10,17 @@ from transformers import PreTrainedTokenizerBase
 
 from outctl.config.adapters import Forms
 from outctl.errors import OutctlError
+from outctl.inference.literal_text import encode_around
 from outctl.inference.prompts import Prompt, encode
+from outctl.inference.token_bytes import begins_letter, bytes_of, first_character
+from outctl.tasks.spelling import is_letter
 
 JOINERS = "-'’"
 """Characters that join two parts of one word when a letter or digit follows in the same token: *-like*, *'s*."""
+LETTER_JOINERS = "\u2011\u00b7\u2027"
+"""Joiners that nothing but a word goes on with: non-breaking hyphen, the middle dot of Catalan, hyphenation point."""
+INVISIBLE_JOINERS = "\u200c\u200d\u00ad\u2060"
+"""Joiners that cannot be seen: zero-width non-joiner and joiner, soft hyphen, word joiner."""
 
 
 def surface_forms(word: str, forms: Forms = "all") -> list[str]:
@@ -51,8 +57,11 @@ def form_tokens(
         OutctlError: two words of a sample have a form in common, or a form cannot be written behind the prompt.
     """
     spelt = [[(word, form) for word in own for form in surface_forms(word, forms)] for own in words]
-    texts = [prompt.text + form for prompt, own in zip(prompts, spelt, strict=True) for _, form in own]
-    encoded = iter(encode(tokenizer, texts))
+    behind = [(prompt, form) for prompt, own in zip(prompts, spelt, strict=True) for _, form in own]
+    texts = [prompt.text + form for prompt, form in behind]
+    # A word is text, whatever it spells.
+    written = [(*prompt.written, (len(prompt.text), len(prompt.text + form))) for prompt, form in behind]
+    encoded = iter(encode_around(tokenizer, texts, written))
     result = []
     for prompt, own_words, own_forms in zip(prompts, words, spelt, strict=True):
         by_word: dict[str, list[tuple[int, ...]]] = {word: [] for word in own_words}
@@ -61,7 +70,8 @@ def form_tokens(
             ids = next(encoded)
             size = len(prompt.tokens)
             # Merging across the boundary would ask for another prompt than the one the model is shown.
-            tokens = tuple(ids[size:]) if tuple(ids[:size]) == prompt.tokens else tuple(encode(tokenizer, [form])[0])
+            alone = tuple(ids[:size]) != prompt.tokens
+            tokens = tuple(encode_around(tokenizer, [form], [[(0, len(form))]])[0] if alone else ids[size:])
             if owner.setdefault(tokens, word) != word:
                 raise OutctlError(
                     f"words {owner[tokens]!r} and {word!r} are spelt alike: {form.strip()!r}; use distinct words"
@@ -77,15 +87,18 @@ def form_tokens(
 def continues_word(text: str) -> bool:
     """Whether a token with this text, directly behind a word, makes a longer word of it.
 
-    It does if it begins with a letter, digit, underscore or combining mark, or with a joiner (`JOINERS`) and a letter
-    or digit after it. A joiner alone ends the word: it may be a closing quote.
+    It does if it begins with a letter, digit, underscore or combining mark; with a joiner (`JOINERS`) and a letter or digit
+    after it; with a `LETTER_JOINERS`, unless something else follows it; or with an `INVISIBLE_JOINERS`. A joiner of the
+    first kind alone ends the word: it may be a closing quote.
     """
     if not text:
         return False
-    first = text[0]
-    if first.isalnum() or first == "_" or unicodedata.category(first).startswith("M"):
+    first, following = text[0], text[1:2]
+    if is_letter(first) or first == "_" or first in INVISIBLE_JOINERS:
         return True
-    return first in JOINERS and len(text) > 1 and text[1].isalnum()
+    if first in LETTER_JOINERS:
+        return not following or is_letter(following)
+    return first in JOINERS and following.isalnum()
 
 
 @lru_cache(maxsize=8)
@@ -102,6 +115,22 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, size: int) -> tuple[str, ...
 
 
 @lru_cache(maxsize=8)
+def token_bytes(tokenizer: PreTrainedTokenizerBase, size: int) -> tuple[bytes, ...]:
+    """As `token_texts`, in UTF-8; also of tokens that hold only some bytes of a character."""
+    spellings = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))
+    texts = token_texts(tokenizer, size)
+    found = [bytes_of(str(token), text) for token, text in zip(spellings, texts, strict=False)]
+    return (*found, *(b"" for _ in range(size - len(found))))
+
+
+@lru_cache(maxsize=8)
 def word_continuations(tokenizer: PreTrainedTokenizerBase, size: int) -> Tensor:
     """(size,) booleans: which token ids, directly behind a word, make a longer word of it."""
-    return torch.tensor([continues_word(text) for text in token_texts(tokenizer, size)])
+    return torch.tensor([_continues(spelling) for spelling in token_bytes(tokenizer, size)])
+
+
+def _continues(spelling: bytes) -> bool:
+    """As `continues_word`; first bytes of a letter do too, and bytes that stand only inside of a character behind them."""
+    if first_character(spelling):
+        return continues_word(spelling.decode("utf-8", errors="ignore"))
+    return begins_letter(spelling) or 0x80 <= next(iter(spelling), 0) < 0xC0

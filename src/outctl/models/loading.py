@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from outctl.config.models import Precision
+from outctl.config.models import AS_IT_COMES, Precision, PromptOptions
 from outctl.errors import OutctlError, first_line, of_the_machine
 from outctl.models.adapter_base import base_of, check_base
 from outctl.models.quantised import check_precision, described, quantisation_of
@@ -35,6 +35,7 @@ class LoadedModel:
         chat: whether it is asked through its chat template.
         weights_hash: hash of its base weights.
         description: device and types, for provenance.
+        options: how it is asked, beside its chat template.
         separable: whether disabling its adapter gives the base model back.
     """
 
@@ -43,6 +44,7 @@ class LoadedModel:
     chat: bool
     weights_hash: str
     description: dict[str, str]
+    options: PromptOptions = AS_IT_COMES
     separable: bool = True
 
     def check_separable(self, what: str) -> None:
@@ -118,7 +120,12 @@ def _one_gpu() -> dict[int | str, int] | None:
 
 
 def load_model(
-    directory: Path, precision: Precision, chat: bool, adapter: Path | None = None, force: bool = False
+    directory: Path,
+    precision: Precision,
+    chat: bool,
+    adapter: Path | None = None,
+    options: PromptOptions = AS_IT_COMES,
+    force: bool = False,
 ) -> LoadedModel:
     """Load a prepared model for evaluation, or as the frozen base of a training.
 
@@ -128,6 +135,7 @@ def load_model(
             quantised in their files stay as they are.
         chat: whether the model is asked through its chat template.
         adapter: directory of an adapter to put on top.
+        options: how the model is asked, beside its chat template.
         force: take an adapter that names another base model, too.
 
     Raises:
@@ -164,7 +172,7 @@ def load_model(
         "precision": stored if quantisation is None else described(quantisation, model, computed),
         "compute_dtype": computed,
     }
-    return LoadedModel(loaded, tokenizer, chat, weights_hash, description, separable)
+    return LoadedModel(loaded, tokenizer, chat, weights_hash, description, options, separable)
 
 
 def keep_differentiable(model: Any) -> None:

@@ -130,7 +130,8 @@ class Stage(ABC):
         """Do a job.
 
         Args:
-            arguments: values of the parameters; what is no parameter is left out.
+            arguments: values of the parameters; what is no parameter is left out, such as `plan`, a function that gives the
+                plan where there is one.
             progress: called as the job's units are done.
             ahead: jobs that a job with a loaded model may go on with.
         """

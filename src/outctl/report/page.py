@@ -14,6 +14,7 @@ from outctl.config.names import BASELINE
 from outctl.report.answer import NEAR_CONTROL, Tables, answer, decimals
 from outctl.report.blocks import block, rounded
 from outctl.report.charts import number
+from outctl.report.examples import examples
 from outctl.report.figure import Experiment, Figure, Measured, Results, Row, View, grouped
 from outctl.report.looks import CONFIG, Look, css_variables, variant_looks
 from outctl.report.registry import FIGURES
@@ -155,6 +156,7 @@ def render(
         commits=commits(steps),
         settings_of=settings_of,
         sources=_sources(steps),
+        examples=examples(samples, steps),
         seed=seed,
         library=vega(),
         style=f"{css_variables()}\n{assets['report.css']}",

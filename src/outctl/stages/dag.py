@@ -91,14 +91,25 @@ def thaw_plan(path: Path) -> Plan:
     return Plan.thaw(path, STAGES)
 
 
+def plan_of_this_run() -> Plan | None:
+    """The plan of the run of the workflow that this process belongs to; None by hand.
+
+    Raises:
+        OutctlError: its file is gone or broken.
+    """
+    return thaw_plan(Path(os.environ[PLAN_VARIABLE])) if PLAN_VARIABLE in os.environ else None
+
+
 def jobs_beside(job: Job) -> Iterator[ModelJob]:
     """What else the run of the workflow that a job belongs to asks of the same model and variant; nothing by hand."""
     stage = STAGES[job[0]]
-    if PLAN_VARIABLE not in os.environ or not isinstance(stage, ModelStage) or not stage.in_series:
+    if not isinstance(stage, ModelStage) or not stage.in_series:
         return
     try:
-        plan = thaw_plan(Path(os.environ[PLAN_VARIABLE]))
+        plan = plan_of_this_run()
     except OutctlError:
+        return
+    if plan is None:
         return
     for other, file in jobs_of_this_run(plan.layout).items():
         beside = STAGES[other[0]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from outctl.config.evaluations import Evaluation
-from outctl.errors import OutctlError
+from outctl.errors import NOTE, OutctlError
 from outctl.evaluation.records import Progress, Record, read_records, write_records
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_upstream
@@ -63,12 +63,23 @@ class EvaluationJob(ModelJob):
 
     def measure(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Measure all samples and write the records."""
+        from outctl.evaluation.first_tokens import first_tokens_note
+
         temperature = 1.0 if self.temperature is None else float(read_json(self.temperature)["temperature"])
         samples, parts = read_samples(self.samples), self.folder / "parts"
-        write_records(
-            self.finished, _measure_in_parts(loaded, samples, self.settings, temperature, parts, stop, progress)
-        )
+        records = _measure_in_parts(loaded, samples, self.settings, temperature, parts, stop, progress)
+        write_records(self.finished, records)
+        if loaded.chat and (note := first_tokens_note(loaded.tokenizer, loaded.options, records)):
+            print(f"{NOTE}{self.settings.model} {self.settings.variant} {self.settings.case_name}: {note}")
         shutil.rmtree(parts, ignore_errors=True)
+
+    def details(self, loaded: "LoadedModel") -> dict[str, str]:
+        """The first question as the model is asked it."""
+        from outctl.inference.prompts import build_prompts
+
+        messages = read_samples(self.samples)[0].messages
+        (prompt,) = build_prompts(loaded.tokenizer, [messages], loaded.chat, loaded.options)
+        return {"example_prompt": prompt.text}
 
 
 def _measure_in_parts(

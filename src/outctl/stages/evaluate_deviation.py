@@ -74,7 +74,7 @@ class DeviationJob(ModelJob):
         settings, reference = self.settings, None
         if self.reference_dir is not None and settings.reference_loading is not None:
             loading = settings.reference_loading
-            reference = load_model(self.reference_dir, loading.precision, loading.chat)
+            reference = load_model(self.reference_dir, loading.precision, loading.chat, options=loading)
             prepare(reference, loading.engine)
         records = measure_deviation(
             loaded,

@@ -1,6 +1,8 @@
 """A prepared model."""
 
-from collections.abc import Collection, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,13 +24,14 @@ class FetchSettings(Section):
     contents: str | None = None
 
 
-def run(spec: Spec, model: str, output: Path) -> None:
+def run(spec: Spec, model: str, output: Path, check: Callable[[Path], object] = lambda directory: None) -> None:
     """Fetch a model and write its prepared directory, whole or not at all, with every file's checksum in its provenance.
 
     Args:
         spec: the specification of this job.
         model: the model's name in the registry.
         output: the directory to write.
+        check: called with the directory before anybody sees it, to refuse what cannot be used.
 
     Raises:
         OutctlError: the model is out of reach, or cannot be used (see `outctl.models.preparation.prepare`).
@@ -38,10 +41,12 @@ def run(spec: Spec, model: str, output: Path) -> None:
     source = spec.settings_as(FetchSettings).source
     with only_writer(output):
         if is_made(output / "provenance.json", spec):
+            check(output)
             print(f"{output}: prepared by another start")
             return
         with whole_directory(output) as target:
             prepared = prepare(source, model, target)
+            check(target)
             write_provenance(
                 target / "provenance.json",
                 spec,
@@ -86,6 +91,19 @@ class FetchModel(Stage):
     def outputs(self, setup: Setup, names: Names) -> list[Path]:
         """The provenance alone: what else the directory holds depends on the model."""
         return [self.provenance(setup.layout, names)]
+
+    def start(self, arguments: Mapping[str, Any], progress: Any = None, ahead: Iterable[Any] = ()) -> None:
+        """Fetch it, and see that its chat template takes the questions, where a plan says how it is asked."""
+        from outctl.stages.model_check import Notes, fetched_notes
+
+        plan, model, output = arguments["plan"](), arguments["model"], arguments["output"]
+        if plan is None or model not in plan.registry.models:
+            super().start(arguments, progress)
+            return
+        super().start({**arguments, "check": partial(Notes(plan).check, model)}, progress)
+        if output == plan.layout.model(model):
+            for line in fetched_notes(plan, model):
+                print(line, file=sys.stderr)
 
     def choices(self, setup: Setup) -> Mapping[str, list[str]]:
         """Every model of the registry."""

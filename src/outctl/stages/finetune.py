@@ -122,7 +122,7 @@ def _train(
     from outctl.models.loading import load_model
 
     folder = finished.parent
-    loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat)
+    loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat, options=settings.loading)
     trainer = train(loaded, settings.recipe, to_train, held_out, folder, tracking, progress, settings.loading.engine)
     with whole_directory(finished) as target:
         details = write_adapter(trainer, target)

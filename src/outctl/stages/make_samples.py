@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from outctl.config.registries import CaseConfig
 from outctl.config.section import Section
@@ -11,6 +11,9 @@ from outctl.pipeline.provenance import write_provenance
 from outctl.pipeline.setup import SPLITS, Names, Setup
 from outctl.pipeline.specs import Spec
 from outctl.pipeline.stage import Stage, flat
+
+if TYPE_CHECKING:
+    from outctl.tasks.samples import Sample
 
 
 class SamplesSettings(Section):
@@ -26,6 +29,21 @@ class SamplesSettings(Section):
     template: dict[str, Any]
     words: list[str] | None = None
     seed: int
+
+
+def first_samples(setup: Setup, case: str, count: int) -> "list[Sample]":
+    """The first samples of a case for evaluation, as the workflow would draw them.
+
+    Raises:
+        OutctlError: the template does not fit the case, or the vocabulary is too small.
+    """
+    from outctl.tasks.cases import draw_samples
+    from outctl.tasks.templates import Template
+
+    template, words = Template.model_validate(setup.inputs.templates[case]), setup.inputs.vocabularies.get(case)
+    listed = None if words is None else tuple(words)
+    config, seed = setup.experiment.cases[case], setup.experiment.seed
+    return list(draw_samples(config, template, case, "eval", count, seed, listed))
 
 
 def run(spec: Spec, output: Path) -> None:

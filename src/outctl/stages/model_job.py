@@ -85,6 +85,10 @@ class ModelJob(ABC):
             OutctlError: the model cannot be asked this, or the job was asked to stop.
         """
 
+    def details(self, loaded: "LoadedModel") -> dict[str, str]:
+        """What else belongs into the provenance of its file."""
+        return {}
+
     @property
     def folder(self) -> Path:
         """Where what is done of it is kept."""
@@ -165,7 +169,7 @@ class ModelJob(ABC):
     def _finish(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Measure, and keep what was measured with its provenance among the checkpoints."""
         self.measure(loaded, progress, stop)
-        details = {"base_weights_hash": loaded.weights_hash, **loaded.description}
+        details = {"base_weights_hash": loaded.weights_hash, **loaded.description, **self.details(loaded)}
         write_provenance(beside(self.finished), self.spec, [self.finished], **details)
 
 
@@ -175,7 +179,7 @@ def _load_ready(model_dir: Path, loading: Loading, adapter: Path | None) -> "Loa
     from outctl.inference.engine_check import prepare
     from outctl.models.loading import load_model
 
-    loaded = load_model(model_dir, loading.precision, loading.chat, adapter)
+    loaded = load_model(model_dir, loading.precision, loading.chat, adapter, loading)
     prepare(loaded, loading.engine)
     return loaded
 

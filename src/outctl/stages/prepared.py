@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from typing import ClassVar
 
-from outctl.config.models import EngineChoice, Precision
+from outctl.config.models import EngineChoice, Precision, PromptOptions
 from outctl.config.names import BASELINE, TEMPERATURE
-from outctl.config.section import Section
 from outctl.pipeline.setup import Job, Names, Setup
 from outctl.pipeline.stage import Stage
 
@@ -13,7 +12,7 @@ MODEL_PACKAGES = ("accelerate", "bitsandbytes", "jinja2", "peft", "tokenizers", 
 """What every such job uses."""
 
 
-class Loading(Section):
+class Loading(PromptOptions):
     """How a prepared model is loaded and asked."""
 
     chat: bool
@@ -37,7 +36,7 @@ class ComputingStage(Stage):
 def loading_of(setup: Setup, model: str) -> Loading:
     """How the registry says that a model is loaded and asked."""
     entry = setup.registry.models[model]
-    return Loading(chat=entry.chat, precision=entry.precision, engine=entry.engine)
+    return Loading.model_validate({name: getattr(entry, name) for name in Loading.model_fields})
 
 
 def made_with(setup: Setup, model: str, variant: str) -> list[Job]:

@@ -1,10 +1,12 @@
 """Vocabularies that list their words: those of the package and of plug-ins, and files of the user's."""
 
+import unicodedata
 from pathlib import Path
 
 from outctl.config.reading import nearest
 from outctl.config.registries import VOCABULARIES
 from outctl.errors import OutctlError
+from outctl.tasks.spelling import invisible_character
 
 LARGEST = 10_000_000
 """Bytes of a file of words."""
@@ -14,7 +16,8 @@ def listed_words(vocabulary: str) -> tuple[str, ...] | None:
     """The entries of a vocabulary or of a user's file; None where words are drawn by how common they are.
 
     Raises:
-        OutctlError: there is no such vocabulary, or the file is missing, no UTF-8, or holds no words.
+        OutctlError: there is no such vocabulary, or the file is missing, no UTF-8, holds no words, or has a line that is
+            there twice or holds an invisible character.
     """
     if vocabulary.endswith(".txt"):
         return read_words(Path(vocabulary))
@@ -27,18 +30,30 @@ def listed_words(vocabulary: str) -> tuple[str, ...] | None:
 
 
 def read_words(path: Path) -> tuple[str, ...]:
-    """The words or phrases of a file, one a line, each once.
+    """The words or phrases of a file, one a line.
 
     Raises:
-        OutctlError: the file is missing, no UTF-8, or holds no words.
+        OutctlError: the file is missing, no UTF-8, holds no words, or has a line that is there twice or holds an invisible
+            character.
     """
     try:
         if path.stat().st_size > LARGEST:
             raise OutctlError(f"{path}: larger than {LARGEST} bytes, which no list of words is")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise OutctlError(f"{path}: cannot be read as a list of words: {error}") from None
-    words = tuple(dict.fromkeys(" ".join(line.split()) for line in lines if line.strip()))
-    if not words:
+    first: dict[str, int] = {}
+    # Other separators of lines, which an editor does not count, are invisible characters.
+    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
+        word = unicodedata.normalize("NFC", line.replace("\t", " "))
+        if hidden := invisible_character(word):
+            problem = f"{word.strip()!r} holds U+{ord(hidden):04X}, {unicodedata.name(hidden, 'a control character')}"
+            raise OutctlError(f"{path}: line {number}: {problem}, which is invisible; delete it")
+        word = " ".join(word.split())
+        if word and first.setdefault(word, number) != number:
+            raise OutctlError(
+                f"{path}: line {number}: {word!r} stands on line {first[word]} already; delete one of them"
+            )
+    if not first:
         raise OutctlError(f"{path}: holds no words; write one a line")
-    return words
+    return tuple(first)

@@ -3,6 +3,7 @@
 import hashlib
 
 from outctl.errors import OutctlError
+from outctl.tasks.spelling import without_capitals
 
 
 def belongs_to_eval(seed: int, item: str, fraction: float) -> bool:
@@ -16,7 +17,7 @@ def belongs_to_eval(seed: int, item: str, fraction: float) -> bool:
 
 
 def words_of_split(words: tuple[str, ...], fraction: float, needed: int, seed: int, split: str) -> tuple[str, ...]:
-    """Those of a vocabulary's words that belong to a split; training and evaluation have none in common.
+    """Those of a vocabulary's words that belong to a split; training and evaluation share none, whatever their capitals.
 
     Args:
         words: the vocabulary.
@@ -28,7 +29,7 @@ def words_of_split(words: tuple[str, ...], fraction: float, needed: int, seed: i
     Raises:
         OutctlError: too few are left for a sample.
     """
-    own = tuple(word for word in words if belongs_to_eval(seed, word, fraction) == (split == "eval"))
+    own = tuple(word for word in words if belongs_to_eval(seed, without_capitals(word), fraction) == (split == "eval"))
     if len(own) < needed:
         raise OutctlError(
             f"only {len(own)} of {len(words)} words are left for {split}, and a sample takes {needed}; "

@@ -6,6 +6,7 @@ The word list and the dictionary are imported where they are used, since plannin
 from functools import lru_cache
 
 from outctl.errors import OutctlError
+from outctl.tasks.spelling import without_capitals
 
 LANGUAGE = "en"
 FUNCTION_WORDS = 150
@@ -78,5 +79,6 @@ def is_rare_word(word: str, max_zipf: float) -> bool:
 
 
 def starts_another(words: list[str]) -> bool:
-    """Whether one of the words is a prefix of another of them."""
-    return any(a != b and b.startswith(a) for a in words for b in words) or len(set(words)) < len(words)
+    """Whether one of the words begins another of them, or is another, whatever their capitals."""
+    spelt = [without_capitals(word) for word in words]
+    return len(set(spelt)) < len(spelt) or any(a != b and b.startswith(a) for a in spelt for b in spelt)
