@@ -162,9 +162,12 @@ def schema_keys() -> set[str]:
         seen.add(section)
         for name, field in section.model_fields.items():
             owner = next(base for base in section.__mro__ if name in vars(base).get("__annotations__", {}))
-            waiting += [inner for inner in sections(field.annotation) if inner not in seen]
+            # Pydantic keeps apart from a field's type what stood beside it.
+            kinds = [kind for part in field.metadata if isinstance(part, ByKind) for kind in part.classes()]
+            below = [inner for part in kinds or [field.annotation] for inner in sections(part)]
+            waiting += [inner for inner in below if inner not in seen]
             alternatives = [part for part in get_args(field.annotation) or (field.annotation,) if part is not NoneType]
-            if len(alternatives) > 1 or list(sections(alternatives[0])) != alternatives:
+            if kinds or len(alternatives) > 1 or list(sections(alternatives[0])) != alternatives:
                 found.add(f"{owner.__name__}.{name}")
     return found
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-from outctl.config import experiment as configuration
 from outctl.report.looks import Look, looks_of, variant_looks
 from outctl.storage.files import TableRow
 
@@ -152,7 +151,7 @@ class Figure:
     views: Callable[[Sequence[Row], Sequence[str]], list[View]]
     describe: Callable[[Sequence[Row], str], str]
     row: type[TableRow] | None = None
-    wanted: Callable[[configuration.Experiment], bool] = lambda experiment: True
+    wanted: Callable[[Any], bool] = lambda experiment: True
     key: Literal["variant", "model", ""] = "variant"
     marks: Mapping[str, Look] = field(default_factory=dict)
     counted: str = ""
