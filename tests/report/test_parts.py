@@ -378,10 +378,10 @@ def test_gpu_time_is_the_wall_time_of_jobs_on_a_gpu() -> None:
         stage.name: stage
         for stage in stages(
             [
+                step("finetune", "cpu", 200.0),
                 step("evaluate", GPU, 30.0),
                 step("evaluate", "cpu", 50.0),
                 step("evaluate", GPU, None),
-                step("finetune", "cpu", 200.0),
                 step("aggregate", None, None),
             ]
         )
