@@ -20,11 +20,11 @@ run: $(READY)
 
 # The everyday tests: four minutes on 2 CPU cores.
 test: $(READY_DEV)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2 --no-loadscope-reorder
 
 # What `make test` leaves out: faults, a real Slurm, Chromium, the tutorial, dry runs, NF4, the documentation, and more random input.
 test-all: $(READY_DEV)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2 --hypothesis-profile thorough \
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2 --no-loadscope-reorder --hypothesis-profile thorough \
 		-m "(slow or hypothesis) and not gpu and not many_faults and not newcomer"
 
 # The tests that need CUDA.

@@ -38,6 +38,8 @@ def plan_in(folder: Path, **changes: Any) -> Plan:
         "adapters": {"tuned": {"cases": {"given": 8}, "steps": 1, "held_out_samples": 2}},
         "results_dir": str(folder),
         "models_dir": str(folder / "models"),
+        # As many as a small run needs.
+        "statistics": {"bootstrap_samples": 500, "permutations": 499},
     }
     return plan_of(
         Experiment.model_validate(experiment | changes),

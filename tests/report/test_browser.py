@@ -15,7 +15,7 @@ from outctl.pipeline.plan import Plan
 pytestmark = pytest.mark.slow
 
 FIGURES = ("tvd", "calibration", "distances", "matrix")
-FURTHER = ("loss", "learning_curves", "sweeps", "retention", "retention_positions", "deviation")
+FURTHER = ("learning_curves", "loss", "sweeps", "retention", "retention_positions", "deviation")
 TABLES = {
     "Comparisons by sample": 2 * 10 * 4,
     "Repeats over seeds": 2 * 4,
@@ -51,7 +51,7 @@ const away = target.getBoundingClientRect().top - wanted;
 return end ? Math.min(away, 0) : away;
 """
 """How far an element is from where a link to it leads, in pixels."""
-SECTIONS = ("answer", "calibration", "distances", "carries-over", "trainings", "further", "samples", "provenance")
+SECTIONS = ("answer", "calibration", "distances", "carries-over", "trainings", "further", "asked", "samples", "provenance")
 
 
 @pytest.fixture
