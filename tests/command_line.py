@@ -1,12 +1,15 @@
 """The command line in real processes, on an experiment with a tiny model."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from forked import Forked
+from forked import ENVIRONMENT, Forked
 from outctl.pipeline.plan import Plan
 
 
@@ -26,6 +29,14 @@ class ByHand:
         process = self.start(*arguments)
         out, err = process.communicate()
         return process.returncode, out, err
+
+    def run_afresh(self, *arguments: str) -> tuple[int, str, str]:
+        """The same in a process that has imported nothing: some libraries read the environment when they are imported."""
+        command = [sys.executable, "-m", "outctl", *arguments]
+        result = subprocess.run(
+            command, cwd=self.folder, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=False
+        )
+        return result.returncode, result.stdout, result.stderr
 
     def two_at_once(self, *arguments: str, begun: Callable[[], object]) -> tuple[int, str]:
         """Start a command twice; once the first has `begun` its work, it is held until the second has printed a line.

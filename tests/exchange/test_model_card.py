@@ -250,7 +250,7 @@ PUSH = ("push-adapter", "tiny", "tuned", "--repo", "me/control")
 def test_a_dry_run_writes_what_is_pushed_and_a_push_that_fails_is_one_line(
     measured: ByHand, hub: type[Hub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, out, error = measured.run(*PUSH, "--private")
+    code, out, error = measured.run_afresh(*PUSH, "--private")
     assert (code, out) == (0, f"{os.environ['HF_ENDPOINT']}/me/control/commit/1\n"), error
     ((_, asked),) = hub.asked
     assert (asked["name"], asked["organization"]) == ("control", "me")
@@ -258,7 +258,7 @@ def test_a_dry_run_writes_what_is_pushed_and_a_push_that_fails_is_one_line(
     for variable, value, said in (("HF_TOKEN", "hf_wrong", "401"), ("HF_ENDPOINT", "http://127.0.0.1:9", "refused")):
         with monkeypatch.context() as patch:
             patch.setenv(variable, value)
-            code, out, error = measured.run(*PUSH)
+            code, out, error = measured.run_afresh(*PUSH)
             assert (code, out) == (1, "")
             assert re.fullmatch(rf"outctl: me/control: the hub cannot be reached, or refuses: .*{said}.*\n", error), (
                 error
@@ -266,17 +266,18 @@ def test_a_dry_run_writes_what_is_pushed_and_a_push_that_fails_is_one_line(
     # Without a network or a token.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("HF_TOKEN")
-    code, _, error = measured.run(*PUSH, "--dry-run", "written")
+    code, _, error = measured.run_afresh(*PUSH, "--dry-run", "written")
     assert code == 0, error
     assert {file.name: file.read_bytes() for file in (measured.folder / "written").iterdir()} == hub.files
     assert sorted(hub.files) == FILES
 
 
+@pytest.mark.slow
 def test_a_push_without_access_is_one_line(
     trained: ByHand, hub: type[Hub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def refused(*arguments: str) -> str:
-        code, out, error = trained.run(*(arguments or PUSH))
+        code, out, error = trained.run_afresh(*(arguments or PUSH))
         assert (code, out, error.count("\n")) == (1, "", 1), error
         return error
 

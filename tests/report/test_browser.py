@@ -51,7 +51,17 @@ const away = target.getBoundingClientRect().top - wanted;
 return end ? Math.min(away, 0) : away;
 """
 """How far an element is from where a link to it leads, in pixels."""
-SECTIONS = ("answer", "calibration", "distances", "carries-over", "trainings", "further", "asked", "samples", "provenance")
+SECTIONS = (
+    "answer",
+    "calibration",
+    "distances",
+    "carries-over",
+    "trainings",
+    "further",
+    "asked",
+    "samples",
+    "provenance",
+)
 
 
 @pytest.fixture
