@@ -161,7 +161,9 @@ def test_shuffled_limits_stay_limits() -> None:
     assert [found.target for found in shuffled[-3:]] != [limit.target for limit in limits]
 
 
-@pytest.mark.parametrize("targets", ["asked", "even", "shuffled"])
+@pytest.mark.parametrize(
+    "targets", ["asked", *(pytest.param(name, marks=pytest.mark.slow) for name in ("even", "shuffled"))]
+)
 def test_a_recipe_trains_towards_its_targets_whatever_is_asked(
     tmp_path: Path, tiny_model_dir: Callable[..., Path], targets: str
 ) -> None:
