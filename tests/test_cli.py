@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
@@ -55,6 +56,8 @@ def outctl(
     }
     (tmp_path / "config" / "config.yaml").write_text(yaml.safe_dump(experiment))
     monkeypatch.chdir(tmp_path)
+    # What making the model has printed is none of the command's output.
+    capsys.readouterr()
 
     def run(*arguments: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["outctl", *arguments])
@@ -199,6 +202,11 @@ def test_help_is_given(outctl: Outctl, command: str) -> None:
     answer = outctl(*filter(None, [command]), "--help")
     assert answer.code == 0
     assert "Usage" in answer.out
+
+
+def test_the_version_is_that_of_the_package(outctl: Outctl) -> None:
+    answer = outctl("--version")
+    assert (answer.code, answer.out) == (0, f"outctl {metadata.version('outctl')}\n")
 
 
 def test_several_values_may_follow_an_option() -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
@@ -38,6 +39,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 DEFAULT_CONFIG = Path("config/config.yaml")
 SECONDS_BETWEEN_LINES = 2.0
 """Between two lines on a job's progress in its log."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"outctl {metadata.version('outctl')}")
+        raise typer.Exit
 
 
 def plan_of(config: Path) -> Plan:
@@ -91,7 +98,12 @@ def shown_progress(name: str, unit: str = "samples") -> Iterator[Callable[[int, 
 
 
 @app.callback()
-def _offline(context: typer.Context) -> None:
+def _before(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     # Everything but what asks the hub itself reads what was fetched; libraries must not ask it for anything.
     if context.invoked_subcommand not in ("fetch-adapter", "fetch-model", "push-adapter", "doctor"):
         os.environ["HF_HUB_OFFLINE"] = "1"
