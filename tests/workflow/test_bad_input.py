@@ -169,7 +169,7 @@ def test_nothing_but_shell_commands_runs_in_a_rule() -> None:
 def test_every_rule_with_a_command_is_measured_under_its_own_name() -> None:
     rules = [rule for file in RULES for rule in re.split(r"^rule ", file.read_text(), flags=re.MULTILINE)[1:]]
     commands = [rule for rule in rules if "shell:" in rule]
-    measured = {rule.partition(":")[0]: re.findall(r'LAYOUT\.benchmark\("([a-z-]+)"', rule) for rule in commands}
+    measured = {rule.partition(":")[0]: re.findall(r'benchmark_of\("([a-z-]+)"', rule) for rule in commands}
     assert measured == {name: [name.replace("_", "-")] for name in measured}
     assert set(measured) == {stage.replace("-", "_") for stage in STAGES}
 
