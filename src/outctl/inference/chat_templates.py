@@ -15,7 +15,7 @@ from outctl.inference.literal_text import Span
 from outctl.tasks.samples import Message
 
 PROMPT_TIME = datetime.datetime(2024, 7, 26)
-"""What every template takes for now: with today's date, the same sample would be another question tomorrow."""
+"""What every template is given as today: with the real date, the same sample would be another question tomorrow."""
 PROMPT_DATE = "26 Jul 2024"
 """The same for templates that are given the date as text."""
 OPTIONS = set(PromptOptions.model_fields)
