@@ -25,13 +25,15 @@ KINDS = {Path: "path", str: "text", int: "integer", float: "number"}
 def command_line_page() -> str:
     """All commands of `outctl`."""
     commands: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+    # Modules add their commands when they are imported, in whatever order that is.
+    ordered = sorted(commands.items(), key=lambda item: str(item[1].callback.__module__))
     parts = [
         "# Command line\n\n`outctl --help` and `outctl COMMAND --help` show the same. A mistake in what is given ends in "
         "one line and exit code 1, an unknown option in exit code 2.\n"
     ]
     for panel, introduction in PANELS.items():
         parts.append(f"## {panel}\n\n{introduction}\n")
-        parts += [_command(name, command) for name, command in commands.items() if command.rich_help_panel == panel]
+        parts += [_command(name, command) for name, command in ordered if command.rich_help_panel == panel]
     return "\n".join(parts)
 
 

@@ -98,8 +98,9 @@ def test_logs_say_how_far_a_job_is(finished: tuple[Workspace, Run]) -> None:
     workspace, _ = finished
     logs = workspace.results / "logs"
     assert re.search(r"^\d+ of 12 steps$", (logs / "finetune" / "tiny" / "tuned.log").read_text(), re.MULTILINE)
-    records = (logs / "evaluate" / "tiny" / "baseline" / "given.log").read_text()
-    assert re.search(r"^\d+ of 12 samples$", records, re.MULTILINE)
+    # A variant's cases may all be done by the job of one of them; that job's log counts the samples.
+    evaluations = [log.read_text() for log in (logs / "evaluate" / "tiny" / "baseline").iterdir()]
+    assert any(re.search(r"^\d+ of 12 samples$", text, re.MULTILINE) for text in evaluations)
 
 
 @pytest.mark.slow
