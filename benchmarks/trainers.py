@@ -197,7 +197,7 @@ class Apart(Outctl):
 
     def train(self, clock: Clock, folder: str, choice: Any) -> None:
         """As the pipeline does, with one sample a pass."""
-        plan = self.plan.model_copy(update={"batch_size": 1, "accumulation": self.plan.batch_size})
+        plan = self.plan.model_copy(update={"batch_size": 1, "gradient_accumulation_steps": self.plan.batch_size})
         engine.train(self.adapted, self.loaded, plan, self.setting.samples, Path(folder), clock)
 
 

@@ -47,7 +47,7 @@ def plan_in(folder: Path, **changes: Any) -> Plan:
     )
 
 
-Answer = Callable[[str, Sample], list[float]]
+AnswerRule = Callable[[str, Sample], list[float]]
 """Probabilities of a sample's words, given the variant that answers."""
 
 
@@ -58,7 +58,7 @@ def evenly_or_as_told(variant: str, sample: Sample) -> list[float]:
 
 def evaluate_with_fakes(
     plan: Plan,
-    answer: Answer = evenly_or_as_told,
+    answer: AnswerRule = evenly_or_as_told,
     rest: Sequence[tuple[str, float]] = tuple(REST),
     log: Callable[[str, str], list[dict[str, Any]]] = lambda model, adapter: LOG,
 ) -> None:

@@ -211,7 +211,7 @@ MUTANTS = [
         "if furthest < 0.0 and",
         "if nearest < 0.0 and",
         "the report says yes though the interval reaches beyond the fixed rule",
-        "test_answer.py",
+        "test_conclusion.py",
     ),
 ]
 """The bugs."""

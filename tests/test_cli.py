@@ -1,4 +1,4 @@
-"""The command line by hand, on a tiny model: every step of the pipeline in turn, and the commands for a person."""
+"""The command line by hand, on a tiny model: every step of the pipeline in turn, and the interactive commands."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from outctl.cli.main import main, spread
 
 
 @dataclass(frozen=True)
-class Answer:
+class Ended:
     """What a command printed, and how it ended."""
 
     code: int
@@ -24,7 +24,7 @@ class Answer:
     err: str
 
 
-Outctl = Callable[..., Answer]
+Outctl = Callable[..., Ended]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def outctl(
     # What making the model has printed is none of the command's output.
     capsys.readouterr()
 
-    def run(*arguments: str) -> Answer:
+    def run(*arguments: str) -> Ended:
         monkeypatch.setattr(sys, "argv", ["outctl", *arguments])
         code = 0
         try:
@@ -67,7 +67,7 @@ def outctl(
         except SystemExit as exit_:
             code = int(exit_.code or 0)
         captured = capsys.readouterr()
-        return Answer(code, captured.out, captured.err)
+        return Ended(code, captured.out, captured.err)
 
     return run
 

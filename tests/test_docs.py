@@ -33,7 +33,7 @@ from outctl.config.reading import load_registry
 from outctl.config.schemas import SCHEMAS
 from outctl.evaluation.agreement import AgreementRow
 from outctl.evaluation.records import Record, TopToken
-from outctl.evaluation.retention import PromptRetention, RetentionResult
+from outctl.evaluation.retention import PromptDivergence, RetentionResult
 from outctl.evaluation.temperature import TemperatureFit
 from outctl.finetune.trainer import LOGGED
 from outctl.inference.prompts import build_prompts
@@ -43,9 +43,9 @@ from outctl.pipeline.layout import Layout
 from outctl.report.registry import FILES
 from outctl.results.combined import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
-from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
-from outctl.results.overall import VariantRow
+from outctl.results.evaluation_rows import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.summary import SummaryRow
+from outctl.results.variant_row import VariantRow
 from outctl.stages.dag import load_plan
 from outctl.tasks.cases import draw_samples
 from outctl.tasks.deviation import DeviationSample
@@ -215,7 +215,7 @@ def test_every_table_that_an_experiment_may_write_is_in_the_reference(site: Path
         ("TopToken", TopToken),
         ("temperatures/{model}.json", TemperatureFit),
         ("retention/{model}/{variant}.json", RetentionResult),
-        ("PromptRetention", PromptRetention),
+        ("PromptDivergence", PromptDivergence),
         *((f"figures/{name}.csv", figure.row) for name, figure in FILES.items()),
     ],
 )

@@ -8,11 +8,11 @@ from typing import Any, get_args, get_type_hints
 from entries import entry
 from typer.main import get_command
 
-from outctl.cli.app import EXCHANGE, PERSON, STEPS
+from outctl.cli.app import EXCHANGE, INTERACTIVE, STEPS
 from outctl.cli.main import app
 
 PANELS = {
-    PERSON: "A look at models, answers and what the next run would do.",
+    INTERACTIVE: "A look at models, answers and what the next run would do.",
     STEPS: "Each is a rule of the workflow, and can be run by hand. Without options they read the configuration, and read and "
     "write where the workflow does.",
     EXCHANGE: "What other evaluation programs read.",

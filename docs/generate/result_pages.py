@@ -18,9 +18,9 @@ from outctl.pipeline.layout import Layout
 from outctl.report.registry import FILES
 from outctl.results.combined import MatrixRow
 from outctl.results.comparisons import ComparisonRow, SeedRow
-from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
-from outctl.results.overall import VariantRow
+from outctl.results.evaluation_rows import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.summary import SummaryRow
+from outctl.results.variant_row import VariantRow
 from outctl.tasks.deviation import DeviationSample
 from outctl.tasks.samples import Sample
 
@@ -50,7 +50,7 @@ TRAINING = LAYOUT.adapter("{model}", "{adapter}") / "training.jsonl"
 TRAINING_KEYS = {
     "step": "Optimiser steps done.",
     "samples": "Training samples seen so far.",
-    "loss": "Mean loss since the line before, the retention term included; over the forms and tokens that the recipe counts.",
+    "loss": "Mean loss since the line before, the KL penalty included; over the forms and tokens that the recipe counts.",
     "learning_rate": "Learning rate.",
     "grad_norm": "Norm of the gradients, before they are clipped.",
     "held_out_tvd": "Mean total variation distance on the samples kept back.",
@@ -62,7 +62,7 @@ TRAINING_KEYS = {
     "held_out_mass": "Their mean mass.",
     "held_out_mass_low": "Lower end of its interval.",
     "held_out_mass_high": "Upper end of its interval.",
-    "retention_kl": "Mean of the retention term since the line before, without its weight, in nats.",
+    "retention_kl": "Mean of the KL penalty since the line before, without its weight, in nats.",
 }
 """What a line of a training's log may hold; its writer knows the keys by name alone."""
 RESULTS: dict[Path, type[BaseModel]] = {

@@ -85,6 +85,8 @@ UNKNOWN = [
     (("cases", "own", "given_words"), "unknown key; known: eval_samples, kind, max_zipf, percents,"),
     (("cases", "given", "given_words"), "unknown key; did you mean 'num_words'?"),
     (("adapters", "lora", "lerning_rate"), "unknown key; did you mean 'learning_rate'?"),
+    # A key of earlier versions.
+    (("adapters", "lora", "accumulation"), "unknown key; did you mean 'gradient_accumulation_steps'?"),
 ]
 
 

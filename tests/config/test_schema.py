@@ -105,7 +105,7 @@ LOWEST_AND_HIGHEST = [
     (ModelEntry, MODEL, "parameters", 1, 100_000_000_000_000),
     (AdapterRecipe, RECIPE, "steps", 1, 1_000_000_000),
     (AdapterRecipe, RECIPE, "batch_size", 1, 1_000_000_000),
-    (AdapterRecipe, RECIPE, "accumulation", 1, 1_000_000_000),
+    (AdapterRecipe, RECIPE, "gradient_accumulation_steps", 1, 1_000_000_000),
     (AdapterRecipe, RECIPE, "warmup_steps", 0, 1_000_000_000),
     (AdapterRecipe, RECIPE, "retention_prompts", 1, 1_000_000_000),
     (AdapterRecipe, RECIPE, "rank", 1, 1_000_000_000),

@@ -62,6 +62,10 @@ def test_repeats_are_recipes_that_differ_in_their_seed_alone() -> None:
     [
         ({"base": "bass", "vary": {"rank": [4]}}, "sweeps.size.base: there is no adapter 'bass'; did you mean 'base'?"),
         ({"base": "base", "vary": {"rnk": [4]}}, "sweeps.size.vary.rnk: unknown key; did you mean 'rank'?"),
+        (
+            {"base": "base", "vary": {"accumulation": [2]}},
+            "sweeps.size.vary.accumulation: unknown key; did you mean 'gradient_accumulation_steps'?",
+        ),
         ({"base": "base", "vary": {"rank": [0]}}, "sweeps.size.vary.rank: Input should be greater than or equal to 1"),
         ({"base": "base", "vary": {"layers": [[0], [1]]}}, "sweeps.size.vary.layers.0: this value needs a name"),
         ({"base": "base", "vary": {"samples": [81]}}, "size-81: cases.given: 81 samples asked for"),

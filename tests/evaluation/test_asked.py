@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from command_line import ByHand
-from outctl.cli.person import prompt
+from outctl.cli.interactive import prompt
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
 from outctl.inference.word_probabilities import outcome_questions

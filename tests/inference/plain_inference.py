@@ -82,7 +82,7 @@ def plain_log_probability(
 
 
 @dataclass(frozen=True)
-class Answers:
+class FirstWords:
     """The answers to one prompt, as far as they were gone through.
 
     Attributes:
@@ -106,7 +106,7 @@ def next_tokens(model: torch.nn.Module, sequences: Tensor) -> Tensor:
     return torch.cat(passes).softmax(-1)
 
 
-def all_answers(loaded: LoadedModel, prompt: Prompt, length: int, least: float = 0.0) -> Answers:
+def all_answers(loaded: LoadedModel, prompt: Prompt, length: int, least: float = 0.0) -> FirstWords:
     """Go through all first words of at most `length` tokens; beginnings less likely than `least` are left unfinished."""
     texts = [loaded.tokenizer.decode([token]) for token in range(len(loaded.tokenizer))]
     lengthening = torch.tensor(lengthening_tokens(loaded.tokenizer, len(texts)))
@@ -126,4 +126,4 @@ def all_answers(loaded: LoadedModel, prompt: Prompt, length: int, least: float =
         unfinished += reached[reached < least].sum().item()
         prefixes, reached = prefixes[reached >= least], reached[reached >= least]
     del masses[()]
-    return Answers(masses, unfinished + reached.sum().item(), texts)
+    return FirstWords(masses, unfinished + reached.sum().item(), texts)

@@ -11,7 +11,7 @@ import torch
 
 from outctl.errors import OutctlError
 from outctl.inference import passes
-from outctl.inference.passes import halving, tokens_that_fit
+from outctl.inference.passes import split_on_out_of_memory, tokens_that_fit
 from outctl.models.loading import LoadedModel
 
 HUGE = 2**62
@@ -26,13 +26,13 @@ def doubled(items: range | list[int], most: int) -> list[int]:
 
 @pytest.mark.parametrize("most", [1, 2, 3, 7, 8])
 def test_work_that_does_not_fit_is_done_in_halves_and_in_order(most: int) -> None:
-    assert halving(range(8), lambda part: doubled(part, most)) == [0, 2, 4, 6, 8, 10, 12, 14]
-    assert halving([], lambda part: doubled(part, most)) == []
+    assert split_on_out_of_memory(range(8), lambda part: doubled(part, most)) == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert split_on_out_of_memory([], lambda part: doubled(part, most)) == []
 
 
 def test_a_single_item_that_does_not_fit_is_refused() -> None:
     with pytest.raises(OutctlError, match="memory does not suffice for a single prompt"):
-        halving(range(8), lambda part: doubled(part, 0))
+        split_on_out_of_memory(range(8), lambda part: doubled(part, 0))
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
@@ -40,7 +40,7 @@ def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        halving(range(8), broken)
+        split_on_out_of_memory(range(8), broken)
 
 
 def test_tokens_follow_the_free_memory(tiny_model: Callable[..., LoadedModel], monkeypatch: pytest.MonkeyPatch) -> None:

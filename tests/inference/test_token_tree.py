@@ -44,7 +44,7 @@ def test_insertion_below_a_node_is_insertion_of_the_whole_sequence() -> None:
 def test_empty_tree_and_empty_sequence() -> None:
     tree = TokenTree()
     assert tree.insert([]) == []
-    assert tree.trunk() == 0
+    assert tree.shared_prefix_length() == 0
     assert len(tree) == 0
 
 
@@ -76,7 +76,7 @@ def test_a_copy_grows_apart(sequences: list[list[int]], further: list[list[int]]
 
 
 @given(SEQUENCES)
-def test_the_trunk_is_what_all_nodes_descend_from(sequences: list[list[int]]) -> None:
+def test_the_shared_prefix_is_what_all_nodes_descend_from(sequences: list[list[int]]) -> None:
     tree = TokenTree()
     for sequence in sequences:
         tree.insert(sequence)
@@ -86,4 +86,4 @@ def test_the_trunk_is_what_all_nodes_descend_from(sequences: list[list[int]]) ->
         texts[expected] == text[: expected + 1] or text == texts[expected][: len(text)] for text in texts
     ):
         expected += 1
-    assert tree.trunk() == expected
+    assert tree.shared_prefix_length() == expected

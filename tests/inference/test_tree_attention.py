@@ -17,15 +17,15 @@ LAYER = torch.nn.Module()
 
 @pytest.fixture(scope="module", params=["one root", "two roots"])
 def tree(request: pytest.FixtureRequest) -> TokenTree:
-    """A bush of 75 nodes: a trunk and boughs of several lengths; and, where there are two roots, so no trunk at all."""
+    """A bush of 75 nodes: a prefix and boughs of several lengths; and, where there are two roots, so no prefix at all."""
     random = Random(3)
     tree = TokenTree()
-    (*_, trunk) = tree.insert(range(20))
-    ends = [trunk]
+    (*_, prefix) = tree.insert(range(20))
+    ends = [prefix]
     while len(tree) < 70:
         ends.append(tree.insert([random.randrange(50) for _ in range(random.randint(1, 9))], random.choice(ends))[-1])
-    tree.insert([99] * (75 - len(tree)), after=trunk if request.param == "one root" else -1)
-    assert tree.trunk() == (20 if request.param == "one root" else 0)
+    tree.insert([99] * (75 - len(tree)), after=prefix if request.param == "one root" else -1)
+    assert tree.shared_prefix_length() == (20 if request.param == "one root" else 0)
     return tree
 
 
@@ -67,7 +67,7 @@ def attention(tensors: list[Tensor], inputs: dict[str, Any], scaling: float | No
         *tensors,
         inputs["attention_mask"],
         tree_keys=inputs["tree_keys"],
-        tree_trunk=inputs["tree_trunk"],
+        tree_prefix=inputs["tree_prefix"],
         scaling=scaling,
     )
 
@@ -132,15 +132,15 @@ def test_layout_reads_back_as_the_ancestor_mask(tree: TokenTree, block: int, mon
     assert inputs["position_ids"].tolist() == [tree.depths]
     seen = torch.zeros(len(tree), len(tree), dtype=torch.bool)
     allowed = inputs["attention_mask"] == 0
-    trunk = inputs["tree_trunk"]
-    assert trunk == tree.trunk()
-    seen[:trunk, :trunk] = torch.ones(trunk, trunk, dtype=torch.bool).tril()
-    seen[trunk:, :trunk] = True
+    prefix = inputs["tree_prefix"]
+    assert prefix == tree.shared_prefix_length()
+    seen[:prefix, :prefix] = torch.ones(prefix, prefix, dtype=torch.bool).tril()
+    seen[prefix:, :prefix] = True
     for number, keys in enumerate(inputs["tree_keys"]):
-        for row in range(min(block, len(tree) - trunk - number * block)):
+        for row in range(min(block, len(tree) - prefix - number * block)):
             chosen = keys[allowed[number, 0, row]]
             assert len(chosen) == len(chosen.unique())
-            seen[trunk + number * block + row, chosen] = True
+            seen[prefix + number * block + row, chosen] = True
     assert torch.equal(seen, ancestor_mask(tree))
 
 

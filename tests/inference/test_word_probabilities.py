@@ -21,9 +21,9 @@ from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import (
     WordQuestion,
     answer_questions,
-    common_beginning,
     lay_out,
     logits_below,
+    shared_prefix,
     split_by_size,
     word_log_probabilities,
     word_questions,
@@ -94,7 +94,7 @@ def test_temperature_1_asks_the_model_as_it_is_to_the_bit(
     tiny_model: TinyModel, mixed_questions: list[WordQuestion]
 ) -> None:
     loaded = tiny_model()
-    beginning = CachedTree(loaded.model, common_beginning([question.prompt for question in mixed_questions]))
+    beginning = CachedTree(loaded.model, shared_prefix([question.prompt for question in mixed_questions]))
     layout, logits = logits_below(beginning, mixed_questions)
     rows = word_log_probabilities(logits, layout, word_continuations(loaded.tokenizer, logits.shape[-1])).tolist()
     found = measure(loaded, mixed_questions, 4096)

@@ -162,11 +162,11 @@ def test_a_wrong_configuration_is_one_problem_among_others(prepared: ByHand) -> 
 
 
 def test_programs_that_fail_say_why(tmp_path: Path) -> None:
-    assert machine.ask(["no-such-program"]) == machine.Answer(None, "there is no no-such-program")
-    assert machine.ask(["sh", "-c", "echo first >&2; echo last >&2; exit 3"]) == machine.Answer(None, "last")
-    assert machine.ask(["sh", "-c", "exit 3"]) == machine.Answer(None, "exit code 3")
-    assert machine.ask(["sleep", "60"], 0.2) == machine.Answer(None, "no answer within 0 s")
-    assert machine.ask(["echo", "yes"]) == machine.Answer("yes\n")
+    assert machine.ask(["no-such-program"]) == machine.ProgramOutput(None, "there is no no-such-program")
+    assert machine.ask(["sh", "-c", "echo first >&2; echo last >&2; exit 3"]) == machine.ProgramOutput(None, "last")
+    assert machine.ask(["sh", "-c", "exit 3"]) == machine.ProgramOutput(None, "exit code 3")
+    assert machine.ask(["sleep", "60"], 0.2) == machine.ProgramOutput(None, "no answer within 0 s")
+    assert machine.ask(["echo", "yes"]) == machine.ProgramOutput("yes\n")
 
 
 def test_a_package_index_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,10 @@ from outctl.evaluation.records import read_records
 from outctl.evaluation.retention import (
     AnswerPosition,
     Estimate,
-    PromptRetention,
+    PromptDivergence,
     RetentionResult,
+    TextLikelihood,
     TextPositions,
-    TextRetention,
 )
 from outctl.evaluation.sampling import compare
 from outctl.evaluation.temperature import TemperatureFit
@@ -184,7 +184,7 @@ def _retention(model: str, variant: str) -> dict[str, Any]:
     kl = 0.1 * (len(model) + len(variant)) - 0.5
     own = Estimate(value=kl, low=0.8 * kl, high=1.3 * kl)
     alike = Estimate(value=0.5, low=0.25, high=0.75)
-    text = TextRetention(
+    text = TextLikelihood(
         name="text",
         tokens=9,
         log_likelihood_baseline=-3.0,
@@ -194,7 +194,7 @@ def _retention(model: str, variant: str) -> dict[str, Any]:
         kl=0.5,
     )
     return RetentionResult(
-        prompts=[PromptRetention(prompt=prompt, answer="yes", kl=[kl]) for prompt in ("Is it?", "Was it?")],
+        prompts=[PromptDivergence(prompt=prompt, answer="yes", kl=[kl]) for prompt in ("Is it?", "Was it?")],
         kl=own,
         kl_by_position=[AnswerPosition(position=place, prompts=2, kl=own) for place in (1, 2, 3)],
         texts=[text],

@@ -23,12 +23,12 @@ from outctl.config.plugins import load_plugins, run_plugins
 from outctl.config.registries import LOSSES
 from outctl.errors import OutctlError
 from outctl.evaluation.retention import measure_retention
-from outctl.finetune import retention as retention_module
+from outctl.finetune import kl_penalty as kl_penalty_module
 from outctl.finetune import trainer as trainer_module
 from outctl.finetune import training as train_module
 from outctl.finetune.adapter import add_adapter
 from outctl.finetune.collation import build_batch, encode_samples, split_held_out
-from outctl.finetune.retention import Retention
+from outctl.finetune.kl_penalty import KlPenalty
 from outctl.finetune.targets import with_targets
 from outctl.finetune.trainer import DistributionTrainer, training_log
 from outctl.inference import passes
@@ -206,7 +206,7 @@ def test_a_training_that_was_cut_off_goes_on_from_its_checkpoint_to_the_same_byt
     by_hand: Callable[..., ByHand],
 ) -> None:
     # Several epochs, gathered gradients, dropout and a moving learning rate: all of their states are resumed.
-    recipe = {"steps": 150, "dropout": 0.2, "accumulation": 2, "schedule": "linear", "measure_every": 14}
+    recipe = {"steps": 150, "dropout": 0.2, "gradient_accumulation_steps": 2, "schedule": "linear", "measure_every": 14}
     experiment = by_hand(recipe)
     command = ("finetune", "tiny", "tuned")
     assert experiment.run(*command, "--output", "whole", "--checkpoints", "elsewhere")[0] == 0
@@ -379,7 +379,7 @@ def test_a_steps_gradients_are_those_of_a_plain_pass_a_form(
     samples = given_samples(4)
     items = encode_samples(loaded.tokenizer, samples, chat=True)
     trainer = DistributionTrainer(adapted, loaded.tokenizer, recipe, items, items, tmp_path)
-    trainer.current_gradient_accumulation_steps = recipe.accumulation
+    trainer.current_gradient_accumulation_steps = recipe.gradient_accumulation_steps
     loss = trainer.training_step(adapted, {"items": items}).item()
     found = gradients_of(trainer)
     prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], chat=True)
@@ -491,7 +491,7 @@ def test_a_loss_of_a_plugin_is_trained_on(tmp_path: Path, tiny_model_dir: Callab
 
 
 def test_accumulated_batches_count_as_one_step(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
-    spec = spec_for({"given": 24}, steps=3, batch_size=2, accumulation=2, log_every=1)
+    spec = spec_for({"given": 24}, steps=3, batch_size=2, gradient_accumulation_steps=2, log_every=1)
     logged = rows(train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec))
     assert [row["samples"] for row in logged] == [4, 8, 12]
 
@@ -499,7 +499,7 @@ def test_accumulated_batches_count_as_one_step(tmp_path: Path, tiny_model_dir: C
 def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts_to_the_same_weights(
     tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = spec_for({"given": 24}, steps=4, batch_size=8, accumulation=2, log_every=1)
+    spec = spec_for({"given": 24}, steps=4, batch_size=8, gradient_accumulation_steps=2, log_every=1)
     whole = train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec, "whole")
     passes = []
 
@@ -574,7 +574,7 @@ def test_the_retention_term_keeps_the_model_closer_to_its_base(
 def test_without_a_weight_nothing_of_retention_is_computed_and_no_bit_changes(
     tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"steps": 6, "dropout": 0.1, "accumulation": 2, "log_every": 2}
+    options = {"steps": 6, "dropout": 0.1, "gradient_accumulation_steps": 2, "log_every": 2}
     recipes = {
         "left_out": {},
         "zero": {"retention_weight": 0.0, "retention_prompts": 3},
@@ -584,7 +584,7 @@ def test_without_a_weight_nothing_of_retention_is_computed_and_no_bit_changes(
     for name, recipe in recipes.items():
         with monkeypatch.context() as without:
             if name != "one":
-                without.setattr(train_module, "Retention", None)
+                without.setattr(train_module, "KlPenalty", None)
                 without.setattr(train_module, "neutral_prompts", None)
             spec = spec_for({"given": 16}, **options, **recipe)
             adapter = train(tmp_path, tiny_model_dir("llama"), given_samples(16), spec, name)
@@ -596,19 +596,25 @@ def test_a_training_with_retention_goes_on_from_its_checkpoint_to_the_same_bytes
     tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Seven does not divide the number of prompts, and neither do the steps before the checkpoint make whole rounds.
-    recipe = {"steps": 24, "dropout": 0.2, "accumulation": 2, "retention_weight": 0.5, "retention_prompts": 7}
+    recipe = {
+        "steps": 24,
+        "dropout": 0.2,
+        "gradient_accumulation_steps": 2,
+        "retention_weight": 0.5,
+        "retention_prompts": 7,
+    }
     spec = spec_for({"given": 24}, checkpoint_every=10, **recipe)
     model, samples = tiny_model_dir("llama"), given_samples(24)
     whole = train(tmp_path, model, samples, spec, "whole")
-    asked, numbers, last = [], Retention.numbers, 13
+    asked, numbers, last = [], KlPenalty.numbers, 13
 
-    def until_cut_off(retention: Retention, step: int) -> list[int]:
+    def until_cut_off(kl_penalty: KlPenalty, step: int) -> list[int]:
         asked.append(step)
         if step == last:
             raise KeyboardInterrupt
-        return numbers(retention, step)
+        return numbers(kl_penalty, step)
 
-    monkeypatch.setattr(Retention, "numbers", until_cut_off)
+    monkeypatch.setattr(KlPenalty, "numbers", until_cut_off)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, model, samples, spec, "cut")
     last = 24
@@ -619,7 +625,7 @@ def test_a_training_with_retention_goes_on_from_its_checkpoint_to_the_same_bytes
 
 
 def trainer_for(directory: Path, folder: Path, **options: Any) -> DistributionTrainer:
-    """A trainer before its first step, whose adapter has random weights; its retention term has a weight of 3."""
+    """A trainer before its first step, whose adapter has random weights; its KL penalty has a weight of 3."""
     loaded = load_model(directory, "float32", True)
     choose_engine(loaded.model)
     recipe = AdapterRecipe(cases={"given": 8}, steps=9, batch_size=4, rank=4, retention_weight=3.0, **options)
@@ -629,10 +635,10 @@ def trainer_for(directory: Path, folder: Path, **options: Any) -> DistributionTr
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.02)
     prompts = build_prompts(loaded.tokenizer, neutral_prompts("train")[:9], chat=True)
-    retention = Retention(adapted, prompts, recipe.retention_prompts, recipe.seed)
+    kl_penalty = KlPenalty(adapted, prompts, recipe.retention_prompts, recipe.seed)
     items = encode_samples(loaded.tokenizer, given_samples(8), chat=True)
-    trainer = DistributionTrainer(adapted, loaded.tokenizer, recipe, items[:4], items[4:], folder, retention)
-    trainer.current_gradient_accumulation_steps = recipe.accumulation
+    trainer = DistributionTrainer(adapted, loaded.tokenizer, recipe, items[:4], items[4:], folder, kl_penalty)
+    trainer.current_gradient_accumulation_steps = recipe.gradient_accumulation_steps
     return trainer
 
 
@@ -646,12 +652,12 @@ def gradients_of(trainer: DistributionTrainer) -> dict[str, torch.Tensor]:
 def test_the_term_counts_once_a_step_with_its_weight_beside_the_mean_of_the_batches(
     tmp_path: Path, tiny_model_dir: Callable[..., Path]
 ) -> None:
-    trainer = trainer_for(tiny_model_dir(), tmp_path, accumulation=2, retention_prompts=4)
-    retention, items = trainer.retention, trainer.train_dataset
-    assert retention is not None
+    trainer = trainer_for(tiny_model_dir(), tmp_path, gradient_accumulation_steps=2, retention_prompts=4)
+    kl_penalty, items = trainer.kl_penalty, trainer.train_dataset
+    assert kl_penalty is not None
     # The third step takes the one prompt that is left of nine.
     trainer.state.global_step = 2
-    retention.divergences(trainer.model, [8]).mean().backward()
+    kl_penalty.divergences(trainer.model, [8]).mean().backward()
     of_term = gradients_of(trainer)
     log_p, batch = trainer.word_log_p(trainer.model, items)
     divergence = kl(log_p, batch.target).mean()
@@ -660,12 +666,12 @@ def test_the_term_counts_once_a_step_with_its_weight_beside_the_mean_of_the_batc
     for last in (False, True):
         trainer.accelerator.gradient_state._set_sync_gradients(last)
         loss = trainer.training_step(trainer.model, {"items": items})
-        term = retention.divergences(trainer.model, [8]).mean().item() if last else 0.0
+        term = kl_penalty.divergences(trainer.model, [8]).mean().item() if last else 0.0
         assert loss.item() == pytest.approx(divergence.item() / 2 + 3.0 * term, rel=1e-5)
         for name, gradient in gradients_of(trainer).items():
             expected = of_batch[name] / 2 + (3.0 * of_term[name] if last else 0.0)
             torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
-    assert trainer.retention_kl == pytest.approx([term], rel=1e-5)
+    assert trainer.penalty_kl == pytest.approx([term], rel=1e-5)
     assert max(gradient.abs().max().item() for gradient in of_term.values()) > 1e-3
 
 
@@ -684,12 +690,12 @@ def test_a_term_that_does_not_fit_into_memory_is_computed_in_parts_to_the_same_g
         return full_kl(log_p, log_q)
 
     for divergence in (full_kl, short_of_memory):
-        monkeypatch.setattr(retention_module, "full_kl", divergence)
+        monkeypatch.setattr(kl_penalty_module, "full_kl", divergence)
         losses.append(trainer.training_step(trainer.model, {"items": trainer.train_dataset}).item())
         found.append(gradients_of(trainer))
     assert passes == [7, 3, 4]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert trainer.retention_kl[0] == pytest.approx(trainer.retention_kl[1], rel=1e-5)
+    assert trainer.penalty_kl[0] == pytest.approx(trainer.penalties[1], rel=1e-5)
     for name, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][name], atol=1e-5, rtol=1e-4)
 

@@ -1,1 +1,1 @@
-"""The command line: one subcommand per rule of the workflow, and some for a person."""
+"""The command line: one subcommand per rule of the workflow, and interactive ones."""

@@ -28,10 +28,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Can a language model control its own output distribution? Measure it, train it, compare.\n\n"
     "The whole pipeline runs with [bold]snakemake --cores all --resources gpu=1[/bold]; the commands below are its steps, "
-    "each usable by hand, and some for a person.",
+    "each usable by hand, and interactive ones.",
 )
 STEPS = "Steps of the pipeline"
-PERSON = "For a person"
+INTERACTIVE = "Interactive commands"
 EXCHANGE = "For other tools"
 
 Config = Annotated[Path, typer.Option("--config", help="The experiment's configuration.", show_default=True)]

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from outctl.cli.app import DEFAULT_CONFIG, PERSON, AsJson, Config, app, console, plan_of
+from outctl.cli.app import DEFAULT_CONFIG, INTERACTIVE, AsJson, Config, app, console, plan_of
 from outctl.errors import OutctlError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
-@app.command(rich_help_panel=PERSON)
+@app.command(rich_help_panel=INTERACTIVE)
 def doctor(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Say what this machine can run, and what to change; exit code 1 where the experiment cannot run here.
 

@@ -35,7 +35,7 @@ class AdapterRecipe(Section):
     """Number of optimiser steps."""
     batch_size: int = Field(default=16, ge=1, le=1_000_000_000)
     """Samples in a forward pass; where memory does not take as many, they go through in parts, to the same gradients."""
-    accumulation: int = Field(default=1, ge=1, le=1_000_000_000)
+    gradient_accumulation_steps: int = Field(default=1, ge=1, le=1_000_000_000)
     """Forward passes in an optimiser step."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
     """Highest learning rate."""
@@ -48,10 +48,10 @@ class AdapterRecipe(Section):
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Norm to which gradients are clipped."""
     retention_weight: float = Field(default=0.0, ge=0.0)
-    """Weight of the retention term, which is added to the loss: the mean KL divergence from the model without adapter to the
+    """Weight of the KL penalty, which is added to the loss: the mean KL divergence from the model without adapter to the
     one with it, over all next tokens behind neutral prompts. 0 leaves it out."""
     retention_prompts: int = Field(default=8, ge=1, le=1_000_000_000)
-    """Neutral prompts in each step's retention term; the last step of each round through them takes those that are left."""
+    """Neutral prompts in each step's KL penalty; the last step of each round through them takes those that are left."""
     rank: int = Field(default=16, ge=1, le=1_000_000_000)
     """Rank of the adapter."""
     alpha: float = Field(default=32.0, gt=0.0)

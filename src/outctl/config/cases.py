@@ -43,7 +43,7 @@ class Percents(Section):
             raise ValueError("a gap needs min <= max, both between the min and max of the shares")
         return self
 
-    def shares(self) -> tuple[int, ...]:
+    def step_counts(self) -> tuple[int, ...]:
         """All shares that a word may be asked for, in steps."""
         every = range(self.min // self.step, self.max // self.step + 1)
         gap = range(self.gap.min, self.gap.max + 1) if self.gap else range(0)
@@ -57,7 +57,9 @@ class Percents(Section):
         """
         sums = {0}
         for _ in range(count):
-            sums = {total + share for total in sums for share in self.shares() if total + share <= 100 // self.step}
+            sums = {
+                total + share for total in sums for share in self.step_counts() if total + share <= 100 // self.step
+            }
         if 100 // self.step not in sums:
             outside = f" outside {self.gap.min} to {self.gap.max} %" if self.gap else ""
             raise ValueError(

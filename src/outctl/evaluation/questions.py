@@ -14,8 +14,8 @@ from outctl.inference.word_forms import token_texts
 from outctl.inference.word_probabilities import (
     WordAnswer,
     answer_questions,
-    common_beginning,
     outcome_questions,
+    shared_prefix,
     word_questions,
 )
 from outctl.models.loading import LoadedModel
@@ -44,7 +44,7 @@ class CaseQuestions:
             zip(free, build_prompts(loaded.tokenizer, asked, loaded.chat, loaded.options), strict=True)
         )
         every = [prompt.tokens for prompt in (*self.prompts, *self.free_prompts.values())]
-        self.beginning = begin(loaded.model, common_beginning(every))
+        self.beginning = begin(loaded.model, shared_prefix(every))
 
     def measure(
         self, numbers: Sequence[int], model: str, variant: str, evaluation: Evaluation, progress: Progress | None = None
@@ -110,7 +110,7 @@ class CaseQuestions:
             [self.prompts[number] for number in numbers],
             evaluation.tokens_per_pass,
             top=evaluation.top_tokens,
-            trunk=self.beginning,
+            prefix=self.beginning,
             temperature=self.temperature,
         )
 

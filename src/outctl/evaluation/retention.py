@@ -25,7 +25,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 from outctl.errors import OutctlError
 from outctl.inference.engine import attention_window, engine_of, most_positions
 from outctl.inference.literal_text import encode_around
-from outctl.inference.passes import halving, tokens_that_fit
+from outctl.inference.passes import split_on_out_of_memory, tokens_that_fit
 from outctl.inference.prompts import Prompt, build_prompts, leading_bos
 from outctl.inference.rows import Row, read_rows
 from outctl.metrics.divergences import full_kl
@@ -53,7 +53,7 @@ class Estimate(StrictRow):
     """Upper end of the interval."""
 
 
-class PromptRetention(StrictRow):
+class PromptDivergence(StrictRow):
     """One neutral prompt."""
 
     prompt: str
@@ -76,7 +76,7 @@ class AnswerPosition(StrictRow):
     """Mean of their KL(baseline || adapter) there, in nats."""
 
 
-class TextRetention(StrictRow):
+class TextLikelihood(StrictRow):
     """One held-out text."""
 
     name: str
@@ -117,13 +117,13 @@ class TextPositions(StrictRow):
 class RetentionResult(StrictRow):
     """What an adapter changed on neutral prompts and held-out texts. Undefined numbers are null."""
 
-    prompts: list[PromptRetention]
+    prompts: list[PromptDivergence]
     """Each neutral prompt."""
     kl: Estimate
     """Mean over the prompts of their mean KL(baseline || adapter) over positions, in nats."""
     kl_by_position: list[AnswerPosition]
     """The same at each position of the answers."""
-    texts: list[TextRetention]
+    texts: list[TextLikelihood]
     """Each held-out text."""
     perplexity_baseline: Estimate
     """exp(- mean over the texts of the baseline's mean log-likelihood a token); each text counts alike."""
@@ -191,7 +191,7 @@ def measure_retention(
     read = {name: _read(loaded, name, text, tokens) for name, text in texts.items()}
     return RetentionResult(
         prompts=[
-            PromptRetention(
+            PromptDivergence(
                 prompt=turns[-1]["content"],
                 answer=str(loaded.tokenizer.decode(answer.tokens, skip_special_tokens=True)),
                 kl=[_finite(value) for value in answer.kl],
@@ -201,7 +201,7 @@ def measure_retention(
         kl=statistics.estimate([_mean(answer.kl) for answer in answers]),
         kl_by_position=list(_by_position(answers, statistics)),
         texts=[
-            TextRetention(
+            TextLikelihood(
                 name=name,
                 tokens=len(text.kl),
                 log_likelihood_baseline=_finite(_mean(text.baseline)),
@@ -304,7 +304,9 @@ def _follow_answers(
     size = max(1, min(POSITIONS, tokens_per_pass // longest))
     answers: list[_Answer] = []
     for start in range(0, len(prompts), size):
-        answers += halving(prompts[start : start + size], lambda part: _follow(loaded.model, part, length, ends))
+        answers += split_on_out_of_memory(
+            prompts[start : start + size], lambda part: _follow(loaded.model, part, length, ends)
+        )
     return answers
 
 
@@ -374,7 +376,9 @@ def _read(loaded: LoadedModel, name: str, text: str, tokens_per_pass: int) -> _T
     ids = ids[: min(TEXT_TOKENS, limit[1] if limit else TEXT_TOKENS) + 1]
     if len(ids) < 2:
         raise OutctlError(f"the text {name!r} is too short: no token of it follows another")
-    (read,) = halving([ids], lambda part: [_read_tokens(loaded.model, ids, tokens_per_pass) for ids in part])
+    (read,) = split_on_out_of_memory(
+        [ids], lambda part: [_read_tokens(loaded.model, ids, tokens_per_pass) for ids in part]
+    )
     return read
 
 

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 
 from outctl.errors import OutctlError
 from outctl.evaluation.questions import CaseQuestions
-from outctl.inference.passes import halving, tokens_that_fit
+from outctl.inference.passes import split_on_out_of_memory, tokens_that_fit
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import (
     logits_below,
@@ -83,7 +83,9 @@ def fit_temperature(
     asked = CaseQuestions(loaded, samples)
     questions = word_questions(loaded.tokenizer, asked.prompts, words)
     runs = split_by_size(questions, tokens_per_pass or tokens_that_fit(loaded.model), asked.beginning.tree)
-    passes = [part for run in runs for part in halving(run, lambda some: [logits_below(asked.beginning, some)])]
+    passes = [
+        part for run in runs for part in split_on_out_of_memory(run, lambda some: [logits_below(asked.beginning, some)])
+    ]
     size = loaded.model.get_input_embeddings().weight.shape[0]
     continuations = word_continuations(loaded.tokenizer, size).to(loaded.model.device)
     targets = [torch.tensor(sample.target, dtype=torch.float64) for sample in samples]

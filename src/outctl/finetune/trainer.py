@@ -18,10 +18,10 @@ from transformers import (
 from outctl.config.adapters import AdapterRecipe
 from outctl.config.registries import LOSSES
 from outctl.finetune.collation import TrainingBatch, TrainingItem, build_batch, split_items
+from outctl.finetune.kl_penalty import KlPenalty
 from outctl.finetune.losses import compared, distribution_loss
-from outctl.finetune.retention import Retention
 from outctl.inference.branches import next_token_logits
-from outctl.inference.passes import halving, tokens_that_fit
+from outctl.inference.passes import split_on_out_of_memory, tokens_that_fit
 from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
 from outctl.metrics.divergences import tvd
@@ -55,7 +55,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         items: list[TrainingItem],
         held_out: list[TrainingItem],
         folder: Path,
-        retention: Retention | None = None,
+        kl_penalty: KlPenalty | None = None,
         callbacks: Sequence[TrainerCallback] = (),
         reporting: dict[str, Any] | None = None,
     ) -> None:
@@ -63,7 +63,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
             output_dir=str(folder),
             max_steps=recipe.steps,
             per_device_train_batch_size=recipe.batch_size,
-            gradient_accumulation_steps=recipe.accumulation,
+            gradient_accumulation_steps=recipe.gradient_accumulation_steps,
             learning_rate=recipe.learning_rate,
             lr_scheduler_type=recipe.schedule,
             warmup_steps=recipe.warmup_steps,
@@ -94,8 +94,8 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         self.recipe = recipe
         self.held_out = held_out
         self.measured: dict[str, float] = {}
-        self.retention = retention
-        self.retention_kl: list[float] = []
+        self.kl_penalty = kl_penalty
+        self.penalty_kl: list[float] = []
         self.tokens: int | None = None
 
     def word_log_p(self, model: Any, items: Sequence[TrainingItem]) -> tuple[Tensor, TrainingBatch]:
@@ -118,7 +118,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         """Loss and gradients of a batch, in as many passes as memory needs, which change them by no more than rounding.
 
         A pass that was planned too large is cut in halves where that is noticed, as on a GPU; elsewhere the system may end
-        the process. The last batch of an optimiser step brings the step's retention term with it, so that it counts once a
+        the process. The last batch of an optimiser step brings the step's KL penalty with it, so that it counts once a
         step.
         """
         items = inputs["items"]
@@ -133,22 +133,22 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         loss = torch.stack(
             [self._in_parts(model, part, step_on) for part in split_items(model, items, self.tokens)]
         ).sum()
-        if self.retention is not None and self.accelerator.sync_gradients:
-            loss = loss + self._retention_step(model, self.retention)
+        if self.kl_penalty is not None and self.accelerator.sync_gradients:
+            loss = loss + self._kl_penalty_step(model, self.kl_penalty)
         return loss
 
-    def _retention_step(self, model: Any, retention: Retention) -> Tensor:
-        """The weighted retention term of this optimiser step, and its gradients."""
-        numbers = retention.numbers(self.state.global_step)
+    def _kl_penalty_step(self, model: Any, kl_penalty: KlPenalty) -> Tensor:
+        """The weighted KL penalty of this optimiser step, and its gradients."""
+        numbers = kl_penalty.numbers(self.state.global_step)
         weight = self.recipe.retention_weight
 
         def step_on(part: Sequence[int]) -> Tensor:
-            term = weight * retention.divergences(model, part).sum() / len(numbers)
+            term = weight * kl_penalty.divergences(model, part).sum() / len(numbers)
             term.backward()  # type: ignore[no-untyped-call]
             return term.detach()
 
         term = self._in_parts(model, numbers, step_on)
-        self.retention_kl.append(term.item() / weight)
+        self.penalty_kl.append(term.item() / weight)
         return term
 
     def _in_parts(self, model: Any, items: Sequence[Item], step: Callable[[Sequence[Item]], Tensor]) -> Tensor:
@@ -165,13 +165,13 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
                     weight.grad = gradient
                 raise
 
-        return torch.stack(halving(items, step_on)).sum()
+        return torch.stack(split_on_out_of_memory(items, step_on)).sum()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add to the line that is being logged the latest held-out measurement, and the mean of the retention term."""
-        mean = {"retention_kl": sum(self.retention_kl) / len(self.retention_kl)} if self.retention_kl else {}
+        """Add to the line that is being logged the latest held-out measurement, and the mean of the KL penalty."""
+        mean = {"retention_kl": sum(self.penalty_kl) / len(self.penalty_kl)} if self.penalty_kl else {}
         super().log({**logs, **self.measured, **mean}, start_time)
-        self.measured, self.retention_kl = {}, []
+        self.measured, self.penalty_kl = {}, []
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: `Trainer`'s formula knows no token trees."""
@@ -192,7 +192,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         size = self.recipe.batch_size
         found: list[_HeldOut] = []
         for start in range(0, len(self.held_out), size):
-            found += halving(self.held_out[start : start + size], measure)
+            found += split_on_out_of_memory(self.held_out[start : start + size], measure)
         model.train()
         # A limit is no share that a word is to have.
         split = [one for one in found if not one.at_most]

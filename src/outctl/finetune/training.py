@@ -16,7 +16,7 @@ from outctl.evaluation.records import Progress
 from outctl.finetune.adapter import adapted_by, add_adapter
 from outctl.finetune.callbacks import Checkpoints, Steps
 from outctl.finetune.collation import encode_samples, split_held_out
-from outctl.finetune.retention import Retention
+from outctl.finetune.kl_penalty import KlPenalty
 from outctl.finetune.targets import with_targets
 from outctl.finetune.tracking import Tracking
 from outctl.finetune.trainer import DistributionTrainer, training_log
@@ -86,7 +86,7 @@ def train(
         encode_samples(loaded.tokenizer, to_train, loaded.chat, recipe.forms, recipe.whole_words, loaded.options),
         encode_samples(loaded.tokenizer, held_out, loaded.chat, options=loaded.options),
         folder,
-        _retention(loaded, adapted, recipe),
+        _kl_penalty(loaded, adapted, recipe),
         callbacks=[
             Checkpoints(stop, recipe.log_every),
             Steps(progress),
@@ -114,7 +114,8 @@ def write_adapter(trainer: DistributionTrainer, target: Path) -> dict[str, Any]:
     # PEFT adds a model card with nothing filled in.
     (target / "README.md").unlink(missing_ok=True)
     write_jsonl(
-        target / "training.jsonl", training_log(trainer.state.log_history, recipe.batch_size * recipe.accumulation)
+        target / "training.jsonl",
+        training_log(trainer.state.log_history, recipe.batch_size * recipe.gradient_accumulation_steps),
     )
     return {
         "adapted": adapted_by(trainer.model).described(),
@@ -129,9 +130,9 @@ def remove_checkpoints(folder: Path) -> None:
         shutil.rmtree(outdated, ignore_errors=True)
 
 
-def _retention(loaded: LoadedModel, adapted: Any, recipe: AdapterRecipe) -> Retention | None:
-    """What the recipe's retention term needs, None without one."""
+def _kl_penalty(loaded: LoadedModel, adapted: Any, recipe: AdapterRecipe) -> KlPenalty | None:
+    """What the recipe's KL penalty needs, None without one."""
     if recipe.retention_weight == 0.0:
         return None
     prompts = build_prompts(loaded.tokenizer, neutral_prompts("train"), loaded.chat, loaded.options)
-    return Retention(adapted, prompts, recipe.retention_prompts, recipe.seed)
+    return KlPenalty(adapted, prompts, recipe.retention_prompts, recipe.seed)

@@ -15,14 +15,14 @@ Branches = CachedTree | RowTree
 """A tree that grows, each of whose nodes is computed once where the engine can."""
 
 
-def begin(model: Any, trunk: Sequence[int] = ()) -> Branches:
+def begin(model: Any, prefix: Sequence[int] = ()) -> Branches:
     """A tree that grows, on the model's engine; not for training.
 
     Args:
         model: a causal language model that `choose_engine` has seen, with or without a PEFT adapter.
-        trunk: tokens that all sequences of the tree begin with; they are computed at once.
+        prefix: tokens that all sequences of the tree begin with; they are computed at once.
     """
-    return CachedTree(model, trunk) if engine_of(model).name == "tree" else RowTree(model, trunk)
+    return CachedTree(model, prefix) if engine_of(model).name == "tree" else RowTree(model, prefix)
 
 
 def next_token_logits(model: Any, tree: TokenTree, nodes: Sequence[int]) -> Tensor:

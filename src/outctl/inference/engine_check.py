@@ -7,7 +7,7 @@ are held, in this order:
    looks ahead is refused.
 2. *Rows.* The same sequences in one pass, padded on the right.
 3. *Shared beginnings.* The ends alone, behind a copied cache of the beginning; and token by token behind the cache itself.
-4. *Tree.* The same sequences in one token tree, and behind a cached trunk.
+4. *Tree.* The same sequences in one token tree, and behind a cached prefix.
 """
 
 from collections.abc import Callable, Sequence
@@ -268,7 +268,7 @@ def _in_tree(model: Any, trial: _Trial) -> list[Tensor]:
         base_of(model).set_attn_implementation(TREE_ATTENTION)
         cached = CachedTree(model, trial.stem)
         paths = [cached.tree.insert(trial.stem + end)[len(trial.stem) - 1 :] for end in trial.cut()]
-        behind_trunk = cached.logits_at([node for path in paths for node in path[1:]])
+        behind_prefix = cached.logits_at([node for path in paths for node in path[1:]])
         inputs = on_device(tree_inputs(cached.tree, model.dtype), model.device)
         nodes = torch.tensor([node for path in paths for node in path], device=model.device)
         together = logits_at(model, inputs, nodes).split_with_sizes([len(path) for path in paths])
@@ -276,8 +276,8 @@ def _in_tree(model: Any, trial: _Trial) -> list[Tensor]:
         raise _UnfitError(str(error)) from error
     except _FAILURES as error:
         raise _UnfitError("its layers take no token tree") from error
-    # Behind the trunk there is nothing of the stem's last token, which is in the trunk.
-    behind = behind_trunk.split_with_sizes([len(path) - 1 for path in paths])
+    # The stem's last token is part of the prefix, so nothing behind the prefix includes it.
+    behind = behind_prefix.split_with_sizes([len(path) - 1 for path in paths])
     worst = max(
         _reduced(model)(
             torch.cat(

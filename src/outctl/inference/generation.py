@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
 from outctl.inference.engine import engine_of
-from outctl.inference.passes import halving
+from outctl.inference.passes import split_on_out_of_memory
 from outctl.inference.prompts import Prompt
 from outctl.inference.row_generation import continue_rows
 
@@ -150,7 +150,7 @@ def continuations(
 
     found: dict[int, Continuation] = {}
     for numbers in _batches([len(prompt.tokens) for prompt in prompts], batch_size, alike=rows):
-        found.update(zip(numbers, halving(numbers, together), strict=True))
+        found.update(zip(numbers, split_on_out_of_memory(numbers, together), strict=True))
     return [found[number] for number in range(len(prompts))]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from outctl.inference.branches import Branches, begin
-from outctl.inference.passes import halving, tokens_that_fit
+from outctl.inference.passes import split_on_out_of_memory, tokens_that_fit
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_bytes import begins_letter, first_character
 from outctl.inference.token_tree import TokenTree
@@ -23,7 +23,7 @@ from outctl.inference.word_forms import surface_forms, token_bytes, word_continu
 from outctl.inference.word_probabilities import (
     WordAnswer,
     answer_below,
-    common_beginning,
+    shared_prefix,
     word_questions,
 )
 
@@ -126,10 +126,12 @@ def own_words(
         count: how many words to find.
         running: whether the prompts are running text, whose next word stands behind a space and may be a number.
     """
-    beginning = begin(model, common_beginning(prompts))
+    beginning = begin(model, shared_prefix(prompts))
     found: list[OwnWords] = []
     for run in _runs(prompts, tokens_per_pass or tokens_that_fit(model), beginning.tree):
-        found += halving(run, lambda part: _search(_begun(beginning, part), tokenizer, part, count, running))
+        found += split_on_out_of_memory(
+            run, lambda part: _search(_begun(beginning, part), tokenizer, part, count, running)
+        )
     return found
 
 
@@ -141,7 +143,7 @@ def answer_freely(
     tokens_per_pass: int | None = None,
     count: int = 2,
     top: int = 0,
-    trunk: Branches | None = None,
+    prefix: Branches | None = None,
     temperature: float = 1.0,
 ) -> Iterator[tuple[OwnWords, WordAnswer]]:
     """The `count` likeliest whole words behind each prompt, and their exact probabilities.
@@ -153,13 +155,13 @@ def answer_freely(
         tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
         count: how many words to find.
         top: how many of the likeliest first tokens to report, with their probabilities.
-        trunk: a beginning of all prompts; what they have in common if None.
+        prefix: a beginning of all prompts; what they have in common if None.
         temperature: what all logits are divided by, in the search too; 1 asks the model as it is.
 
     Yields:
         Words and answer of each prompt, in their order.
     """
-    beginning = trunk or begin(model, common_beginning([prompt.tokens for prompt in prompts]))
+    beginning = prefix or begin(model, shared_prefix([prompt.tokens for prompt in prompts]))
 
     def answer(part: Sequence[Prompt]) -> list[tuple[OwnWords, WordAnswer]]:
         tokens = [prompt.tokens for prompt in part]
@@ -171,26 +173,26 @@ def answer_freely(
 
     done = 0
     for run in _runs([prompt.tokens for prompt in prompts], tokens_per_pass or tokens_that_fit(model), beginning.tree):
-        yield from halving(prompts[done : done + len(run)], answer)
+        yield from split_on_out_of_memory(prompts[done : done + len(run)], answer)
         done += len(run)
 
 
-def _runs(prompts: Sequence[tuple[int, ...]], tokens: int, trunk: TokenTree) -> Iterator[Sequence[tuple[int, ...]]]:
+def _runs(prompts: Sequence[tuple[int, ...]], tokens: int, prefix: TokenTree) -> Iterator[Sequence[tuple[int, ...]]]:
     """Cut prompts into runs of at most so many new nodes, and in no round more unfinished words than that.
 
     No prompt of a run goes on with another one: where a prompt ends, its tree is still to be computed.
     """
     start = 0
-    tree, ends = trunk.copy(), set[int]()
+    tree, ends = prefix.copy(), set[int]()
     for index, prompt in enumerate(prompts):
         size = len(tree)
         path = tree.insert(prompt)
         within = path[-1] < size and path[-1] not in ends
-        full = len(tree) - len(trunk) > tokens or (index - start + 1) * WIDTH > tokens
+        full = len(tree) - len(prefix) > tokens or (index - start + 1) * WIDTH > tokens
         if index > start and (full or within or not ends.isdisjoint(path[:-1])):
             yield prompts[start:index]
             start = index
-            tree, ends = trunk.copy(), set()
+            tree, ends = prefix.copy(), set()
             path = tree.insert(prompt)
         ends.add(path[-1])
     if start < len(prompts):

@@ -66,7 +66,7 @@ def _size(config: Any, names: Sequence[str], default: int) -> int:
     return default
 
 
-def halving(items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
+def split_on_out_of_memory(items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
     """Results of all items at once, or of both halves one after the other where memory does not suffice.
 
     Raises:
@@ -83,7 +83,7 @@ def halving(items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     middle = len(items) // 2
-    return [*halving(items[:middle], work), *halving(items[middle:], work)]
+    return [*split_on_out_of_memory(items[:middle], work), *split_on_out_of_memory(items[middle:], work)]
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

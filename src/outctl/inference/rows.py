@@ -227,16 +227,16 @@ class RowTree:
 
     Args:
         model: a causal language model that `choose_engine` has seen, with or without a PEFT adapter.
-        trunk: tokens that all sequences of the tree begin with; they are computed at once.
+        prefix: tokens that all sequences of the tree begin with; they are computed at once.
     """
 
-    def __init__(self, model: Any, trunk: Sequence[int] = ()) -> None:
+    def __init__(self, model: Any, prefix: Sequence[int] = ()) -> None:
         self.model = model
         self.tree = TokenTree()
         self._states: dict[int, State] = {}
         self._tokens = tokens_that_fit(model)
-        if trunk:
-            self.tree.insert(trunk)
+        if prefix:
+            self.tree.insert(prefix)
             self.compute()
 
     def copy(self) -> Self:
@@ -256,7 +256,7 @@ class RowTree:
             if end in parents or end in self._states or not engine_of(self.model).may_share(length):
                 continue
             room -= length
-            # The first is the trunk, on which everything builds.
+            # The first is the shared prefix, on which everything builds.
             if room < 0 and self._states:
                 return
             start = self._start(end)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from outctl.inference.engine import engine_of
-from outctl.inference.passes import halving, tokens_that_fit
+from outctl.inference.passes import split_on_out_of_memory, tokens_that_fit
 from outctl.inference.rows import Row, State, read_rows
 from outctl.inference.word_probabilities import WordQuestion
 
@@ -86,7 +86,7 @@ def _answers(
         groups = list(alike.values())
         for start in range(0, len(groups), rows):
             part = groups[start : start + rows]
-            drawn = halving(part, partial(_drawn, model, begun, question.prompt, answers, points))
+            drawn = split_on_out_of_memory(part, partial(_drawn, model, begun, question.prompt, answers, points))
             for numbers, ids in zip(part, drawn, strict=True):
                 for number, token in zip(numbers, ids, strict=True):
                     answers[number] += (token,)

@@ -56,7 +56,7 @@ class TokenTree:
         twin._children = self._children.copy()
         return twin
 
-    def trunk(self) -> int:
+    def shared_prefix_length(self) -> int:
         """How many of the first nodes are a chain that all other nodes descend from."""
         chain = 0
         while chain < len(self) and self.parents[chain] == chain - 1:

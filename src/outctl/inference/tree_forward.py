@@ -50,16 +50,16 @@ class CachedTree:
 
     Args:
         model: a causal language model with tree attention, with or without a PEFT adapter.
-        trunk: tokens that all sequences of the tree begin with; they are computed at once.
+        prefix: tokens that all sequences of the tree begin with; they are computed at once.
     """
 
-    def __init__(self, model: Any, trunk: Sequence[int] = ()) -> None:
+    def __init__(self, model: Any, prefix: Sequence[int] = ()) -> None:
         self.model = model
         self.tree = TokenTree()
         self._cache = DynamicCache()
         self._known = 0
-        if trunk:
-            self.tree.insert(trunk)
+        if prefix:
+            self.tree.insert(prefix)
             self.compute()
 
     def copy(self) -> Self:

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from outctl.config.adapters import Forms
 from outctl.inference.branches import Branches, begin
-from outctl.inference.passes import halving, tokens_that_fit
+from outctl.inference.passes import split_on_out_of_memory, tokens_that_fit
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.word_forms import form_tokens, word_continuations
@@ -195,7 +195,7 @@ def _logsumexp_or_nothing(values: Tensor) -> Tensor:
     return values.masked_fill(nothing[..., None], 0.0).logsumexp(-1).masked_fill(nothing, -torch.inf)
 
 
-def common_beginning(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """The tokens that several prompts begin with, short of the last token of any; none of a single prompt."""
     if len(prompts) < 2:
         return ()
@@ -206,24 +206,24 @@ def common_beginning(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def split_by_size(
-    questions: Sequence[WordQuestion], tokens: int, trunk: TokenTree, size: Callable[[TokenTree], int] = len
+    questions: Sequence[WordQuestion], tokens: int, prefix: TokenTree, size: Callable[[TokenTree], int] = len
 ) -> Iterator[Sequence[WordQuestion]]:
     """Cut questions into runs that add at most `tokens` to the size of a tree; a question that adds more is a run alone.
 
     Args:
         questions: the questions.
         tokens: by how much a run may add to the size.
-        trunk: the tree.
+        prefix: the tree.
         size: how a tree is measured; by the number of its nodes if not said.
     """
     start = 0
-    tree = trunk.copy()
+    tree = prefix.copy()
     for index, question in enumerate(questions):
         _insert(tree, question)
-        if size(tree) - size(trunk) > tokens and index > start:
+        if size(tree) - size(prefix) > tokens and index > start:
             yield questions[start:index]
             start = index
-            tree = trunk.copy()
+            tree = prefix.copy()
             _insert(tree, question)
     if start < len(questions):
         yield questions[start:]
@@ -250,7 +250,7 @@ def answer_questions(
     questions: Sequence[WordQuestion],
     tokens_per_pass: int | None = None,
     top: int = 0,
-    trunk: Branches | None = None,
+    prefix: Branches | None = None,
     temperature: float = 1.0,
 ) -> Iterator[WordAnswer]:
     """Ask a model word questions, many in one pass; the answers do not depend on how they are cut into passes.
@@ -261,15 +261,15 @@ def answer_questions(
         questions: what to ask.
         tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
         top: how many of the likeliest first tokens to report, with their probabilities.
-        trunk: a beginning of all prompts; what they have in common if None.
+        prefix: a beginning of all prompts; what they have in common if None.
         temperature: what all logits are divided by; 1 asks the model as it is.
 
     Yields:
         One answer a question, in their order.
     """
-    beginning = trunk or begin(model, common_beginning([question.prompt for question in questions]))
+    beginning = prefix or begin(model, shared_prefix([question.prompt for question in questions]))
     for run in split_by_size(questions, tokens_per_pass or tokens_that_fit(model), beginning.tree):
-        yield from halving(run, lambda part: answer_below(beginning, tokenizer, part, top, temperature))
+        yield from split_on_out_of_memory(run, lambda part: answer_below(beginning, tokenizer, part, top, temperature))
 
 
 @torch.inference_mode()

@@ -25,7 +25,7 @@ CPU_TYPES = ("avx512_bf16", "amx_bf16")
 
 
 @dataclass(frozen=True)
-class Answer:
+class ProgramOutput:
     """How a program ended.
 
     Attributes:
@@ -37,7 +37,7 @@ class Answer:
     reason: str = ""
 
 
-def ask(command: Sequence[str], seconds: float = SECONDS) -> Answer:
+def ask(command: Sequence[str], seconds: float = SECONDS) -> ProgramOutput:
     """Run a program that answers at once."""
     try:
         result = subprocess.run(
@@ -50,15 +50,15 @@ def ask(command: Sequence[str], seconds: float = SECONDS) -> Answer:
             stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError:
-        return Answer(None, f"there is no {command[0]}")
+        return ProgramOutput(None, f"there is no {command[0]}")
     except subprocess.TimeoutExpired:
-        return Answer(None, f"no answer within {seconds:.0f} s")
+        return ProgramOutput(None, f"no answer within {seconds:.0f} s")
     except (OSError, subprocess.SubprocessError, MemoryError) as error:
-        return Answer(None, first_line(error))
+        return ProgramOutput(None, first_line(error))
     if result.returncode:
         said = [line for line in (result.stderr or result.stdout).splitlines() if line.strip()]
-        return Answer(None, said[-1].strip() if said else f"exit code {result.returncode}")
-    return Answer(result.stdout)
+        return ProgramOutput(None, said[-1].strip() if said else f"exit code {result.returncode}")
+    return ProgramOutput(result.stdout)
 
 
 def processor() -> str:

@@ -138,7 +138,7 @@ class Setup(ABC):
         return [name for name in self.variants if model in models.get(name, [model])]
 
     @property
-    def tuned(self) -> list[str]:
+    def answering_in_text(self) -> list[str]:
         """The baseline as it is and every adapter: the variants that answer in text."""
         return [BASELINE, *self.adapters]
 

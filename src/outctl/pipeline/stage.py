@@ -99,7 +99,7 @@ class Stage(ABC):
         return {
             "model": setup.models,
             "adapter": list(setup.recipes),
-            "variant": setup.tuned,
+            "variant": setup.answering_in_text,
             "case": setup.cases,
             "split": list(SPLITS),
         }

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from outctl.report.answer import decimals
+from outctl.report.conclusion import decimals
 from outctl.report.figure import Row
 from outctl.report.looks import INK, Look
 

@@ -11,9 +11,9 @@ import jinja2
 import vl_convert
 
 from outctl.config.names import BASELINE
-from outctl.report.answer import NEAR_CONTROL, Tables, answer, decimals
 from outctl.report.blocks import block, rounded
 from outctl.report.charts import number
+from outctl.report.conclusion import NEAR_CONTROL, Tables, conclude, decimals
 from outctl.report.examples import examples
 from outctl.report.figure import Experiment, Figure, Measured, Results, Row, View, grouped
 from outctl.report.looks import CONFIG, Look, css_variables, variant_looks
@@ -135,7 +135,7 @@ def render(
     )
     environment.globals |= {"number": number, "decimals": decimals}
     return environment.get_template("report.html.j2").render(
-        answer=answer(Tables(combined["summaries"], experiment, asked, experiment.cases, confidence)),
+        conclusion=conclude(Tables(combined["summaries"], experiment, asked, experiment.cases, confidence)),
         near_control=NEAR_CONTROL,
         controls=[name for name in experiment.adapters if name not in asked],
         level=f"{100 * confidence:g} %",

@@ -8,7 +8,7 @@ import pandas as pd
 from outctl.config.names import DEVIATION, REFERENCE_MODEL
 from outctl.evaluation.agreement import AgreementRow
 from outctl.results.comparisons import ComparisonRow, SeedRow, corrected
-from outctl.results.further import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
+from outctl.results.evaluation_rows import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.summary import ENDS, SummaryRow, column_names, defined
 from outctl.results.variants import Compared
 from outctl.storage.files import TableRow
@@ -48,46 +48,48 @@ def combine(
     Returns:
         The rows of all models by what they are about, and the tables that there is something for by their names.
     """
-    summaries, overall_rows = (_references_once(results, table) for table in ("summary", "overall"))
+    summaries, variant_rows = (_references_once(results, table) for table in ("summary", "overall"))
     comparisons = _corrected_together(
         ComparisonRow, [row for own in results.values() for row in own["comparisons"]], "tvd_p", "within_tolerance_p"
     )
-    further = _further(results)
+    evaluations = _evaluation_rows(results)
     table = pd.DataFrame(summaries, columns=[*SummaryRow.model_fields, *column_names(metrics)])
     order = [REFERENCE_MODEL, *results]
     table = table.sort_values("model", key=lambda column: column.map(order.index), kind="stable")
-    matrix = matrix_table(table, compared, cases, further.get("base_model_deviation", []))
+    matrix = matrix_table(table, compared, cases, evaluations.get("base_model_deviation", []))
     content = {
-        "overall": overall_rows,
+        "overall": variant_rows,
         "summaries": summaries,
         "comparisons": comparisons,
         "matrix": matrix.astype(object).where(matrix.notna(), None).to_dict("records"),
         "sweeps": compared.ordered_sweeps(),
         "temperatures": {model: own["temperature"] for model, own in results.items() if own["temperature"]},
-        **further,
+        **evaluations,
     }
     tables: dict[str, pd.DataFrame | None] = {
-        "results": results_table(overall_rows, table, cases),
+        "results": results_table(variant_rows, table, cases),
         "cases": table,
         "comparisons": _table(comparisons, ComparisonRow),
         "matrix": matrix if compared.adapters else None,
-        **{name: _table(further.get(name, []), schema) for name, schema in FURTHER.items()},
+        **{name: _table(evaluations.get(name, []), schema) for name, schema in EVALUATION_ROWS.items()},
     }
     return content, {name: found for name, found in tables.items() if found is not None}
 
 
-def _further(results: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def _evaluation_rows(results: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """The rows of what was measured beside the cases, or follows from them."""
     (first, *_) = results.values()
     measured = [name for name in ("base_model_deviation", "retention", "agreement") if first[name] is not None]
-    further = {name: [row for own in results.values() for row in own[name]] for name in ("seeds", "learning_curves")}
-    further |= {name: [row for own in results.values() for row in own[name]["summary"]] for name in measured}
+    evaluations = {
+        name: [row for own in results.values() for row in own[name]] for name in ("seeds", "learning_curves")
+    }
+    evaluations |= {name: [row for own in results.values() for row in own[name]["summary"]] for name in measured}
     if "retention" in measured:
-        further["retention_positions"] = [row for own in results.values() for row in own["retention"]["positions"]]
+        evaluations["retention_positions"] = [row for own in results.values() for row in own["retention"]["positions"]]
     for name, column in TESTED.items():
-        if name in further:
-            further[name] = _corrected_together(FURTHER[name], further[name], column)
-    return further
+        if name in evaluations:
+            evaluations[name] = _corrected_together(EVALUATION_ROWS[name], evaluations[name], column)
+    return evaluations
 
 
 def _references_once(results: dict[str, dict[str, Any]], table: str) -> list[dict[str, Any]]:
@@ -117,7 +119,7 @@ def _corrected_together(schema: type[TableRow], rows: list[dict[str, Any]], *col
     return [defined(row) for row in corrected(read, *columns)]
 
 
-FURTHER: dict[str, type[TableRow]] = {
+EVALUATION_ROWS: dict[str, type[TableRow]] = {
     "seeds": SeedRow,
     "learning_curves": LearningRow,
     "base_model_deviation": DeviationRow,
@@ -125,7 +127,7 @@ FURTHER: dict[str, type[TableRow]] = {
     "retention_positions": RetentionPositionRow,
     "agreement": AgreementRow,
 }
-"""The rows of further tables."""
+"""The rows of the tables of evaluations and trainings."""
 TESTED = {"base_model_deviation": "passed_p", "agreement": "p_value"}
 """Those that hold p-values, with their column."""
 
@@ -167,17 +169,17 @@ def matrix_table(
     return pd.DataFrame(rows)
 
 
-def results_table(overall_rows: list[dict[str, Any]], cases: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+def results_table(variant_rows: list[dict[str, Any]], cases: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """A row a model and variant: totals over its cases, each case counting alike, and the main columns of each case.
 
     Args:
-        overall_rows: the rows of all cases together.
+        variant_rows: the rows of all cases together.
         cases: the table with a row a model, variant and case.
         names: the cases, in the order of their columns.
     """
     found = dict(list(cases.set_index("case_type").groupby(["model", "variant"])))
     rows = []
-    for row in overall_rows:
+    for row in variant_rows:
         by_case = found[row["model"], row["variant"]]
         columns = [(name, f"{column}{end}") for name in names for column in CASE_COLUMNS for end in ENDS]
         rows.append(row | {f"{name}_{column}": by_case.loc[name, column] for name, column in columns})

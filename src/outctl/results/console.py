@@ -1,4 +1,4 @@
-"""Tables for a person's terminal."""
+"""Tables for a terminal."""
 
 from collections.abc import Mapping
 from pathlib import Path

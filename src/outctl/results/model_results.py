@@ -11,10 +11,10 @@ from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.evaluation.records import Record
 from outctl.evaluation.references import reference_records
 from outctl.results.comparisons import between_seeds, compare, corrected
-from outctl.results.further import learning_curve, retention_positions, retention_row, summarise_deviation
+from outctl.results.evaluation_rows import learning_curve, retention_positions, retention_row, summarise_deviation
 from outctl.results.metric_columns import metric_columns
-from outctl.results.overall import overall
 from outctl.results.summary import SummaryRow, defined, summarise
+from outctl.results.variant_row import variant_row
 from outctl.tasks.samples import Sample
 
 Records = Mapping[str, Mapping[str, list[Record]]]
@@ -55,8 +55,8 @@ def output_control(
         for variant, own in records.items():
             add(summarise(model, variant, case, own[case], statistics, seed, before, fixed), own[case])
     rows = [
-        *(overall(REFERENCE_MODEL, name, by_case, statistics, seed) for name, by_case in references.items()),
-        *(overall(model, variant, by_case, statistics, seed) for variant, by_case in records.items()),
+        *(variant_row(REFERENCE_MODEL, name, by_case, statistics, seed) for name, by_case in references.items()),
+        *(variant_row(model, variant, by_case, statistics, seed) for variant, by_case in records.items()),
     ]
     return {
         "overall": [defined(row) for row in rows],

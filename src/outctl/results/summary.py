@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from outctl.config.statistics import Statistics
 from outctl.evaluation.records import Record
 from outctl.metrics.statistics import NAN, mean_interval, rate_interval, slope_interval, standard_deviation
-from outctl.results.overall import is_fine_tuned
+from outctl.results.variant_row import is_fine_tuned
 from outctl.storage.files import TableRow
 
 

@@ -1,4 +1,4 @@
-"""All results of one model in one file: summaries and records of every variant, case and further evaluation."""
+"""All results of one model in one file: summaries and records of every variant, case and evaluation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -43,7 +43,7 @@ def run(spec: Spec, results_dir: Path) -> None:
         **output_control(model, samples, records, settings.metrics, statistics, seed),
         **compared(records, settings.comparisons, list(settings.repeats.values()), statistics, seed),
         "learning_curves": learning_curves(model, _read_logs(settings, model, layout, spec)),
-        **_further(settings, model, layout, check),
+        **_other_evaluations(settings, model, layout, check),
         "provenance": {"spec_hash": spec.hash, "evaluations": provenance},
     }
     write_json(output, content)
@@ -88,7 +88,7 @@ def _read_logs(settings: AggregateSettings, model: str, layout: Layout, spec: Sp
     return logs
 
 
-def _further(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any]:
+def _other_evaluations(settings: AggregateSettings, model: str, layout: Layout, check: Check) -> dict[str, Any]:
     """What else was measured; None of what was not."""
     from outctl.evaluation.agreement import read_agreement
     from outctl.evaluation.deviation_records import read_deviation_records
@@ -100,9 +100,9 @@ def _further(settings: AggregateSettings, model: str, layout: Layout, check: Che
         return reader(file)
 
     found: dict[str, Any] = dict.fromkeys(("base_model_deviation", "retention", "agreement", "temperature"))
-    tuned = [variant for variant in settings.variants if variant != TEMPERATURE]
+    in_text = [variant for variant in settings.variants if variant != TEMPERATURE]
     if settings.deviation:
-        answers = {name: read("evaluate-deviation", read_deviation_records, layout.deviation, name) for name in tuned}
+        answers = {name: read("evaluate-deviation", read_deviation_records, layout.deviation, name) for name in in_text}
         found["base_model_deviation"] = deviation(answers, settings.statistics)
     if settings.retention:
         found["retention"] = retention(
@@ -111,7 +111,7 @@ def _further(settings: AggregateSettings, model: str, layout: Layout, check: Che
     if settings.agreement:
         sampled = [
             read("evaluate-agreement", read_agreement, layout.agreement, name, case)
-            for name in tuned
+            for name in in_text
             for case in settings.agreement
         ]
         found["agreement"] = agreement(sampled, settings.statistics, settings.seed)

@@ -194,7 +194,7 @@ class Finetune(ComputingStage):
         recipe = setup.recipes[names[1]]
         length = max(prompt_tokens(setup, case) for case in recipe.cases)
         measured = (recipe.steps // recipe.measure_every + 1) * recipe.held_out_samples
-        return length * (3 * recipe.steps * recipe.batch_size * recipe.accumulation + measured)
+        return length * (3 * recipe.steps * recipe.batch_size * recipe.gradient_accumulation_steps + measured)
 
     def keys(self, settings: Mapping[str, Any], names: Names) -> dict[str, Any]:
         """Those of the recipe, and of the model's entry in the registry."""

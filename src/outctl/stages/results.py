@@ -18,7 +18,7 @@ from outctl.results.variants import Compared
 from outctl.storage.files import read_json
 
 LISTED = {"deviation": DEVIATION, "retention": "retention", "agreement": "agreement"}
-"""Settings that say which further evaluations there are, with the sections that ask for these."""
+"""Settings that say which evaluations there are beside the cases, with their sections."""
 
 
 class AggregateSettings(Compared):

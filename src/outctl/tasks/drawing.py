@@ -19,7 +19,7 @@ MANY_SAMPLES = 50_000
 
 def draw_percents(random: Random, percents: Percents, count: int) -> list[int]:
     """Shares of `count` words in per cent: multiples of the step between min and max that sum to 100, all equally likely."""
-    parts = percents.shares()
+    parts = percents.step_counts()
     left = 100 // percents.step
     drawn = []
     for others in reversed(range(count)):

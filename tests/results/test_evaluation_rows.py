@@ -1,4 +1,4 @@
-"""Rows of the further evaluations, worked out by hand."""
+"""Rows of the tables of evaluations beside the cases, worked out by hand."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import pytest
 from outctl.config.statistics import Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.metrics.statistics import mcnemar_pvalue
-from outctl.results.further import summarise_deviation
+from outctl.results.evaluation_rows import summarise_deviation
 
 
 def records(variant: str, positions: Sequence[int | None]) -> list[DeviationRecord]:

@@ -48,7 +48,7 @@ class VariantRow(TableRow):
     """Upper end of its bootstrap interval."""
 
 
-def overall(
+def variant_row(
     model: str, variant: str, by_case: Mapping[str, Sequence[Record]], statistics: Statistics, seed: int
 ) -> VariantRow:
     """The row of a model and variant, from its records by case."""

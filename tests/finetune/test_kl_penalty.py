@@ -1,4 +1,4 @@
-"""The retention term, against plain passes of a plain PEFT model."""
+"""The KL penalty, against plain passes of a plain PEFT model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from outctl.finetune.retention import Retention
+from outctl.finetune.kl_penalty import KlPenalty
 from outctl.inference.engine_check import choose_engine
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.models.loading import load_model
@@ -42,18 +42,18 @@ def plain_log_p(model: Any, prompts: list[Prompt]) -> Tensor:
 @pytest.mark.parametrize("architecture", ["llama", "qwen2"])
 def test_value_and_gradient_are_those_of_plain_passes(architecture: str, tiny_model_dir: TinyModelDir) -> None:
     model, prompts = adapted(tiny_model_dir(architecture))
-    retention = Retention(model, prompts, per_step=4, seed=0)
-    numbers = retention.numbers(1)
-    found = retention.divergences(model, numbers)
+    kl_penalty = KlPenalty(model, prompts, per_step=4, seed=0)
+    numbers = kl_penalty.numbers(1)
+    found = kl_penalty.divergences(model, numbers)
     found.mean().backward()
 
     untouched = AutoModelForCausalLM.from_pretrained(tiny_model_dir(architecture), dtype=torch.float32)
     with torch.no_grad():
-        base = plain_log_p(untouched, [retention.prompts[number] for number in numbers])
-    torch.testing.assert_close(retention.base[numbers], base, atol=1e-5, rtol=1e-5)
+        base = plain_log_p(untouched, [kl_penalty.prompts[number] for number in numbers])
+    torch.testing.assert_close(kl_penalty.base[numbers], base, atol=1e-5, rtol=1e-5)
     plain = peft.get_peft_model(untouched, peft.LoraConfig(**OPTIONS))
     plain.load_state_dict(model.state_dict())
-    log_q = plain_log_p(plain, [retention.prompts[number] for number in numbers])
+    log_q = plain_log_p(plain, [kl_penalty.prompts[number] for number in numbers])
     expected = torch.nn.functional.kl_div(log_q, base, reduction="none", log_target=True).sum(-1)
     assert expected.min() > 0.01
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
@@ -69,9 +69,9 @@ def test_value_and_gradient_are_those_of_plain_passes(architecture: str, tiny_mo
 
 def test_a_fresh_adapter_has_a_term_of_exactly_zero_at_every_step(tiny_model_dir: TinyModelDir) -> None:
     model, prompts = adapted(tiny_model_dir(), initial=True)
-    retention = Retention(model, prompts, per_step=4, seed=0)
+    kl_penalty = KlPenalty(model, prompts, per_step=4, seed=0)
     for step in range(6):
-        assert set(retention.divergences(model, retention.numbers(step)).tolist()) == {0.0}
+        assert set(kl_penalty.divergences(model, kl_penalty.numbers(step)).tolist()) == {0.0}
 
 
 def test_computing_the_base_leaves_the_model_as_it_was(tiny_model_dir: TinyModelDir) -> None:
@@ -80,7 +80,7 @@ def test_computing_the_base_leaves_the_model_as_it_was(tiny_model_dir: TinyModel
     state, before = torch.get_rng_state(), plain_log_p(model, prompts)
     training = []
     hook = model.register_forward_pre_hook(lambda module, _: training.append(module.training))
-    retention = Retention(model, prompts, per_step=4, seed=0)
+    kl_penalty = KlPenalty(model, prompts, per_step=4, seed=0)
     hook.remove()
     # Models with dropout of their own would give the base of every prompt another random part.
     assert training == [False] * 3
@@ -88,18 +88,18 @@ def test_computing_the_base_leaves_the_model_as_it_was(tiny_model_dir: TinyModel
     assert torch.equal(plain_log_p(model, prompts), before)
     assert {name for name, weight in model.named_parameters() if weight.requires_grad} == trainable != set()
     assert model.training
-    assert not retention.base.requires_grad
+    assert not kl_penalty.base.requires_grad
 
 
 def test_steps_go_round_through_all_prompts_in_an_order_of_the_seed(tiny_model_dir: TinyModelDir) -> None:
     model, prompts = adapted(tiny_model_dir())
-    retention = Retention(model, prompts, per_step=4, seed=0)
-    steps = [retention.numbers(step) for step in range(6)]
+    kl_penalty = KlPenalty(model, prompts, per_step=4, seed=0)
+    steps = [kl_penalty.numbers(step) for step in range(6)]
     assert steps[:3] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
     assert steps[3:] == steps[:3]
-    texts = [prompt.text for prompt in retention.prompts]
+    texts = [prompt.text for prompt in kl_penalty.prompts]
     assert sorted(texts) == sorted(prompt.text for prompt in prompts)
     assert texts != [prompt.text for prompt in prompts]
-    assert [prompt.text for prompt in Retention(model, prompts, 4, 0).prompts] == texts
-    assert [prompt.text for prompt in Retention(model, prompts, 4, 1).prompts] != texts
-    assert Retention(model, prompts, 50, 0).numbers(7) == list(range(11))
+    assert [prompt.text for prompt in KlPenalty(model, prompts, 4, 0).prompts] == texts
+    assert [prompt.text for prompt in KlPenalty(model, prompts, 4, 1).prompts] != texts
+    assert KlPenalty(model, prompts, 50, 0).numbers(7) == list(range(11))

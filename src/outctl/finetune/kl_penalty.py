@@ -1,4 +1,4 @@
-"""The retention term of the training loss: it holds the adapted model to its base where nothing is to change.
+"""The KL penalty of the training loss: it holds the adapted model to its base where nothing is to change.
 
     weight * mean over a step's neutral prompts of KL(base || adapted)
 
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from outctl.inference.branches import next_token_logits
-from outctl.inference.passes import halving
+from outctl.inference.passes import split_on_out_of_memory
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
 from outctl.metrics.divergences import full_kl
 
 
-class Retention:
+class KlPenalty:
     """Neutral prompts in a seeded order, each with the base's log-probabilities behind it, which are computed here, once.
 
     They are kept in float32 beside the model: some 75 prompts are 45 MB with a vocabulary of 150 000, too little to round
@@ -44,7 +44,7 @@ class Retention:
         model.eval()
         rows: list[Tensor] = []
         for start in range(0, len(order), per_step):
-            rows += halving(order[start : start + per_step], lambda part: list(self._base(model, part)))
+            rows += split_on_out_of_memory(order[start : start + per_step], lambda part: list(self._base(model, part)))
         model.train(training)
         self.base = torch.stack(rows)
 

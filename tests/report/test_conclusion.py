@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from outctl.report.answer import Tables, answer, decimals, judge
+from outctl.report.conclusion import Tables, conclude, decimals, judge
 from outctl.results.variants import Compared
 
 BAR = 0.24
@@ -79,7 +79,7 @@ def test_numbers_have_a_true_minus_and_zero_has_none() -> None:
 
 
 def test_a_training_that_worked() -> None:
-    found = answer(tables([BASELINE, row("small", "tuned", "given", 0.1, 1.0)], "tuned"))
+    found = conclude(tables([BASELINE, row("small", "tuned", "given", 0.1, 1.0)], "tuned"))
     assert found.verdict == "yes"
     assert found.sentence == (
         "Yes, once trained for it: in given, small with the adapter tuned comes to a mean distance (TVD) of 0.100 (95 % "
@@ -99,7 +99,7 @@ def test_a_training_that_worked() -> None:
     ],
 )
 def test_trainings_that_failed(tvd: float, slope: float | None, begins: str, holds: str) -> None:
-    sentence = answer(tables([BASELINE, row("small", "tuned", "given", tvd, slope)], "tuned")).sentence
+    sentence = conclude(tables([BASELINE, row("small", "tuned", "given", tvd, slope)], "tuned")).sentence
     assert sentence.startswith(begins)
     assert holds in sentence
     assert sentence.endswith("before training it was 0.980, and the better fixed rule scores 0.240.")
@@ -107,11 +107,11 @@ def test_trainings_that_failed(tvd: float, slope: float | None, begins: str, hol
 
 def test_a_model_that_could_do_it_before() -> None:
     rows = [row("small", "baseline", "given", 0.1, 1.0), row("small", "tuned", "given", 0.08, 1.0)]
-    assert answer(tables(rows, "tuned")).sentence.startswith("Yes, even without training: in given, small with")
+    assert conclude(tables(rows, "tuned")).sentence.startswith("Yes, even without training: in given, small with")
 
 
 def test_no_adapter() -> None:
-    found = answer(tables([BASELINE]))
+    found = conclude(tables([BASELINE]))
     assert found.verdict == "no"
     assert found.sentence == (
         "No, not without training: in given, small, untrained, is at a mean distance (TVD) of 0.980 (95 % interval 0.960 to "
@@ -123,7 +123,7 @@ def test_no_adapter() -> None:
 def test_a_single_sample_decides_nothing() -> None:
     ends = ("avg_tvd_low", "avg_tvd_high", "reference_difference_low", "reference_difference_high")
     alone = {"num_trials": 1, **dict.fromkeys(ends)}
-    found = answer(tables([BASELINE, row("small", "tuned", "given", 0.1, None, **alone)], "tuned"))
+    found = conclude(tables([BASELINE, row("small", "tuned", "given", 0.1, None, **alone)], "tuned"))
     assert found.verdict == "undecided"
     assert found.sentence.endswith("from the shares asked for in given, but samples are too few (1) for an interval.")
 
@@ -136,7 +136,7 @@ def many(distances: list[float], slope: float = 1.0) -> list[dict[str, Any]]:
 
 
 def test_many_models_are_counted_and_their_mean_has_an_interval_over_them() -> None:
-    found = answer(tables(many([0.1, 0.1, 0.7, 0.1]), "tuned"))
+    found = conclude(tables(many([0.1, 0.1, 0.7, 0.1]), "tuned"))
     assert found.verdict == "partly"
     # Student's t with 3 degrees of freedom: 3.182 standard errors of 0.15 around 0.25, and no distance is below 0.
     assert found.sentence == (
@@ -144,22 +144,22 @@ def test_many_models_are_counted_and_their_mean_has_an_interval_over_them() -> N
         "they trained on (1 more in part), at a mean distance (TVD) of 0.250 (95 % interval over them 0.000 to 0.727) from "
         "the shares asked for; before training it was 0.900, and the better fixed rule scores 0.240."
     )
-    assert answer(tables(many([0.1, 0.12]), "tuned")).sentence.startswith("Yes, once trained for it: all of 2 models")
-    none = answer(tables(many([0.2, 0.2], slope=0.0), "tuned"))
+    assert conclude(tables(many([0.1, 0.12]), "tuned")).sentence.startswith("Yes, once trained for it: all of 2 models")
+    none = conclude(tables(many([0.2, 0.2], slope=0.0), "tuned"))
     assert none.verdict == "no"
     assert none.sentence.startswith("No: none of 2 models")
 
 
 def test_many_models_without_adapters() -> None:
     rows = [row(f"m{number}", "baseline", "given", 0.9, 0.0) for number in range(3)]
-    sentence = answer(tables(rows)).sentence
+    sentence = conclude(tables(rows)).sentence
     assert sentence.startswith("No: none of 3 untrained models control their distribution in given, at a mean distance")
     assert "before training" not in sentence
 
 
 def test_several_adapters_of_one_model() -> None:
     rows = [BASELINE, row("small", "one", "given", 0.1, 1.0), row("small", "two", "given", 0.9, 0.0)]
-    assert answer(tables(rows, "one", "two")).sentence.startswith(
+    assert conclude(tables(rows, "one", "two")).sentence.startswith(
         "Some can, once trained for it: 1 of 2 adapters of small"
     )
 
@@ -167,10 +167,10 @@ def test_several_adapters_of_one_model() -> None:
 def test_adapters_that_are_not_to_follow_are_no_failures() -> None:
     control = row("small", "shuffled", "given", 0.9, 0.0)
     rows = [BASELINE, control, row("small", "tuned", "given", 0.1, 1.0)]
-    found = answer(tables(rows, "tuned", controls=("shuffled",)))
-    assert found == answer(tables([BASELINE, rows[-1]], "tuned"))
+    found = conclude(tables(rows, "tuned", controls=("shuffled",)))
+    assert found == conclude(tables([BASELINE, rows[-1]], "tuned"))
     # Where there are controls alone, nothing was trained for what is asked.
-    alone = answer(tables([BASELINE, control], controls=("shuffled",)))
+    alone = conclude(tables([BASELINE, control], controls=("shuffled",)))
     assert alone.sentence.startswith("No, not without training: in given, small, untrained,")
 
 
@@ -179,6 +179,6 @@ def test_cases_with_a_limit_ask_for_no_shares() -> None:
     rows = [limits, BASELINE, row("small", "baseline", "limits", 0.0, 1.0, num_binding=0)]
     found = tables(rows, cases=("limits", "given"))
     assert found.cases == ["given"]
-    assert "in given" in answer(found).sentence
-    nothing = answer(tables(rows, cases=("limits",)))
+    assert "in given" in conclude(found).sentence
+    nothing = conclude(tables(rows, cases=("limits",)))
     assert (nothing.verdict, nothing.facts) == ("undecided", [])

@@ -19,7 +19,7 @@ ANSWERING = 0.5
 
 
 @dataclass(frozen=True)
-class Answer:
+class Conclusion:
     """The answer.
 
     Attributes:
@@ -141,11 +141,11 @@ class Tables:
         ]
 
 
-def answer(tables: Tables) -> Answer:
+def conclude(tables: Tables) -> Conclusion:
     """The answer that the tables give."""
     found = tables.headlines()
     if not found:
-        return Answer("undecided", "Undecided: no case of this experiment asks for shares.", [])
+        return Conclusion("undecided", "Undecided: no case of this experiment asks for shares.", [])
     trained = found[0].row["variant"] != BASELINE
     single = len(found) == 1
     sentence = _of_one(found[0], tables.level, trained) if single else _of_many(found, tables, trained)
@@ -153,7 +153,7 @@ def answer(tables: Tables) -> Answer:
     verdict = next(verdict for verdict in ("yes", "partly", "undecided", "no") if verdict in verdicts)
     if verdict == "yes" and verdicts != {"yes"}:
         verdict = "partly"
-    return Answer(verdict, sentence, _facts(found, tables, trained))
+    return Conclusion(verdict, sentence, _facts(found, tables, trained))
 
 
 def _of_one(one: _Measured, level: str, trained: bool) -> str:

@@ -26,7 +26,7 @@ Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 
 
-def run_directly(
+def run_in_one_process(
     plan: Plan, models: list[str], count: int, adapter: Path | None, report: Report, force: bool = False
 ) -> pd.DataFrame:
     """Ask each model the first samples of every case, with and without the adapter; one model at a time is in memory.

@@ -1,4 +1,4 @@
-"""Commands for a person: a look at models, answers and what the next run would do."""
+"""Interactive commands: a look at models, answers and what the next run would do."""
 
 import json
 import sys
@@ -8,14 +8,14 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from outctl.cli.app import DEFAULT_CONFIG, PERSON, AsJson, Config, app, console, known, plan_of, progress_bar
+from outctl.cli.app import DEFAULT_CONFIG, INTERACTIVE, AsJson, Config, app, console, known, plan_of, progress_bar
 from outctl.config.reading import read_yaml
 from outctl.errors import OutctlError
 from outctl.pipeline.plan import Plan
 from outctl.stages.dag import load_plan
 
 
-@app.command(rich_help_panel=PERSON)
+@app.command(rich_help_panel=INTERACTIVE)
 def why(
     target: Annotated[
         Optional[str],  # noqa: UP045
@@ -46,7 +46,7 @@ def why(
             print(f"{'/'.join(job)}: {line}")
 
 
-@app.command(rich_help_panel=PERSON)
+@app.command(rich_help_panel=INTERACTIVE)
 def models(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """List the models of the registry: parameters, precision, memory, whether they are fetched, and their engine."""
     from outctl.machine.estimates import weights_mb
@@ -104,7 +104,7 @@ def _load(model: str, adapter: Path | None, force: bool, config: Path) -> Any:
     return loaded
 
 
-@app.command(rich_help_panel=PERSON)
+@app.command(rich_help_panel=INTERACTIVE)
 def probs(
     model: ModelArgument,
     prompt: PromptArgument,
@@ -128,7 +128,7 @@ def probs(
         console().print(answers_table({**answers, "(anything else)": 1.0 - sum(answers.values())}))
 
 
-@app.command(rich_help_panel=PERSON)
+@app.command(rich_help_panel=INTERACTIVE)
 def prompt(
     model: ModelArgument,
     case: Annotated[str, typer.Argument(help="Name of the case in the configuration.")],
@@ -159,7 +159,7 @@ def prompt(
         sys.stdout.write(as_text(asked, tokens))
 
 
-@app.command(rich_help_panel=PERSON)
+@app.command(rich_help_panel=INTERACTIVE)
 def generate(
     model: ModelArgument,
     prompt: PromptArgument,
@@ -186,7 +186,7 @@ def generate(
     print(json.dumps({"text": text}, ensure_ascii=False) if as_json else text)
 
 
-@app.command("run-experiment", rich_help_panel=PERSON)
+@app.command("run-experiment", rich_help_panel=INTERACTIVE)
 def run_experiment(
     models: Annotated[list[str], typer.Option("--models", help="Models; several may follow: --models A B.")],
     num_examples: Annotated[int, typer.Option("--num-examples", help="Samples of each case.", min=1)] = 20,
@@ -202,7 +202,7 @@ def run_experiment(
 
     Example: [bold]outctl run-experiment --models smollm2-135m-instruct --num-examples 20[/bold]
     """
-    from outctl.cli.direct import run_directly
+    from outctl.cli.single_process import run_in_one_process
     from outctl.results.console import print_table, summary_table
 
     plan = plan_of(config)
@@ -214,14 +214,14 @@ def run_experiment(
         def report(text: str, done: int, total: int) -> None:
             progress.update(task, description=text, completed=done, total=total)
 
-        table = run_directly(plan, models, num_examples, lora_adapter, report, force)
+        table = run_in_one_process(plan, models, num_examples, lora_adapter, report, force)
     if as_json:
         print(table.to_json(orient="records", indent=2))
     else:
         print_table(console(), f"{num_examples} samples a case", summary_table(table))
 
 
-@app.command("push-adapter", rich_help_panel=PERSON)
+@app.command("push-adapter", rich_help_panel=INTERACTIVE)
 def push_adapter(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     adapter: Annotated[str, typer.Argument(help="Name of the adapter.")],

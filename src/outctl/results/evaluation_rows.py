@@ -1,4 +1,4 @@
-"""Rows of the tables of the further evaluations: breaking off, retention, and what a training measured on its way."""
+"""Rows of the tables of evaluations beside the cases, and of what a training measured on its way."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
