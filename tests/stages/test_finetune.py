@@ -695,7 +695,7 @@ def test_a_term_that_does_not_fit_into_memory_is_computed_in_parts_to_the_same_g
         found.append(gradients_of(trainer))
     assert passes == [7, 3, 4]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert trainer.penalty_kl[0] == pytest.approx(trainer.penalties[1], rel=1e-5)
+    assert trainer.penalty_kl[0] == pytest.approx(trainer.penalty_kl[1], rel=1e-5)
     for name, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][name], atol=1e-5, rtol=1e-4)
 
