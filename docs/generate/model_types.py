@@ -29,9 +29,9 @@ from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.word_probabilities import (
     WordQuestion,
-    common_beginning,
     lay_out,
     logits_below,
+    shared_prefix,
     word_log_probabilities,
 )
 from outctl.storage.files import write_text
@@ -149,7 +149,7 @@ def measure(kind: str, **options: Any) -> Outcome:
     asked = questions()
     with torch.no_grad():
         expected = torch.stack([plain(model, question) for question in asked])
-    layout, logits = logits_below(begin(model, common_beginning([one.prompt for one in asked])), asked)
+    layout, logits = logits_below(begin(model, shared_prefix([one.prompt for one in asked])), asked)
     found = word_log_probabilities(logits, layout, lengthens(logits.shape[-1])).exp()
     words = (found.double() - expected).abs().max()
     with torch.no_grad():
