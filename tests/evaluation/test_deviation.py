@@ -351,6 +351,7 @@ def test_a_text_longer_than_the_reference_attends_to_is_one_line(bigram_model: B
         measured(bigram_model(ENDLESS), None, sample)
 
 
+@pytest.mark.slow
 def test_next_words_of_the_embedded_model_are_those_of_a_plain_pass(real_model: LoadedModel) -> None:
     """Weekdays are one token each; a number is a space and digits, so its words are told by the sequence alone."""
     weekdays = " ".join([*WEEKDAYS, *WEEKDAYS, "Monday"])

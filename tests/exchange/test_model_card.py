@@ -36,11 +36,13 @@ from outctl.storage.files import read_json
 
 FILES = ["README.md", "adapter_config.json", "adapter_model.safetensors", "training.jsonl"]
 
+FEW = {"bootstrap_samples": 200, "permutations": 199}
+
 
 @pytest.fixture
 def trained(by_hand: Callable[..., ByHand]) -> ByHand:
     """An experiment whose adapter is trained, and nothing measured."""
-    experiment = by_hand({"steps": 8, "rank": 12}, retention={"prompts": 2, "answer_tokens": 2})
+    experiment = by_hand({"steps": 8, "rank": 12}, retention={"prompts": 2, "answer_tokens": 2}, statistics=FEW)
     train(experiment)
     return experiment
 
@@ -96,6 +98,7 @@ def test_the_card_is_one_for_the_hub_and_holds_the_scores_of_the_tables(measured
     assert "adapters of this form were tried with it, this one was not" in card.text
 
 
+@pytest.mark.slow
 def test_nothing_of_this_machine_is_pushed(measured: ByHand) -> None:
     folder = pushed(measured, base=None)
     assert read_json(folder / "adapter_config.json")["base_model_name_or_path"] is None
@@ -135,6 +138,7 @@ def test_what_is_pushed_is_the_adapter_to_plain_peft_and_of_the_form_that_vllm_d
     assert {name.replace("lora_A", "lora_B") for name in tensors} == {name for name in tensors if "lora_B" in name}
 
 
+@pytest.mark.slow
 def test_a_base_on_the_hub_is_named_with_its_revision(measured: ByHand) -> None:
     plan, revision = measured.plan, "0123456789abcdef0123456789abcdef01234567"
     entry = plan.registry.models["tiny"]

@@ -56,6 +56,7 @@ def check_alike(found: Curves, expected: Curves) -> None:
         assert [value for _, value in found[name]] == pytest.approx(values, rel=1e-6, nan_ok=True), name
 
 
+@pytest.mark.slow
 def test_event_files_hold_what_the_training_log_holds_and_change_no_byte_of_the_adapter(
     by_hand: Callable[..., ByHand],
 ) -> None:

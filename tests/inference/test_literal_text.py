@@ -112,6 +112,7 @@ def test_a_word_that_spells_a_special_token_has_forms_of_text(kind: str) -> None
         assert tokenizer.decode(form).replace(" ", "") == "<|end|>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("role", ["system", "user"])
 def test_every_turn_of_the_embedded_model_is_text(chat: bool, role: str, real_model_dir: Path) -> None:

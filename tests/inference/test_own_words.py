@@ -172,6 +172,7 @@ def test_the_search_is_at_the_temperature_that_the_words_are_measured_at(
     assert answer.log_probabilities == pytest.approx([value.item() for value in expected], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_no_other_word_of_the_embedded_model_is_likelier(real_model: LoadedModel) -> None:
     """Every word that is one of the 50 likeliest first tokens is measured against the two that were found."""
     tokenizer, model = real_model.tokenizer, real_model.model

@@ -82,6 +82,7 @@ for room in (None, int(sys.argv[2]) << 20):
 """
 
 
+@pytest.mark.slow
 def test_answers_are_the_same_where_memory_is_short(tiny_model_dir: Callable[..., Path]) -> None:
     """A process whose address space is limited: the first passes fail in the allocator, smaller ones do not."""
     command = [sys.executable, "-c", LIMITED, str(tiny_model_dir("llama")), "40"]

@@ -61,6 +61,7 @@ def prepared(by_hand: Callable[..., ByHand]) -> ByHand:
     return by_hand()
 
 
+@pytest.mark.slow
 def test_an_experiment_that_can_run_here(prepared: ByHand) -> None:
     code, found = doctor(prepared.folder, HF_ENDPOINT=CLOSED)
     assert (code, found["runs"]) == (0, True), found

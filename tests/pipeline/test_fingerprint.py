@@ -2,6 +2,7 @@ import ast
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -334,13 +335,20 @@ def reached(stage: str, *entries: str) -> set[tuple[str, str]]:
     return reach.reached
 
 
+@cache
+def imports_of(module: str) -> list[ast.stmt]:
+    """The imports at the top of a module."""
+    body = ast.parse(MODULES[module].read_text()).body
+    return [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
 def third_party(stage: str, *entries: str) -> set[str]:
     """Packages of others that the code of a stage uses."""
     found = set()
     for place, part in reached(stage, *entries):
         nodes = [node for statement in fingerprints._module(place).statements(part) for node in ast.walk(statement)]
         used = {node.id for node in nodes if isinstance(node, ast.Name)}
-        at_the_top = [node for node in ast.parse(MODULES[place].read_text()).body if used & bound_by(node)]
+        at_the_top = [node for node in imports_of(place) if used & bound_by(node)]
         for node in [*nodes, *at_the_top]:
             if isinstance(node, ast.Import):
                 found |= {alias.name.partition(".")[0] for alias in node.names}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import statistics
 from pathlib import Path
 
@@ -22,15 +23,25 @@ from outctl.stages.aggregate_model import run as aggregate_model
 from outctl.stages.figures import run as draw_figures
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> Plan:
-    plan = plan_in(tmp_path)
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """An experiment with its tables, which tests only read."""
+    plan = plan_in(tmp_path_factory.mktemp("gathered"))
     evaluate_with_fakes(plan)
+    gather(plan)
     return plan
 
 
-def test_the_case_table_has_a_row_a_model_variant_and_case_and_the_references_once(plan: Plan) -> None:
-    table = pd.read_csv(gather(plan).case_table())
+@pytest.fixture
+def plan(tmp_path: Path, gathered: Plan) -> Plan:
+    """The same without tables, to be changed."""
+    for part in ("samples", "evaluations", "adapters"):
+        shutil.copytree(gathered.layout.results / part, tmp_path / part)
+    return plan_in(tmp_path)
+
+
+def test_the_case_table_has_a_row_a_model_variant_and_case_and_the_references_once(gathered: Plan) -> None:
+    table = pd.read_csv(gathered.layout.case_table())
     rows = list(zip(table["model"], table["variant"], table["case_type"], strict=True))
     expected = [("reference", name, case) for case in ("given", "own") for name in ("uniform", "majority")]
     for model in MODELS:
@@ -48,8 +59,8 @@ def test_the_case_table_has_a_row_a_model_variant_and_case_and_the_references_on
     pd.testing.assert_frame_equal(baseline[columns], uniform[columns])
 
 
-def test_the_case_table_has_the_columns_that_others_rely_on(plan: Plan) -> None:
-    header = gather(plan).case_table().read_text().splitlines()[0].split(",")
+def test_the_case_table_has_the_columns_that_others_rely_on(gathered: Plan) -> None:
+    header = gathered.layout.case_table().read_text().splitlines()[0].split(",")
     needed = (
         "model variant case_type fine_tuned num_trials num_correct num_incorrect accuracy accuracy_low accuracy_high avg_tvd "
         "avg_tvd_low avg_tvd_high std_tvd avg_conditional_tvd avg_mass control_slope accuracy_sad avg_tvd_sad"
@@ -57,8 +68,8 @@ def test_the_case_table_has_the_columns_that_others_rely_on(plan: Plan) -> None:
     assert set(needed.split()) <= set(header)
 
 
-def test_the_results_table_has_a_row_a_model_and_variant(plan: Plan) -> None:
-    layout = gather(plan)
+def test_the_results_table_has_a_row_a_model_and_variant(gathered: Plan) -> None:
+    layout = gathered.layout
     table, cases = pd.read_csv(layout.results_table()), pd.read_csv(layout.case_table())
     assert list(zip(table["model"], table["variant"], strict=True)) == [
         ("reference", "uniform"),
@@ -79,8 +90,8 @@ def test_the_results_table_has_a_row_a_model_and_variant(plan: Plan) -> None:
     assert list(table.columns)[-18:] == [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
 
 
-def test_combined_results_hold_summaries_comparisons_and_provenance(plan: Plan) -> None:
-    combined = json.loads(gather(plan).combined().read_text())
+def test_combined_results_hold_summaries_comparisons_and_provenance(gathered: Plan) -> None:
+    combined = json.loads(gathered.layout.combined().read_text())
     assert len(combined["summaries"]) == 12
     comparison = next(row for row in combined["comparisons"] if row["model"] == "small" and row["case_type"] == "given")
     baseline = next(
@@ -96,11 +107,11 @@ def test_combined_results_hold_summaries_comparisons_and_provenance(plan: Plan) 
     assert combined["recipes"]["tuned"]["retention_weight"] == 0.0
     assert [row["num_trials"] for row in combined["overall"]] == [10] * 6
     evaluation = combined["provenance"]["models"]["large"]["evaluations"]["tuned"]["own"]
-    assert evaluation["spec_hash"] == plan.spec("evaluate", "large", "tuned", "own").hash
+    assert evaluation["spec_hash"] == gathered.spec("evaluate", "large", "tuned", "own").hash
 
 
-def test_the_records_of_a_model_are_in_its_file(plan: Plan) -> None:
-    results = json.loads(gather(plan).model_results("small").read_text())
+def test_the_records_of_a_model_are_in_its_file(gathered: Plan) -> None:
+    results = json.loads(gathered.layout.model_results("small").read_text())
     assert len(results["records"]["tuned"]["given"]) == 6
     assert {"sample_id", "probabilities", "tvd", "top_tokens"} <= set(results["records"]["baseline"]["own"][0])
 
@@ -166,14 +177,14 @@ def test_numbers_of_the_terminal_table() -> None:
     assert [number(0.12345), number(-0.0001, 2), number(float("nan"))] == ["0.123", "0.00", "-"]
 
 
-def test_the_terminal_table_puts_references_below_what_was_measured(plan: Plan) -> None:
-    table = summary_table(pd.read_csv(gather(plan).case_table()))
+def test_the_terminal_table_puts_references_below_what_was_measured(gathered: Plan) -> None:
+    table = summary_table(pd.read_csv(gathered.layout.case_table()))
     variants = list(table.columns[2].cells)
     assert variants == ["baseline", "tuned", "baseline", "tuned", "uniform", "majority"] * 2
 
 
-def test_comparisons_pair_by_sample_and_correct_over_all_models(plan: Plan) -> None:
-    layout = gather(plan)
+def test_comparisons_pair_by_sample_and_correct_over_all_models(gathered: Plan) -> None:
+    layout = gathered.layout
     table = pd.read_csv(layout.comparison_table())
     assert list(zip(table["model"], table["variant"], table["case_type"], strict=True)) == [
         (model, "tuned", case) for model in MODELS for case in ("given", "own")
@@ -229,8 +240,8 @@ def test_other_words_or_shares_are_no_pairs(plan: Plan) -> None:
         compare(records, turned, plan.experiment.statistics, 0)
 
 
-def test_the_matrix_has_every_metric_of_every_case_and_what_was_trained_on(plan: Plan) -> None:
-    layout = gather(plan)
+def test_the_matrix_has_every_metric_of_every_case_and_what_was_trained_on(gathered: Plan) -> None:
+    layout = gathered.layout
     matrix, cases = pd.read_csv(layout.matrix_table()), pd.read_csv(layout.case_table())
     # Two models with two variants each; two metrics with the ends of their intervals.
     assert len(matrix) == 2 * 2 * 2 * 3
@@ -243,14 +254,15 @@ def test_the_matrix_has_every_metric_of_every_case_and_what_was_trained_on(plan:
             assert row[case] == pytest.approx(expected, nan_ok=True)
 
 
-def test_learning_curves_hold_what_was_measured_and_leave_the_rest_empty(plan: Plan) -> None:
-    table = pd.read_csv(gather(plan).learning_table())
+def test_learning_curves_hold_what_was_measured_and_leave_the_rest_empty(gathered: Plan) -> None:
+    table = pd.read_csv(gathered.layout.learning_table())
     assert table["model"].tolist() == list(MODELS)
     assert table["samples"].tolist() == [32, 32]
     assert table["held_out_tvd"].tolist() == [0.25, 0.25]
     assert table["held_out_slope"].isna().all()
 
 
+@pytest.mark.slow
 def test_repeats_over_seeds_tell_seeds_from_samples(tmp_path: Path) -> None:
     sweep = {"seeds": {"base": "tuned", "vary": {"seed": [1, 2]}}}
     plan = plan_in(tmp_path, sweeps=sweep)

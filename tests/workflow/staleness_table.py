@@ -744,7 +744,6 @@ PACKAGES = [
     Row("version of bitsandbytes, without a model in 4 bits", NONE, version("bitsandbytes", "99.0")),
     Row("version of num2words", AFTER["make-samples"], version("num2words", "99.0")),
     Row("version of scipy", AFTER["finetune"], version("scipy", "99.0")),
-    Row("version of statsmodels", TABLES, version("statsmodels", "99.0")),
     Row("version of pandas", LAST, version("pandas", "99.0")),
     Row("version of altair", AFTER["figures"], version("altair", "99.0")),
     Row("version of vl-convert-python", AFTER["figures"], version("vl-convert-python", "99.0")),

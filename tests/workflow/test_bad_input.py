@@ -103,16 +103,21 @@ def as_argument(argument: str, start: str) -> Callable[[Path], tuple[list[str], 
     "prepare",
     [
         as_config_file(f"{TEXT}\nmodels: [small]", "line 10, column 1: not valid YAML: models is given twice"),
-        as_config_file(f"{TEXT}\n{BOMB}", "line 15, column 5: not valid YAML: a5 holds more than"),
-        as_config_file(TEXT.replace("own:", "../../own:"), "cases.../../own: '../../own' cannot be a name"),
-        as_default("models: [small", "line 1, column 15: not valid YAML"),
-        as_default(b"\xff\xfe\x00", "cannot be read"),
-        as_default("", "a configuration consists of keys"),
         as_argument("registry=config", "--config: registry: there is no file 'config'"),
-        as_argument("results_dir=a{model}", "--config: results_dir: 'a{model}' cannot be written to"),
-        as_argument("results_dir=config/config.yaml", "config/config.yaml/specs/"),
+        *(
+            pytest.param(*others, marks=pytest.mark.slow)
+            for others in (
+                [as_config_file(f"{TEXT}\n{BOMB}", "line 15, column 5: not valid YAML: a5 holds more than")],
+                [as_config_file(TEXT.replace("own:", "../../own:"), "cases.../../own: '../../own' cannot be a name")],
+                [as_default("models: [small", "line 1, column 15: not valid YAML")],
+                [as_default(b"\xff\xfe\x00", "cannot be read")],
+                [as_default("", "a configuration consists of keys")],
+                [as_argument("results_dir=a{model}", "--config: results_dir: 'a{model}' cannot be written to")],
+                [as_argument("results_dir=config/config.yaml", "config/config.yaml/specs/")],
+            )
+        ),
     ],
-    ids=["twice", "bomb", "traversal", "broken default", "binary", "empty", "registry", "braces", "a file"],
+    ids=["twice", "registry", "bomb", "traversal", "broken default", "binary", "empty", "braces", "a file"],
 )
 def test_the_workflow_ends_with_one_line(folder: Path, prepare: Callable[[Path], tuple[list[str], str]]) -> None:
     arguments, start = prepare(folder)
@@ -174,6 +179,7 @@ def test_every_rule_with_a_command_is_measured_under_its_own_name() -> None:
     assert set(measured) == {stage.replace("-", "_") for stage in STAGES}
 
 
+@pytest.mark.slow
 def test_a_folder_in_the_language_of_the_shell_is_a_folder(folder: Path) -> None:
     (folder / "bad.yaml").write_text(yaml.safe_dump(CONFIG | {"results_dir": NASTY}))
     result = snakemake(folder, "--until", "make_samples", "--configfile", "bad.yaml")

@@ -28,6 +28,7 @@ from outctl.config.section import Section
 from outctl.storage.locks import only_writer
 
 ROWS = [(group, row) for group, rows in GROUPS.items() for row in rows]
+OF_CODE = "Code"
 ASKED = "By a dry run of Snakemake"
 DRY_RUNS = [(ASKED, row) for row in (*(row for _, row in ROWS if row.change in DRY_RUN), *OF_SNAKEMAKE)]
 TABLES = ("output_control_results.csv", "output_control_simple_metrics.csv")
@@ -102,6 +103,13 @@ def parameters(rows: list[tuple[str, Row]]) -> list[Any]:
     return [pytest.param(group, row, id=row.change) for group, row in rows]
 
 
+def everyday(rows: list[tuple[str, Row]]) -> list[Any]:
+    """The rows, all of whose changes to code but every twelfth are slow: each takes new fingerprints of the whole package."""
+    of_code = [row for row in rows if row[0] == OF_CODE]
+    slow = [row for number, row in enumerate(of_code) if number % 12]
+    return [pytest.param(*row, id=row[1].change, marks=[pytest.mark.slow] if row in slow else []) for row in rows]
+
+
 def check(config: pytest.Config, group: str, change: str, jobs: Jobs, found: Findings) -> None:
     """Compare what is stale with what must be, and keep the comparison for the printed table."""
     expected = matching(jobs, found.known)
@@ -116,7 +124,7 @@ def check(config: pytest.Config, group: str, change: str, jobs: Jobs, found: Fin
     assert all("\n" not in line for lines in found.reasons.values() for line in lines)
 
 
-@pytest.mark.parametrize(("group", "row"), parameters(ROWS))
+@pytest.mark.parametrize(("group", "row"), everyday(ROWS))
 def test_a_change_makes_exactly_these_jobs_stale(
     finished_by_hand: ByHand, pytestconfig: pytest.Config, group: str, row: Row
 ) -> None:

@@ -182,6 +182,7 @@ def test_a_deleted_output_is_made_again(finished: Finished) -> None:
     assert file.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_configuration_stops_the_workflow_with_one_line(finished: Finished) -> None:
     workspace, _ = finished
     elsewhere = {**changed(workspace.config, "cases.own.eval_sample", 3), "results_dir": "unmade"}

@@ -1,6 +1,6 @@
 """Estimates with intervals, and tests of paired answers. Undefined numbers are NaN.
 
-SciPy and statsmodels are imported where they are needed: most jobs that use this module get by without, and start sooner.
+SciPy is imported where it is needed: most jobs that use this module get by without, and start sooner.
 """
 
 import warnings
@@ -307,24 +307,20 @@ def mcnemar_pvalue(before: Sequence[bool], after: Sequence[bool]) -> float:
     Returns:
         1 where no sample changed, NaN without samples.
     """
-    from statsmodels.stats.contingency_tables import mcnemar
+    from scipy.stats import binomtest
 
     if not before:
         return NAN
-    table = np.zeros((2, 2), dtype=int)
-    for first, second in zip(before, after, strict=True):
-        table[int(first), int(second)] += 1
-    return float(mcnemar(table, exact=True).pvalue)
+    changed = [second for first, second in zip(before, after, strict=True) if first != second]
+    return float(binomtest(sum(changed), len(changed), 0.5).pvalue) if changed else 1.0
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:
     """P-values corrected for their number by Holm's step-down method; undefined ones stay NaN and do not count."""
-    from statsmodels.stats.multitest import multipletests
-
-    corrected = np.asarray(pvalues, dtype=np.float64)
-    defined = ~np.isnan(corrected)
-    if defined.any():
-        corrected[defined] = multipletests(corrected[defined], method="holm")[1]
+    corrected = np.array(pvalues, dtype=np.float64)
+    ascending = np.argsort(corrected)[: np.count_nonzero(~np.isnan(corrected))]
+    left = np.arange(len(ascending), 0, -1)
+    corrected[ascending] = np.minimum(1.0, np.maximum.accumulate(left * corrected[ascending]))
     return [float(value) for value in corrected]
 
 

@@ -65,7 +65,7 @@ class Aggregate(ResultStage):
     """Combine the results of all models: one JSON file and the tables."""
 
     name: ClassVar[str] = "aggregate"
-    packages: ClassVar[tuple[str, ...]] = ("numpy", "pandas", "statsmodels")
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "pandas")
     entry = staticmethod(run)
 
     def settings(self, setup: Setup, names: Names) -> AggregateSettings:

@@ -125,7 +125,7 @@ class AggregateModel(ResultStage):
 
     name: ClassVar[str] = "aggregate-model"
     wildcards: ClassVar[Names] = ("model",)
-    packages: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "simplemma", "statsmodels", "torch", "wordfreq")
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "simplemma", "torch", "wordfreq")
     entry = staticmethod(run)
 
     def jobs(self, setup: Setup) -> list[Names]:
