@@ -57,10 +57,11 @@ format: $(READY_DEV)
 schema: $(READY)
 	$(BIN)/python -m outctl.config.schemas workflow/schemas
 
-# The pages of the reference and the figures' captions, from what they describe. They are kept in the repository, where they can
+# The pages of the reference, the figures' captions and the picture of the package, from what they describe. They are kept in the repository, where they can
 # be read without a build.
 reference: $(READY)
 	$(BIN)/python docs/generate/reference_pages.py docs/reference workflow/report
+	$(BIN)/python docs/generate/structure_picture.py docs/structure.svg
 
 # The tutorial from `git clone` on, with nothing installed or fetched before; how long it takes is written into its page.
 newcomer: $(READY_DEV)

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import reference_pages
+import structure_picture
 import yaml
 from pydantic import BaseModel
 from result_pages import TRAINING_KEYS
@@ -153,6 +154,14 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
 @pytest.mark.parametrize("name", reference_pages.PAGES)
 def test_pages_of_the_reference_are_those_that_the_code_makes(name: str) -> None:
     assert (REFERENCE / f"{name}.md").read_text() == reference_pages.page_text(name), "run `make reference`"
+
+
+def test_the_picture_of_the_package_has_every_folder_and_stage() -> None:
+    picture = (ROOT / "docs" / "structure.svg").read_text()
+    assert picture == structure_picture.structure_picture(), "run `make reference`"
+    page = (ROOT / "docs" / "how-it-is-built.md").read_text()
+    folders = {path.parent.name for path in (ROOT / "src" / "outctl").glob("*/__init__.py")}
+    assert {name for name in folders if f">{name}/<" not in picture or f"**`{name}/`**" not in page} == set()
 
 
 @pytest.mark.parametrize("name", FILES)
