@@ -41,7 +41,7 @@ check: $(READY_DEV) docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --check Snakefile workflow
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt --check Snakefile src/outctl/workflow
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
 
 # The documentation, into site/. The theme's note on what comes after MkDocs is none of a reader's business.
@@ -51,16 +51,16 @@ docs: $(READY_DEV)
 format: $(READY_DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt Snakefile workflow
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakefmt Snakefile src/outctl/workflow
 
 # The JSON schemas of the configuration, from the classes that check it.
 schema: $(READY)
-	$(BIN)/python -m outctl.config.schemas workflow/schemas
+	$(BIN)/python -m outctl.config.schemas src/outctl/workflow/schemas
 
 # The pages of the reference, the figures' captions and the picture of the package, from what they describe. They are kept in the repository, where they can
 # be read without a build.
 reference: $(READY)
-	$(BIN)/python docs/generate/reference_pages.py docs/reference workflow/report
+	$(BIN)/python docs/generate/reference_pages.py docs/reference src/outctl/workflow/report
 	$(BIN)/python docs/generate/structure_picture.py docs/structure.svg
 
 # The tutorial from `git clone` on, with nothing installed or fetched before; how long it takes is written into its page.

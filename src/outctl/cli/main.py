@@ -7,12 +7,12 @@ import signal
 import sys
 import warnings
 
-from outctl.cli import doctor, exchange, interactive, steps
+from outctl.cli import doctor, exchange, init, interactive, steps
 from outctl.cli.app import app
 from outctl.errors import ending_in_one_line
 from outctl.storage.checkpoints import end_at_once
 
-__all__ = ["app", "doctor", "exchange", "interactive", "main", "spread", "steps"]
+__all__ = ["app", "doctor", "exchange", "init", "interactive", "main", "spread", "steps"]
 
 MANY = {"--cases", "--models", "--words"}
 """Options that several values may follow, as in `--words ark atom`."""

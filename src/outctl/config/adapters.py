@@ -98,7 +98,7 @@ class AdapterInDirectory(Section):
     kind: Literal["local"]
     """Which source this is."""
     path: FilePath
-    """The directory, absolute or relative to the working directory."""
+    """The directory, absolute or relative to the file that names it."""
 
 
 AdapterSource = Annotated[AdapterOnHub | AdapterInDirectory, Field(discriminator="kind")]

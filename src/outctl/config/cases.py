@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from outctl.config.names import FilePath
+from outctl.config.names import TemplateOrFile
 from outctl.config.section import Section
 
 
@@ -126,7 +126,7 @@ class Case(Section):
     """Number of samples for training; adapters take the first of them."""
     eval_samples: int = Field(ge=1, le=1_000_000)
     """Number of samples for evaluation."""
-    template: FilePath | None = None
+    template: TemplateOrFile | None = None
     """Prompt template: the name of one that comes with the package, or the path of a YAML file; the default is named
     after the kind."""
     tolerance: float = Field(default=0.1, gt=0.0, lt=1.0)

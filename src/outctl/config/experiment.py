@@ -1,6 +1,6 @@
 """An experiment: the configuration as a whole.
 
-Every key is described where it stands; the JSON schemas under `workflow/schemas/` are generated from these classes.
+Every key is described where it stands; the JSON schemas under `src/outctl/workflow/schemas/` are generated from these classes.
 """
 
 import os
@@ -51,13 +51,15 @@ class Experiment(Section):
     """Further comparisons beside those with the baseline."""
     plugins: list[FilePath] = Field(default=[])
     """Python files of your own that register kinds of case, losses, metrics or vocabularies, which this configuration then
-    names; relative to the working directory. Each is one file: it may import this package and what is installed."""
-    registry: FilePath = "config/models.yaml"
-    """Path of the model registry."""
+    names. Each is one file: it may import this package and what is installed."""
+    registry: FilePath | None = None
+    """Path of the model registry; by default `config/models.yaml` in the working directory or, where there is none, the
+    registry that comes with outctl."""
     results_dir: OutputPath = "results"
-    """Where results are written."""
+    """Where results are written, relative to the working directory, as everything that is written is."""
     models_dir: OutputPath = "resources/models"
-    """Where prepared models are kept, apart from results, so that experiments share them."""
+    """Where prepared models are kept, apart from results, so that experiments share them; relative to the working
+    directory."""
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Seed of everything that is drawn: words, shares, prompts' seeds, bootstrap."""
     evaluation: Evaluation = Evaluation()

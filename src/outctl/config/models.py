@@ -82,7 +82,15 @@ class ModelEntry(PromptOptions):
 
 
 class Registry(Section):
-    """The model registry, `config/models.yaml`."""
+    """A model registry, such as `config/models.yaml`."""
 
-    models: Annotated[dict[ModelName, ModelEntry], AfterValidator(check_distinct)] = Field(min_length=1)
+    extends: Literal["built-in"] | None = None
+    """`built-in` adds the models that come with outctl, but for those whose names stand here too."""
+    models: Annotated[dict[ModelName, ModelEntry], AfterValidator(check_distinct)] = Field(default={})
     """The models, by name."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.models and self.extends is None:
+            raise ValueError("models: there is none; add one, or extend the registry that comes with outctl")
+        return self

@@ -85,10 +85,30 @@ def _check_output_path(path: str) -> str:
     return _check_path(path)
 
 
+class Located:
+    """Marks the path of a file, which is relative to the configuration file that names it.
+
+    Args:
+        suffixes: endings of paths, where other texts are names; without any, every text is a path.
+    """
+
+    def __init__(self, *suffixes: str) -> None:
+        self.suffixes = suffixes
+
+    def __contains__(self, text: str) -> bool:
+        """Whether a text is a path."""
+        return not self.suffixes or text.endswith(self.suffixes)
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
 CaseName = Annotated[str, AfterValidator(_check_case_name)]
 ModelName = Annotated[str, AfterValidator(_check_model_name)]
 AdapterName = Annotated[str, AfterValidator(_check_adapter_name)]
-FilePath = Annotated[str, Field(min_length=1), AfterValidator(_check_path)]
+_Path = Annotated[str, Field(min_length=1), AfterValidator(_check_path)]
+FilePath = Annotated[_Path, Located()]
+WordsOrFile = Annotated[_Path, Located(".txt")]
+"""The name of a vocabulary, or a file with words."""
+TemplateOrFile = Annotated[_Path, Located(".yaml", ".yml")]
+"""The name of a template, or a file with one."""
 OutputPath = Annotated[str, Field(min_length=1), AfterValidator(_check_output_path)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -5,19 +5,21 @@ import reprlib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from outctl.config.command_line import typed
 from outctl.config.experiment import Experiment
 from outctl.config.models import Registry
+from outctl.config.paths import Key, as_seen_from_here, file_paths, with_paths
 from outctl.config.plugins import load_plugins
 from outctl.config.registry import ByKind, unwrapped
 from outctl.config.strict_yaml import load_strictly
 from outctl.errors import KeyedError, OutctlError
 
-Key = tuple[str | int, ...]
 Schema = typing.TypeVar("Schema", bound=BaseModel)
 
 
@@ -25,6 +27,13 @@ LARGEST = 1_000_000
 """Bytes of a configuration file; a device or a file given by mistake would be read for ever."""
 LONGEST_NAME = 200
 """Characters of a name or a value in a message."""
+COMMAND_LINE = "--config"
+"""What messages say instead of a file where a value comes from the command line."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+BUILT_IN = Path(__file__).parent / "models.yaml"
+"""The registry that comes with the package."""
+USUAL = Path("config/models.yaml")
+"""The registry that is taken where an experiment names none."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -139,24 +148,27 @@ def _contains(data: Any, key: Key) -> bool:
     return _value(data, key) is not _MISSING
 
 
-def file_of(key: Key, data: Any, files: Sequence[Path]) -> str:
+def file_of(key: Key, data: Any, files: Sequence[Path], given: Mapping[str, Any] = NOTHING) -> str:
     """The file that says what stands at this key: the last one that has it, since later files override earlier ones.
 
     Args:
         key: a key of the configuration; for one that is missing, the file of the section that lacks it is meant.
         data: the merged configuration.
         files: the files it was merged from, in order. What none of them has came from the command line.
+        given: what the command line gives.
     """
     while key and not _contains(data, key):
         key = key[:-1]
     value = _value(data, key)
+    if not isinstance(value, Mapping) and _contains(given, key):
+        return COMMAND_LINE
     for path in reversed(files):
         found = _value(read_yaml(path), key) if path.is_file() else _MISSING
         if found is not _MISSING:
             # Sections are merged, values are replaced: another value than the last file's came from the command line.
             same = (found == value or value != value) and repr(found) == repr(value)  # 1 == True, and NaN is not NaN
-            return str(path) if isinstance(value, Mapping) or same else "--config"
-    return "--config"
+            return str(path) if isinstance(value, Mapping) or same else COMMAND_LINE
+    return COMMAND_LINE
 
 
 def dotted(key: Key) -> str:
@@ -197,7 +209,7 @@ def _describe(error: ValidationError, schema: type[BaseModel], data: Any, files:
         message = "this section needs the key 'kind'"
     elif not isinstance(first["input"], (dict, list)) and first["type"] != "value_error":
         message = f"{message}, not {_shown(first['input'])}"
-    where = f"{file_of(key, data, files)}: {dotted(key)}" if key else ", ".join(map(str, files)) or "--config"
+    where = f"{file_of(key, data, files)}: {dotted(key)}" if key else ", ".join(map(str, files)) or COMMAND_LINE
     more = error.error_count() - 1
     return f"{where}: {message}" + (f" (and {more} more)" if more else "")
 
@@ -215,12 +227,30 @@ def validate(schema: type[Schema], data: Any, files: Sequence[Path]) -> Schema:
 
 
 def load_registry(path: Path) -> Registry:
-    """Read the model registry.
+    """Read a model registry, and behind its models those of the registry that it extends.
 
     Raises:
         OutctlError: the file cannot be read, or is no registry.
     """
-    return validate(Registry, read_yaml(path), [path])
+    data = read_yaml(path)
+    registry = validate(Registry, data, [path])
+    paths = {key: as_seen_from_here(text, path, dotted(key)) for key, text in file_paths(registry)}
+    registry = validate(Registry, with_paths(data, paths), [path])
+    if registry.extends is None:
+        return registry
+    return Registry(
+        models={
+            **registry.models,
+            **{name: entry for name, entry in load_registry(BUILT_IN).models.items() if name not in registry.models},
+        }
+    )
+
+
+def registry_of(experiment: Experiment) -> Path:
+    """The file of the registry that an experiment chooses from."""
+    if experiment.registry is not None:
+        return Path(experiment.registry)
+    return USUAL if USUAL.is_file() else BUILT_IN
 
 
 def _cases_of_sections(experiment: Experiment) -> Iterator[tuple[Key, str]]:
@@ -231,12 +261,34 @@ def _cases_of_sections(experiment: Experiment) -> Iterator[tuple[Key, str]]:
         yield ("temperature_scaling", "case"), experiment.temperature_scaling.case
 
 
-def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Registry]:
+def _read_experiment(data: Any, files: Sequence[Path], given: Mapping[str, Any]) -> Experiment:
+    """Load the plug-ins of an experiment and check it; its paths are then relative to the working directory."""
+
+    def located(key: Key, path: str) -> str:
+        file = file_of(key, data, files, given)
+        return path if file == COMMAND_LINE else as_seen_from_here(path, Path(file), dotted(key))
+
+    listed = data.get("plugins") if isinstance(data, Mapping) else None
+    plugins = listed if isinstance(listed, list) and all(isinstance(path, str) for path in listed) else []
+    # First, since the rest of the configuration may name what they register.
+    load_plugins([located(("plugins", position), path) for position, path in enumerate(plugins)])
+    experiment = validate(Experiment, data, files)
+    paths = {key: located(key, path) for key, path in file_paths(experiment) if _contains(data, key)}
+    return validate(Experiment, with_paths(data, paths), files)
+
+
+def load_experiment(
+    data: Any, files: Sequence[Path], given: Mapping[str, Any] = NOTHING
+) -> tuple[Experiment, Registry]:
     """Check an experiment, the registry that it names, and every name by which one part refers to another.
 
     Args:
         data: the merged configuration.
         files: the files it was merged from, in order.
+        given: what the command line gives, as Snakemake reads it; it is part of `data`.
+
+    Returns:
+        Both with paths that are relative to the working directory; in files they are relative to the file.
 
     Raises:
         OutctlError: one line with file, key, what is wrong, and the nearest valid name where there is one.
@@ -245,28 +297,28 @@ def load_experiment(data: Any, files: Sequence[Path]) -> tuple[Experiment, Regis
         if path.is_file():
             # Whoever merged the files may have read them less strictly.
             read_config(path)
+    data = typed(data, given)
 
     def refuse(key: Key, message: str) -> typing.NoReturn:
-        raise OutctlError(f"{file_of(key, data, files)}: {dotted(key)}: {message}")
+        raise OutctlError(f"{file_of(key, data, files, given)}: {dotted(key)}: {message}")
 
     try:
-        # First, since the rest of the configuration may name what they register.
-        load_plugins(data.get("plugins") if isinstance(data, Mapping) else None)
+        experiment = _read_experiment(data, files, given)
     except KeyedError as mistake:
-        raise OutctlError(f"{file_of(mistake.key, data, files)}: {mistake}") from None
-    experiment = validate(Experiment, data, files)
+        raise OutctlError(f"{file_of(mistake.key, data, files, given)}: {mistake}") from None
 
-    if not Path(experiment.registry).is_file():
-        refuse(("registry",), f"there is no file {experiment.registry!r}")
-    registry = load_registry(Path(experiment.registry))
+    source = registry_of(experiment)
+    if not source.is_file():
+        refuse(("registry",), f"there is no file {str(source)!r}")
+    registry = load_registry(source)
     for position, model in enumerate(experiment.models):
         if model not in registry.models:
             hint = nearest(model, list(registry.models))
-            refuse(("models", position), f"{model!r} is not in {experiment.registry}; {hint}")
+            refuse(("models", position), f"{model!r} is not in {source}; {hint}")
     reference = experiment.base_model_deviation.reference if experiment.base_model_deviation else None
     if reference is not None and reference not in registry.models:
         hint = nearest(reference, list(registry.models))
-        refuse(("base_model_deviation", "reference"), f"{reference!r} is not in {experiment.registry}; {hint}")
+        refuse(("base_model_deviation", "reference"), f"{reference!r} is not in {source}; {hint}")
     for adapter, existing in experiment.existing.items():
         for position, model in enumerate(existing.models or []):
             if model not in experiment.models:

@@ -97,3 +97,24 @@ def load_strictly(text: str) -> Any:
         return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+def read_scalar(text: str) -> Any:
+    """What a text stands for as a value in a YAML file: a number, a truth value, nothing, or itself.
+
+    Text in quotes is what stands between them. What would be a mistake in a file is the text itself.
+    """
+    if text[:1] not in ("'", '"'):
+        loader = _StrictLoader("")
+        try:
+            tag = loader.resolve(ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+            return loader.construct_object(ScalarNode(tag, text))
+        except yaml.YAMLError:
+            return text
+        finally:
+            loader.dispose()
+    try:
+        value = load_strictly(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, str) else text

@@ -57,6 +57,9 @@ def _git(*arguments: str) -> str | None:
 @cache
 def code_version() -> dict[str, Any]:
     """Commit of the checkout that the package runs from, and whether it has uncommitted changes; None outside one."""
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        # An environment inside a user's own repository is no checkout of this package.
+        return {"commit": None, "dirty": None}
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from outctl.config.experiment import Experiment
 from outctl.config.models import Registry
-from outctl.config.reading import file_of, load_experiment
+from outctl.config.reading import NOTHING, file_of, load_experiment
 from outctl.errors import KeyedError, OutctlError, first_line
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.runs import PLAN_VARIABLE, jobs_of_this_run
@@ -54,22 +54,28 @@ STAGES: dict[str, Stage] = {
 """The stages by their names; each comes after those whose outputs it reads."""
 
 
-def load_plan(data: Any, files: Sequence[Path], versions: Mapping[str, str] | None = None) -> Plan:
+def load_plan(
+    data: Any,
+    files: Sequence[Path],
+    versions: Mapping[str, str] | None = None,
+    given: Mapping[str, Any] = NOTHING,
+) -> Plan:
     """Check a configuration as far as it can be known before any job runs, and plan it.
 
     Args:
         data: the merged configuration.
         files: the files it was merged from, in order.
         versions: as for `Plan`.
+        given: what the command line gives, as Snakemake reads it; it is part of `data`.
 
     Raises:
         OutctlError: one line with file, key, what is wrong, and the nearest valid name where there is one.
     """
     try:
-        plan = plan_of(*load_experiment(data, files), versions)
+        plan = plan_of(*load_experiment(data, files, given), versions)
         _ = plan.recipes, plan.comparisons
     except KeyedError as mistake:
-        raise OutctlError(f"{file_of(mistake.key, data, files)}: {mistake}") from None
+        raise OutctlError(f"{file_of(mistake.key, data, files, given)}: {mistake}") from None
     return plan
 
 

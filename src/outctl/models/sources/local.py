@@ -23,7 +23,7 @@ class LocalSource(ModelSource):
     kind: Literal["local"]
     """Which source this is."""
     path: FilePath
-    """The directory, or the GGUF file (of several shards the first), absolute or relative to the working directory."""
+    """The directory, or the GGUF file (of several shards the first), absolute or relative to the registry."""
 
     @property
     def converted(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from outctl.config.cases import Draw, Drawn, Split
-from outctl.config.names import FilePath
+from outctl.config.names import WordsOrFile
 from outctl.config.registries import CASE_KINDS, VOCABULARIES, FromVocabulary
 from outctl.tasks.drawing import draw_percents, draw_words
 from outctl.tasks.shares import named_shares
@@ -22,7 +22,7 @@ class GivenWords(Split):
     """How this case asks."""
     num_words: int = Field(default=2, ge=2, le=8)
     """Number of words a sample asks for."""
-    vocabulary: Annotated[FilePath, FromVocabulary] = "common"
+    vocabulary: Annotated[WordsOrFile, FromVocabulary] = "common"
     """What the words are: `common` English words, `phrases` of two of them, `letters`, `digits`, `symbols`, first `names`;
     or a UTF-8 file with a word or phrase a line, whose name ends in `.txt`."""
     vocabulary_size: int = Field(default=6000, ge=20, le=50_000)

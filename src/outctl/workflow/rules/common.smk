@@ -4,19 +4,20 @@ import os
 import re
 import sys
 from pathlib import Path
-from shlex import join, quote
+from shlex import join
 
 from snakemake.settings.types import DeploymentMethod
+from snakemake.utils import update_config
 
-# Jobs run the package of this checkout, in whatever environment the rules are given.
-SOURCE = str(Path(workflow.basedir) / "src")
-sys.path.insert(0, SOURCE)
-shell.prefix(f"export PYTHONPATH={quote(SOURCE)}" + "${{PYTHONPATH:+:$PYTHONPATH}}; ")
+# Whoever starts the workflow may have another package of this name installed, or none.
+SOURCE = str(Path(str(workflow.current_basedir)).parents[2])
+if SOURCE not in sys.path:
+    sys.path.insert(0, SOURCE)
 
 from outctl.config.names import DEVIATION, NAME_PATTERN
 from outctl.config.reading import read_config
 from outctl.pipeline.durations import earlier_seconds, measured_seconds
-from outctl.pipeline.environments import pinned_versions
+from outctl.pipeline.environments import job_prefix, pinned_versions
 from outctl.errors import ending_in_one_line
 from outctl.machine.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
 from outctl.pipeline.runs import (
@@ -41,24 +42,34 @@ def finish_messages():
         listener.queue.join()
 
 
-if not workflow.configfiles:
-    with ending_in_one_line(finish_messages):
-        # Read here first, since Snakemake's own words for a broken file do not name it.
-        read_config(Path("config/config.yaml"))
-
-    configfile: "config/config.yaml"
-
+DEFAULT = Path("config/config.yaml")
+WITH_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+shell.prefix(job_prefix(Path(SOURCE), WITH_CONDA))
 
 with ending_in_one_line(finish_messages):
+    if not workflow.configfiles:
+        # Not by `configfile`: Snakemake's own words for a broken file do not name it, and a module that is given a
+        # configuration reads none.
+        content = read_config(DEFAULT)
+        update_config(content, workflow.config_settings.config)
+        config.update(content)
+        workflow.configfiles.append(DEFAULT)
     if workflow.is_main_process:
-        # With conda, jobs run with the versions that the environments pin, not with those beside Snakemake.
-        pinned = (
-            DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-        )
+        given = list(workflow.overwrite_configfiles)
         PLAN = load_plan(
             config,
-            [Path(file) for file in workflow.configfiles],
-            pinned_versions(Path(workflow.basedir) / "envs") if pinned else None,
+            # Those of the command line are stronger than those that a Snakefile names.
+            [
+                *(Path(file) for file in workflow.configfiles if file not in given),
+                *given,
+            ],
+            # With conda, jobs run with the versions that the environments pin, not with those beside Snakemake.
+            (
+                pinned_versions(Path(SOURCE) / "outctl/workflow/envs")
+                if WITH_CONDA
+                else None
+            ),
+            workflow.config_settings.config,
         )
         PLAN.check_services()
         PLAN.inspect()
@@ -81,7 +92,7 @@ IN_SERIES = [
     if isinstance(stage, ModelStage) and stage.in_series
 ]
 # What jobs that compute with a model run in; the others need no GPU.
-ENVIRONMENT = f"../../envs/{'gpu' if SETTINGS.gpu else 'cpu'}.yaml"
+ENVIRONMENT = f"../envs/{'gpu' if SETTINGS.gpu else 'cpu'}.yaml"
 
 
 envvars:
@@ -155,7 +166,10 @@ def expected_seconds(job):
     # `all` runs nothing, so there is nothing to measure.
     if not job.benchmark:
         return 0.0
-    stage = STAGES[stage_of(job)]
+    stage = STAGES.get(stage_of(job))
+    if stage is None:
+        # A rule of the user's own Snakefile.
+        return None
     if stage.shared:
         # Another model's time says nothing of what the network takes for this one.
         return measured_seconds(Path(job.benchmark))

@@ -21,7 +21,7 @@ rule aggregate_model:
     benchmark:
         benchmark_of("aggregate-model")
     conda:
-        "../../envs/cpu.yaml"
+        "../envs/cpu.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -54,7 +54,7 @@ rule aggregate:
     benchmark:
         benchmark_of("aggregate")
     conda:
-        "../../envs/cpu.yaml"
+        "../envs/cpu.yaml"
     params:
         flags=flags_of("aggregate"),
     message:
@@ -84,7 +84,7 @@ rule figures:
     benchmark:
         benchmark_of("figures")
     conda:
-        "../../envs/cpu.yaml"
+        "../envs/cpu.yaml"
     params:
         flags=flags_of("figures"),
     message:
@@ -104,7 +104,7 @@ rule report:
     benchmark:
         benchmark_of("report")
     conda:
-        "../../envs/cpu.yaml"
+        "../envs/cpu.yaml"
     params:
         flags=flags_of("report"),
     message:

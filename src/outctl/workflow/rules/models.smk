@@ -17,7 +17,7 @@ rule fetch_model:
     benchmark:
         benchmark_of("fetch-model")
     conda:
-        "../../envs/cpu.yaml"
+        "../envs/cpu.yaml"
     params:
         flags=flags_of("fetch-model"),
     message:
@@ -40,7 +40,7 @@ rule fetch_adapter:
     wildcard_constraints:
         adapter=one_of(PLAN.existing),
     conda:
-        "../../envs/cpu.yaml"
+        "../envs/cpu.yaml"
     params:
         flags=flags_of("fetch-adapter"),
     message:

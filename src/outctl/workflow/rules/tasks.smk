@@ -12,7 +12,7 @@ rule make_samples:
     benchmark:
         benchmark_of("make-samples")
     conda:
-        "../../envs/cpu.yaml"
+        "../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=lambda wildcards, attempt: 10 * attempt,
@@ -35,7 +35,7 @@ rule make_deviation_samples:
     benchmark:
         benchmark_of("make-deviation-samples")
     conda:
-        "../../envs/cpu.yaml"
+        "../envs/cpu.yaml"
     resources:
         mem_mb=1000,
         runtime=lambda wildcards, attempt: 10 * attempt,
