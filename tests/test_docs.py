@@ -166,9 +166,9 @@ def test_the_picture_of_the_package_has_every_folder_and_stage() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_captions_of_snakemakes_report_are_those_of_the_figures(name: str) -> None:
-    assert (ROOT / "workflow" / "report" / f"{name}.rst").read_text() == reference_pages.caption(name), (
-        "run `make reference`"
-    )
+    assert (ROOT / "src" / "outctl" / "workflow" / "report" / f"{name}.rst").read_text() == reference_pages.caption(
+        name
+    ), "run `make reference`"
 
 
 def test_there_is_no_other_page_of_the_reference() -> None:
@@ -179,7 +179,7 @@ def test_there_is_no_other_page_of_the_reference() -> None:
     ("name", "schema"), [("configuration", "experiment"), ("registry", "models"), ("template", "template")]
 )
 def test_every_key_of_the_configuration_is_in_the_reference(site: Path, name: str, schema: str) -> None:
-    content = json.loads((ROOT / "workflow" / "schemas" / f"{schema}.schema.json").read_text())
+    content = json.loads((ROOT / "src" / "outctl" / "workflow" / "schemas" / f"{schema}.schema.json").read_text())
     sections = {content["title"]: content} | content.get("$defs", {})
     keys = {f"{section}.{key}": key for section, own in sections.items() for key in own["properties"]}
     assert page(site, f"reference/{name}").terms == keys

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from outctl.config.schemas import SCHEMAS, schema_text, write_schemas
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "workflow" / "schemas"
+FOLDER = ROOT / "src" / "outctl" / "workflow" / "schemas"
 EXAMPLES = [
     *((path, "models" if path.name == "models.yaml" else "experiment") for path in (ROOT / "config").glob("*.yaml")),
     *((path, "template") for path in (ROOT / "src/outctl/tasks/templates").glob("*.yaml")),

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 from outctl.pipeline.environments import pinned_versions
+from outctl.pipeline.workflow import FOLDER
 from outctl.stages.dag import STAGES
 
-ENVIRONMENTS = Path(__file__).parents[2] / "envs"
+ENVIRONMENTS = FOLDER / "envs"
 
 
 def test_the_environments_pin_every_package_that_may_change_a_result() -> None:

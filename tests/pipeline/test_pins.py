@@ -10,7 +10,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+ENVIRONMENTS = sorted((ROOT / "src/outctl/workflow/envs").glob("*.yaml"))
 WORKFLOW_ONLY = {"snakemake", "snakemake-executor-plugin-slurm", "snakemake-interface-logger-plugins"}
 """What runs the jobs and is not needed inside them."""
 CONDA_NAMES = {"pytorch-cpu": "torch", "pytorch-gpu": "torch"}

@@ -125,7 +125,7 @@ def stale_by_plan(copy: Copy) -> Findings:
     with _in_place_of_the_installed(copy):
         if (copy.config, copy.registry) != (CONFIG, REGISTRY):
             copy.write()
-        versions = pinned_versions(copy.checkout / "envs") if "conda" in copy.arguments else None
+        versions = pinned_versions(copy.checkout / "src/outctl/workflow/envs") if "conda" in copy.arguments else None
         plan = load_plan(copy.config, [], versions)
         plan.check_services()
         plan.inspect()

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parent.parent.parent
-CHECKOUT = ("Snakefile", "workflow", "profiles", "src", "envs")
+CHECKOUT = ("Snakefile", "profiles", "src")
 """What of the checkout the workflow reads."""
 COMMAND = re.compile(r"python\s+-m\s+outctl\s+((?:[^\s-]\S*\s+)+)--spec")
 """The beginning of every rule's command: it names stage, model, variant and case, as `outctl why` does."""
@@ -177,7 +177,9 @@ def plan_of(copy: Copy) -> Any:
     """The copy's plan by its own checkout, inspected."""
     versions = None
     if "conda" in copy.arguments:
-        versions = import_module("outctl.pipeline.environments").pinned_versions(copy.checkout / "envs")
+        versions = import_module("outctl.pipeline.environments").pinned_versions(
+            copy.checkout / "src/outctl/workflow/envs"
+        )
     planning = import_module("outctl.stages.dag")
     assert Path(planning.__file__).is_relative_to(copy.checkout)
     plan = planning.load_plan(copy.config, [Path("experiment.yaml")], versions)

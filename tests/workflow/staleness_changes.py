@@ -227,7 +227,7 @@ def environments(package: str | None = None, number: str = "", comment: str = ""
     def change(copy: Copy) -> None:
         checkout = copy.own_checkout()
         installed = {(found.name or "").lower().replace("_", "-"): found.version for found in metadata.distributions()}
-        for file in (checkout / "envs").glob("*.yaml"):
+        for file in (checkout / "src/outctl/workflow/envs").glob("*.yaml"):
             lines = [comment] if comment else []
             for line in file.read_text().splitlines():
                 name, sign, _ = line.partition("==")

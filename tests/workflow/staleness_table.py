@@ -813,9 +813,9 @@ OF_SNAKEMAKE = [
         "a rule's message, and white space in a rule's command",
         NONE,
         both(
-            in_checkout("workflow/rules/finetune.smk", "training {wildcards", "now training {wildcards"),
+            in_checkout("src/outctl/workflow/rules/finetune.smk", "training {wildcards", "now training {wildcards"),
             in_checkout(
-                "workflow/rules/evaluation.smk",
+                "src/outctl/workflow/rules/evaluation.smk",
                 "exec python -m outctl evaluate {",
                 "exec  python  -m  outctl  evaluate {",
             ),

@@ -13,6 +13,7 @@ import yaml
 from workspace import ROOT, Run
 
 from outctl.config.names import RESULT_FOLDERS
+from outctl.pipeline.workflow import FOLDER
 from outctl.stages.dag import STAGES
 
 MODEL = {"source": {"kind": "local", "path": "weights"}, "chat": True, "parameters": 1000}
@@ -27,7 +28,7 @@ BOMB = "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10
 # A shell that takes any of this for its own language leaves a file called `pwned`.
 NASTY = """-x $(touch pwned) `touch pwned`; touch pwned & 'a' "b" \\ * ~ é"""
 SHELL_COMMANDS = re.compile(r"""^    shell:\n((?:^        "[^\n]*"\n)+)|\bshell\((f?"[^"\n]*")\)""", re.MULTILINE)
-RULES = sorted([ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")])
+RULES = sorted([ROOT / "Snakefile", FOLDER / "Snakefile", *(FOLDER / "rules").glob("*.smk")])
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     directory = tmp_path / "inside"
     directory.mkdir()
     (directory / "config").mkdir()
-    (directory / "config" / "config.yaml").write_text(TEXT)
+    (directory / "config" / "config.yaml").write_text(TEXT.replace("models.yaml", "../models.yaml"))
     (directory / "models.yaml").write_text(yaml.safe_dump({"models": {"small": MODEL}}))
     return directory
 

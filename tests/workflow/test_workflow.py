@@ -101,7 +101,7 @@ def test_the_report_holds_every_figure_and_table_with_its_caption(finished: Fini
     shown = [*workspace.results.glob("figures/*.svg"), *workspace.results.glob("*.csv")]
     assert held == {file.name: file.read_bytes() for file in shown}
     for file in shown:
-        caption = (ROOT / "workflow" / "report" / f"{file.stem}.rst").read_text()
+        caption = (ROOT / "src" / "outctl" / "workflow" / "report" / f"{file.stem}.rst").read_text()
         # Up to the first character that HTML or a markup writes otherwise.
         assert re.split(r"[`'<>&]", caption)[0].strip() in text, file.name
 
@@ -214,7 +214,7 @@ def test_the_slurm_profile_plans_the_default_experiment(finished: Finished) -> N
     workspace, _ = finished
     folder = workspace.folder / "checkout"
     folder.mkdir()
-    for name in ("Snakefile", "workflow", "config", "slurm", "profiles", "src", "envs"):
+    for name in ("Snakefile", "config", "slurm", "profiles", "src"):
         (folder / name).symlink_to(ROOT / name)
     command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--dry-run"]
     result = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)

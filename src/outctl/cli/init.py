@@ -9,7 +9,7 @@ import typer
 
 from outctl.cli.app import PERSON, app
 from outctl.errors import OutctlError
-from outctl.workflow import FOLDER
+from outctl.pipeline.workflow import FOLDER
 
 FILES = {
     "Snakefile": ("project/Snakefile", "imports the workflow; rules of your own can go there too"),

@@ -1,46 +1,14 @@
-"""The environments that jobs run in: how they find this package, and what those that Snakemake makes pin."""
+"""The pinned environments that rules can be given, as far as plans need to know them."""
 
-import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from shlex import quote
 
 from outctl.config.reading import read_yaml
 from outctl.errors import OutctlError
 
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
-
-
-def job_prefix(source: Path, conda: bool) -> str:
-    """The beginning of every job's shell command, which makes its `python` import this package.
-
-    Args:
-        source: the folder that holds the package.
-        conda: whether jobs run in environments that Snakemake makes, which have all but this package.
-
-    Returns:
-        A text for `shell.prefix` of Snakemake, which reads braces as wildcards.
-    """
-    installed = any(source.glob("outctl-*.dist-info"))
-    before = {} if conda else {"PATH": Path(sys.executable).parent}
-    if conda or not installed:
-        # What is installed beside the package must not come before the packages of another environment.
-        before["PYTHONPATH"] = _alone(source) if installed else source
-    lines = [f"export {name}={quote(str(path))}${{{name}:+:${name}}}; " for name, path in before.items()]
-    return "".join(lines).replace("{", "{{").replace("}", "}}")
-
-
-def _alone(source: Path) -> Path:
-    """A folder that holds nothing but a link to the package."""
-    folder = Path.cwd() / ".snakemake" / "outctl"
-    folder.mkdir(parents=True, exist_ok=True)
-    link = folder / f"outctl.{os.getpid()}"
-    link.symlink_to(source / "outctl")
-    link.replace(folder / "outctl")
-    return folder
 
 
 def pinned_versions(directory: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ if SOURCE not in sys.path:
 from outctl.config.names import DEVIATION, NAME_PATTERN
 from outctl.config.reading import read_config
 from outctl.pipeline.durations import earlier_seconds, measured_seconds
-from outctl.pipeline.environments import job_prefix, pinned_versions
+from outctl.pipeline.environments import pinned_versions
 from outctl.errors import ending_in_one_line
 from outctl.machine.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
 from outctl.pipeline.runs import (
@@ -30,6 +30,7 @@ from outctl.pipeline.runs import (
     full_disk,
     orphans,
 )
+from outctl.pipeline.workflow import FOLDER, job_prefix
 from outctl.stages.dag import STAGES, load_plan, thaw_plan
 from outctl.stages.model_check import planning_notes
 from outctl.stages.model_job import ModelStage
@@ -65,7 +66,7 @@ with ending_in_one_line(finish_messages):
             ],
             # With conda, jobs run with the versions that the environments pin, not with those beside Snakemake.
             (
-                pinned_versions(Path(SOURCE) / "outctl/workflow/envs")
+                pinned_versions(FOLDER / "envs")
                 if WITH_CONDA
                 else None
             ),
