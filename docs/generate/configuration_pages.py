@@ -16,7 +16,7 @@ def configuration_page() -> str:
         "experiment",
         "Configuration",
         "The keys of an experiment, as `config/config.yaml` and the file behind `--configfile` hold them. Unknown keys and "
-        "values of another type are refused with one line. `workflow/schemas/experiment.schema.json` is the same for "
+        "values of another type are refused with one line. `src/outctl/workflow/schemas/experiment.schema.json` is the same for "
         "editors.",
     )
 

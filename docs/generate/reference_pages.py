@@ -1,6 +1,7 @@
 """Write the pages of the reference and the captions of Snakemake's report, both made from the code.
 
-`python docs/generate/reference_pages.py docs/reference workflow/report` writes both; without a second directory, the pages.
+`python docs/generate/reference_pages.py docs/reference src/outctl/workflow/report` writes both; without a second directory, the
+pages.
 """
 
 import sys

@@ -9,7 +9,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 ENVIRONMENTS = sorted((ROOT / "src/outctl/workflow/envs").glob("*.yaml"))
 WORKFLOW_ONLY = {"snakemake", "snakemake-executor-plugin-slurm", "snakemake-interface-logger-plugins"}
 """What runs the jobs and is not needed inside them."""
@@ -61,6 +62,11 @@ def test_constraints_pin_every_direct_dependency_within_its_bounds():
         if name == PROJECT["name"]:
             continue
         assert requirement.specifier.contains(known[name]), requirement
+
+
+def test_uv_is_given_the_same_constraints():
+    found = [text.split("==") for text in PYPROJECT["tool"]["uv"]["constraint-dependencies"]]
+    assert {canonicalize_name(name): version for name, version in found} == constraints()
 
 
 def test_there_is_an_environment_with_and_one_without_a_gpu():

@@ -23,7 +23,7 @@ FILES = {
 
 @app.command(rich_help_panel=PERSON)
 def init(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to begin; made if it is not there.")],
+    directory: Annotated[Path, typer.Argument(help="Where to begin; made if it is not there.")],
 ) -> None:
     """Begin a project: an experiment, a registry, and a Snakefile that imports the workflow. It overwrites nothing.
 

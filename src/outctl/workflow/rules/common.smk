@@ -65,11 +65,7 @@ with ending_in_one_line(finish_messages):
                 *given,
             ],
             # With conda, jobs run with the versions that the environments pin, not with those beside Snakemake.
-            (
-                pinned_versions(FOLDER / "envs")
-                if WITH_CONDA
-                else None
-            ),
+            (pinned_versions(FOLDER / "envs") if WITH_CONDA else None),
             workflow.config_settings.config,
         )
         PLAN.check_services()
