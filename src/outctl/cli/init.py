@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from outctl.cli.app import PERSON, app
+from outctl.cli.app import INTERACTIVE, app
 from outctl.errors import OutctlError
 from outctl.pipeline.workflow import FOLDER
 
@@ -21,7 +21,7 @@ FILES = {
 """For each file of a project, what of the workflow's folder it is copied from, and what it is for."""
 
 
-@app.command(rich_help_panel=PERSON)
+@app.command(rich_help_panel=INTERACTIVE)
 def init(
     directory: Annotated[Path, typer.Argument(help="Where to begin; made if it is not there.")],
 ) -> None:
