@@ -80,6 +80,11 @@ def entry(path: str, value: Any) -> Change:
     return lambda copy: _set(copy.registry["models"], path, value)
 
 
+def extended(copy: Copy) -> None:
+    """Let the registry extend the built-in one."""
+    copy.registry["extends"] = "built-in"
+
+
 def text(file: str, old: str, new: str, keep_time: bool = False) -> Change:
     """Replace text in a file of the working directory that has it once."""
 
