@@ -16,8 +16,9 @@ def configuration_page() -> str:
         "experiment",
         "Configuration",
         "The keys of an experiment, as `config/config.yaml` and the file behind `--configfile` hold them. Unknown keys and "
-        "values of another type are refused with one line. `src/outctl/workflow/schemas/experiment.schema.json` is the same for "
-        "editors.",
+        "values of another type are refused with one line. Paths of files to read are relative to the file that names them, "
+        "those on the command line to the working directory. `src/outctl/workflow/schemas/experiment.schema.json` is the same "
+        "for editors.",
     )
 
 
@@ -26,7 +27,8 @@ def registry_page() -> str:
     return _page(
         "models",
         "Model registry",
-        "The keys of `config/models.yaml`, or of the file that the experiment's key `registry` names.",
+        "The keys of `config/models.yaml`, or of the file that the experiment's key `registry` names. A path is relative to "
+        "that file.",
     )
 
 
