@@ -37,9 +37,10 @@ def test_a_nested_value_is_what_it_would_be_in_a_file(text: str) -> None:
     assert (value, type(value)) == (expected, type(expected))
 
 
-@pytest.mark.parametrize(
-    ("argument", "value"), [("\"'2'\"", "2"), ("'\"true\"'", "true"), ('"\'half"', "'half"), ("\"'[1]'\"", "[1]")]
-)
+QUOTED = {"\"'2'\"": "2", "'\"true\"'": "true", '"\'half"': "'half", "\"'[1]'\"": "[1]", "'\"a\": 1'": '"a": 1'}
+
+
+@pytest.mark.parametrize(("argument", "value"), QUOTED.items())
 def test_text_in_quotes_of_its_own_stays_text(argument: str, value: str) -> None:
     assert from_command_line(argument) == value
 

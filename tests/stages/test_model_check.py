@@ -41,7 +41,7 @@ def planned(folder: Path, template: str | dict[str, str] | None, **entry: object
         content["chat_template"] = [{"name": name, "template": text} for name, text in template.items()]
     config.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
     registry = folder / "config" / "models.yaml"
-    tiny = yaml.safe_load(registry.read_text())["models"]["tiny"] | {"source": {"kind": "local", "path": "original"}}
+    tiny = yaml.safe_load(registry.read_text())["models"]["tiny"] | {"source": {"kind": "local", "path": "../original"}}
     for key in ("template_kwargs", "prefill", "system"):
         tiny.pop(key, None)
     registry.write_text(yaml.safe_dump({"models": {"tiny": tiny | entry}}))
