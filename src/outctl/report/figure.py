@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from pydantic import create_model
+
 from outctl.report.looks import Look, looks_of, variant_looks
 from outctl.storage.files import TableRow
 
@@ -62,6 +64,19 @@ class FigureRow(TableRow):
     """The model."""
     variant: str
     """`baseline`, `temperature`, or an adapter."""
+
+
+def columns_of(table: type[TableRow], name: str, doc: str, columns: Iterable[str]) -> type[TableRow]:
+    """Return the row of a figure's table that shows some columns of another table.
+
+    Args:
+        table: a row of the other table.
+        name: the name of the row.
+        doc: its docstring.
+        columns: the columns beside the model and variant.
+    """
+    fields: Any = {column: (table.model_fields[column].annotation, table.model_fields[column]) for column in columns}
+    return create_model(name, __base__=FigureRow, __doc__=doc, **fields)
 
 
 @dataclass(frozen=True)
