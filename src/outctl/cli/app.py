@@ -111,7 +111,7 @@ def _before(
 
 ResultsDir = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--results-dir", help="Directory of the results; without it, results_dir of the configuration."),
+    typer.Option("--results-dir", help="Directory of the results; default: results_dir of the configuration."),
 ]
 
 

@@ -13,9 +13,7 @@ from outctl.tasks.samples import read_samples
 
 Cases = Annotated[
     Optional[list[str]],  # noqa: UP045 - typer reads this annotation at run time
-    typer.Option(
-        "--cases", help="Cases; several may follow: --cases A B; without it, every case of the configuration."
-    ),
+    typer.Option("--cases", help="Cases; several may follow: --cases A B; default: every case of the configuration."),
 ]
 
 
@@ -24,7 +22,7 @@ def export_inspect(
     cases: Cases = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--output", help="Directory to write below; without it, inspect/ below the results."),
+        typer.Option("--output", help="Directory to write below; default: inspect/ below the results."),
     ] = None,
     results_dir: ResultsDir = None,
     config: Config = DEFAULT_CONFIG,

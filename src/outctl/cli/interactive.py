@@ -19,12 +19,12 @@ from outctl.stages.dag import load_plan
 def why(
     target: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="An output, or a step such as evaluate/MODEL/VARIANT/CASE; every stale step without it."),
+        typer.Argument(help="An output, or a step such as evaluate/MODEL/VARIANT/CASE; default: every stale step."),
     ] = None,
     environments: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="Directory of the environments, where Snakemake makes them; what is installed here without it."
+            help="Directory of the environments, where Snakemake makes them; default: what is installed here."
         ),
     ] = None,
     config: Config = DEFAULT_CONFIG,
