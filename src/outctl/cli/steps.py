@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, Optional, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -130,7 +130,7 @@ def _flags(stage: Stage) -> list[Parameter]:
         kinds = [Path] if name == "spec" else [part for part in _parts(hints[name]) if part is not type(None)]
         text = SEVERAL.get(name, FLAGS[name]) if kinds == [list[Path]] else FLAGS[name]
         option = typer.Option(f"--{name.replace('_', '-')}", help=text)
-        annotation = Annotated[Optional[kinds[0]], option]  # type: ignore[valid-type]  # noqa: UP045
+        annotation = Annotated[kinds[0] | None, option]  # type: ignore[valid-type]
         flags.append(Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=None))
     return flags
 
@@ -147,16 +147,16 @@ for _stage in STAGES.values():
 
 @app.command(rich_help_panel=STEPS)
 def figures(
-    spec: Annotated[Optional[Path], typer.Option("--spec", help=FLAGS["spec"])] = None,  # noqa: UP045
+    spec: Annotated[Path | None, typer.Option("--spec", help=FLAGS["spec"])] = None,
     results_dir: ResultsDir = None,
     from_csv: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             "--from-csv", help="Draw from the numbers in this directory, `{figure}.csv`, and read nothing else."
         ),
     ] = None,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--output", help="With --from-csv: where the figures go; default: beside the numbers."),
     ] = None,
     format_: Annotated[str, typer.Option("--format", help="With --from-csv: svg, pdf or png.")] = "svg",
