@@ -595,6 +595,7 @@ CODE = {
     "outctl.pipeline.layout": {"Layout.figure": TABLES, "beside": stages("make-samples")},
     "outctl.storage.outputs": {"read_provenance": AFTER["fetch-model"]},
     "outctl.storage.benchmarks": {"read_benchmark": AFTER["report"], "earlier_seconds": NONE},
+    "outctl.storage.intervals": {"with_intervals": TABLES},
     "outctl.storage.links": {"link_file": AFTER["fetch-model"]},
     "outctl.storage.locks": {"only_writer": AFTER["fetch-model"], "writer_of": NONE},
     "outctl.machine.hub": {"hub_access": NONE, "refusal": ("fetch-model/hub", *HUB)},
