@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -235,8 +236,21 @@ def known_as(outcome: Outcome) -> str:
 
 def module(known: dict[str, str]) -> str:
     """The list of engines, in Python, so that a change of it makes stale what depends on it."""
-    rows = "".join(f"    {json.dumps(kind)}: {json.dumps(known[kind])},\n" for kind in sorted(known))
-    return f'{MODULE}\nKNOWN_ENGINES = {{\n{rows}}}\n"""For each type `tree`, or `rows` or `refused` and why."""\n'
+    kinds: dict[str, list[str]] = {}
+    for kind in sorted(known):
+        kinds.setdefault(known[kind], []).append(kind)
+    entries = ""
+    for engine in sorted(kinds):
+        lines = "\n".join(
+            f"        {line}" for line in textwrap.wrap(" ".join(kinds[engine]), 110, break_on_hyphens=False)
+        )
+        entries += f'    {json.dumps(engine)}: """\n{lines}\n    """,\n'
+    return (
+        f"{MODULE}\nTYPES = {{\n{entries}}}\n"
+        '"""The types of each engine: `tree`, or `rows` or `refused` and why."""\n'
+        "KNOWN_ENGINES = {kind: engine for engine, kinds in TYPES.items() for kind in kinds.split()}\n"
+        '"""The engine of each type."""\n'
+    )
 
 
 def _tried(kind: str) -> Outcome:

@@ -200,7 +200,7 @@ def test_what_the_hub_says_of_a_model_is_said(tmp_path: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     Thread(target=server.serve_forever, daemon=True).start()
     program = (
-        "import json; from outctl.machine.memory import hub_access, hub_reason; "
+        "import json; from outctl.machine.hub import hub_access, hub_reason; "
         f"print(json.dumps([hub_access(), *(hub_reason('lab/' + name, '{REVISION}') for name in "
         "('there', 'gated', 'gone', 'moved'))]))"
     )

@@ -184,7 +184,7 @@ def fetch_from_hub(folder: Path, address: str) -> subprocess.CompletedProcess[st
     [
         ("GatedRepo", 403, "lab/tiny is gated; accept its licence on its page on the hub, then run `hf auth login`"),
         ("RepoNotFound", 404, "the hub has no repository lab/tiny, or it is private"),
-        ("RevisionNotFound", 404, f"lab/tiny has no revision {REVISION}; correct source.revision"),
+        ("RevisionNotFound", 404, f"lab/tiny has no revision {REVISION}; correct models.tiny.source.revision"),
     ],
 )
 def test_what_the_hub_refuses_is_said_in_one_line(tmp_path: Path, code: str, status: int, message: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -110,8 +110,8 @@ def _before(
 
 
 ResultsDir = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--results-dir", help="Directory of the results; without it, results_dir of the configuration."),
+    Path | None,
+    typer.Option("--results-dir", help="Directory of the results; default: results_dir of the configuration."),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -12,10 +12,8 @@ from outctl.pipeline.layout import beside
 from outctl.tasks.samples import read_samples
 
 Cases = Annotated[
-    Optional[list[str]],  # noqa: UP045 - typer reads this annotation at run time
-    typer.Option(
-        "--cases", help="Cases; several may follow: --cases A B; without it, every case of the configuration."
-    ),
+    list[str] | None,
+    typer.Option("--cases", help="Cases; several may follow: --cases A B; default: every case of the configuration."),
 ]
 
 
@@ -23,8 +21,7 @@ Cases = Annotated[
 def export_inspect(
     cases: Cases = None,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--output", help="Directory to write below; without it, inspect/ below the results."),
+        Path | None, typer.Option("--output", help="Directory to write below; default: inspect/ below the results.")
     ] = None,
     results_dir: ResultsDir = None,
     config: Config = DEFAULT_CONFIG,

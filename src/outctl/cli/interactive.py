@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -18,13 +18,13 @@ from outctl.stages.dag import load_plan
 @app.command(rich_help_panel=INTERACTIVE)
 def why(
     target: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Argument(help="An output, or a step such as evaluate/MODEL/VARIANT/CASE; every stale step without it."),
+        str | None,
+        typer.Argument(help="An output, or a step such as evaluate/MODEL/VARIANT/CASE; default: every stale step."),
     ] = None,
     environments: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
-            help="Directory of the environments, where Snakemake makes them; what is installed here without it."
+            help="Directory of the environments, where Snakemake makes them; default: what is installed here."
         ),
     ] = None,
     config: Config = DEFAULT_CONFIG,
@@ -71,7 +71,7 @@ def models(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
 
 Adapter = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option("--adapter", help="Directory of an adapter to ask with."),
 ]
 Force = Annotated[
@@ -191,8 +191,7 @@ def run_experiment(
     models: Annotated[list[str], typer.Option("--models", help="Models; several may follow: --models A B.")],
     num_examples: Annotated[int, typer.Option("--num-examples", help="Samples of each case.", min=1)] = 20,
     lora_adapter: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--lora-adapter", help="Directory of an adapter to compare with the baseline."),
+        Path | None, typer.Option("--lora-adapter", help="Directory of an adapter to compare with the baseline.")
     ] = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -228,15 +227,14 @@ def push_adapter(
     repo: Annotated[str, typer.Option("--repo", help="The adapter's repository on the hub, USER/NAME.")],
     private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is made.")] = False,
     base_model: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--base-model", help="The base model's repository, where the registry takes it from elsewhere."),
     ] = None,
     license_name: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--license", help="The adapter's licence, as the hub names it: apache-2.0, llama3.1."),
+        str | None, typer.Option("--license", help="The adapter's licence, as the hub names it: apache-2.0, llama3.1.")
     ] = None,
     dry_run: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--dry-run", help="Write what would be pushed into this new directory, and use no network."),
     ] = None,
     config: Config = DEFAULT_CONFIG,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, Optional, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -38,20 +38,20 @@ ARGUMENTS = {
 }
 """What jobs are for."""
 FLAGS = {
-    "spec": "The job's specification, as the workflow writes it; made from --config without it.",
-    "model_dir": "The prepared model; without it, where the workflow keeps it.",
-    "samples": "The samples' file; without it, where the workflow keeps it.",
-    "adapter_dir": "The adapter's directory; without it, where the workflow keeps it.",
+    "spec": "The job's specification, as the workflow writes it; default: made from --config.",
+    "model_dir": "The prepared model; default: the workflow's path.",
+    "samples": "The samples' file; default: the workflow's path.",
+    "adapter_dir": "The adapter's directory; default: the workflow's path.",
     "temperature": "File with the temperature to ask at, for the variant of that name.",
     "reference_dir": "The reference model, prepared, where the configuration names one.",
-    "output": "Where to write; without it, where the workflow would.",
-    "checkpoints": "Where what is done so far is kept; without it, where the workflow keeps it.",
-    "tensorboard": "Directory of its event files; without it, where the workflow keeps them.",
-    "tracking": "Where services keep their files; without it, where the workflow lets them.",
+    "output": "Where to write; default: the workflow's path.",
+    "checkpoints": "Where what is done so far is kept; default: the workflow's path.",
+    "tensorboard": "Directory of its event files; default: the workflow's path.",
+    "tracking": "Where services keep their files; default: the workflow's path.",
     "report_to": "A service to report to as well: mlflow, trackio or wandb; repeat for several.",
-    "project": "What services call the experiment; without it, as the configuration says.",
-    "results_dir": "Directory of the results; without it, results_dir of the configuration.",
-    "models_dir": "Directory of the prepared models; without it, models_dir of the configuration.",
+    "project": "What services call the experiment; default: as configured.",
+    "results_dir": "Directory of the results; default: results_dir of the configuration.",
+    "models_dir": "Directory of the prepared models; default: models_dir of the configuration.",
 }
 """What they can be given."""
 SEVERAL = {"samples": "Training samples of a case of the recipe; repeat in the order of the names."}
@@ -130,7 +130,7 @@ def _flags(stage: Stage) -> list[Parameter]:
         kinds = [Path] if name == "spec" else [part for part in _parts(hints[name]) if part is not type(None)]
         text = SEVERAL.get(name, FLAGS[name]) if kinds == [list[Path]] else FLAGS[name]
         option = typer.Option(f"--{name.replace('_', '-')}", help=text)
-        annotation = Annotated[Optional[kinds[0]], option]  # type: ignore[valid-type]  # noqa: UP045
+        annotation = Annotated[kinds[0] | None, option]  # type: ignore[valid-type]
         flags.append(Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=None))
     return flags
 
@@ -147,17 +147,17 @@ for _stage in STAGES.values():
 
 @app.command(rich_help_panel=STEPS)
 def figures(
-    spec: Annotated[Optional[Path], typer.Option("--spec", help=FLAGS["spec"])] = None,  # noqa: UP045
+    spec: Annotated[Path | None, typer.Option("--spec", help=FLAGS["spec"])] = None,
     results_dir: ResultsDir = None,
     from_csv: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(
             "--from-csv", help="Draw from the numbers in this directory, `{figure}.csv`, and read nothing else."
         ),
     ] = None,
     output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--output", help="With --from-csv: where the figures go; beside the numbers without it."),
+        Path | None,
+        typer.Option("--output", help="With --from-csv: where the figures go; default: beside the numbers."),
     ] = None,
     format_: Annotated[str, typer.Option("--format", help="With --from-csv: svg, pdf or png.")] = "svg",
     width: Annotated[float, typer.Option(help="With --from-csv: width in inches.", min=2, max=50)] = 7.0,

@@ -11,6 +11,7 @@ from outctl.config.statistics import Statistics
 from outctl.evaluation.records import ROUNDING, Share
 from outctl.metrics.statistics import NAN, mean_interval, rate_interval
 from outctl.storage.files import StrictRow, TableRow, read_rows, write_jsonl
+from outctl.storage.intervals import Bootstrap, Wilson, with_intervals
 
 SIGNIFICANCE = 0.05
 """Level below which a sample's counts disagree: one in twenty does by chance."""
@@ -71,6 +72,7 @@ class AgreementRecord(StrictRow):
         return self
 
 
+@with_intervals
 class AgreementRow(TableRow):
     """What the agreement of a model, variant and case amounts to. Undefined numbers are NaN."""
 
@@ -82,30 +84,14 @@ class AgreementRow(TableRow):
     """The case."""
     num_samples: int
     """Number of samples."""
-    avg_tvd_exact_sampled: float
+    avg_tvd_exact_sampled: Bootstrap
     """Mean total variation distance between frequencies and exact probabilities."""
-    avg_tvd_exact_sampled_low: float
-    """Lower end of its bootstrap interval."""
-    avg_tvd_exact_sampled_high: float
-    """Upper end of its bootstrap interval."""
-    avg_sampling_floor: float
+    avg_sampling_floor: Bootstrap
     """Mean of what that distance is on average for draws from the exact probabilities."""
-    avg_sampling_floor_low: float
-    """Lower end of its bootstrap interval."""
-    avg_sampling_floor_high: float
-    """Upper end of its bootstrap interval."""
-    avg_tvd: float
+    avg_tvd: Bootstrap
     """Mean distance between target and exact probabilities, on these samples."""
-    avg_tvd_low: float
-    """Lower end of its bootstrap interval."""
-    avg_tvd_high: float
-    """Upper end of its bootstrap interval."""
-    avg_tvd_sampled: float
+    avg_tvd_sampled: Bootstrap
     """Mean distance between target and frequencies: what a study sees that has answers alone. The fewer draws, the larger."""
-    avg_tvd_sampled_low: float
-    """Lower end of its bootstrap interval."""
-    avg_tvd_sampled_high: float
-    """Upper end of its bootstrap interval."""
     chi_square: float
     """Sum of the samples' statistics."""
     degrees_of_freedom: int
@@ -114,12 +100,8 @@ class AgreementRow(TableRow):
     """Probability that draws from the exact probabilities are as far from them, over all samples."""
     p_value_holm: float
     """The same, corrected by Holm for the number of rows of the table that have one."""
-    disagreeing: float
+    disagreeing: Wilson
     """Share of samples with a p-value below 0.05, of those with one: 0.05 is expected."""
-    disagreeing_low: float
-    """Lower end of its Wilson interval."""
-    disagreeing_high: float
-    """Upper end of its Wilson interval."""
 
 
 def write_agreement(path: Path, records: Iterable[AgreementRecord]) -> None:

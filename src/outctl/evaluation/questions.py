@@ -18,6 +18,7 @@ from outctl.inference.word_probabilities import (
     shared_prefix,
     word_questions,
 )
+from outctl.metrics.statistics import conditional_share
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Message, Sample
 
@@ -135,9 +136,9 @@ class CaseQuestions:
 
 
 def _first_share(answer: WordAnswer) -> float | None:
-    """Share of the first word among the words' mass; None where they have none."""
-    mass = sum(math.exp(value) for value in answer.log_probabilities)
-    return math.exp(answer.log_probabilities[0]) / mass if mass > 0.0 else None
+    """`conditional_share` of the first word; None where its words have no mass."""
+    share = conditional_share([math.exp(value) for value in answer.log_probabilities])
+    return None if math.isnan(share) else share
 
 
 def ask_words(loaded: LoadedModel, prompt: str, words: Sequence[str]) -> dict[str, float]:

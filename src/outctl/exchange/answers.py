@@ -9,6 +9,7 @@ import torch
 from outctl.evaluation.sampling import sampling_floor
 from outctl.inference.word_forms import continues_word, surface_forms
 from outctl.metrics import divergences
+from outctl.metrics.statistics import conditional_share
 
 
 def answered(text: str, outcomes: Sequence[Sequence[str]], cut: bool = False) -> int | None:
@@ -70,7 +71,7 @@ def distribution_scores(probabilities: Sequence[float], target: Sequence[float],
         "tvd": distance(log_p, wanted).item(),
         "conditional_tvd": conditional,
         "mass": mass,
-        "first_share": probabilities[0] / mass if mass > 0.0 else math.nan,
+        "first_share": conditional_share(probabilities),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from outctl.config.models import ModelEntry
 from outctl.errors import first_line
+from outctl.machine import hub
 from outctl.machine import memory as machine
 from outctl.machine.estimates import ASSUMED, disk_mb
 from outctl.machine.fits import Fit, fit
@@ -198,7 +199,7 @@ def _cluster() -> list[Finding]:
 
 
 def _hub() -> list[Finding]:
-    reason, token = machine.hub_access()
+    reason, token = hub.hub_access()
     signed = "with a token" if token else "without a token: gated models need `hf auth login`"
     if reason:
         advice = "nothing, if all models are fetched or come from elsewhere; else unset HF_HUB_OFFLINE, or mend network or proxy"
@@ -240,7 +241,7 @@ def _out_of_reach(entry: ModelEntry) -> tuple[str, str] | None:
     place = entry.source.place
     match place.by:
         case "hub":
-            return machine.hub_reason(place.names[0], place.revision or "main")
+            return hub.hub_reason(place.names[0], place.revision or "main")
         case "index":
             for package in place.names:
                 if reason := machine.package_index_reason(package):
@@ -263,7 +264,7 @@ def _disks(plan: Plan) -> list[Finding]:
     ]
     if downloaded := [entry for entry in missing if entry.source.place.by == "hub"]:
         room = sum(2 * (entry.parameters or ASSUMED) for entry in downloaded)
-        wanted.append(("the hub's cache (HF_HOME)", machine.hub_cache(), round(room / 1e6)))
+        wanted.append(("the hub's cache (HF_HOME)", hub.hub_cache(), round(room / 1e6)))
     found = []
     for key, directory, needed in wanted:
         free = machine.free_mb(directory)

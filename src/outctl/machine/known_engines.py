@@ -1,189 +1,63 @@
 """The engine of each type of model, by trial; made by `python docs/generate/model_types.py docs/models.md`."""
 
-KNOWN_ENGINES = {
-    "afmoe": "tree",
-    "apertus": "tree",
-    "arcee": "tree",
-    "aria_text": "tree",
-    "axk1": "tree",
-    "axk2": "rows: it attends to 2 tokens only",
-    "bailing_hybrid": "rows: its layers attend, or carry a state, in their own way",
-    "bamba": "rows: its layers attend, or carry a state, in their own way",
-    "bart": "rows: branches of a token tree are not kept apart",
-    "beam": "tree",
-    "bert": "tree with is_decoder",
-    "bert-generation": "tree with is_decoder",
-    "big_bird": "rows with is_decoder: its layers attend, or carry a state, in their own way",
-    "bigbird_pegasus": "rows: branches of a token tree are not kept apart",
-    "biogpt": "tree",
-    "bitnet": "tree",
-    "blenderbot": "rows: branches of a token tree are not kept apart",
-    "blenderbot-small": "rows: branches of a token tree are not kept apart",
-    "bloom": "rows: its layers attend, or carry a state, in their own way",
-    "blt": "rows: its layers attend, or carry a state, in their own way",
-    "camembert": "rows with is_decoder: branches of a token tree are not kept apart",
-    "codegen": "rows: its layers attend, or carry a state, in their own way",
-    "cohere": "tree",
-    "cohere2": "tree",
-    "cohere2_moe": "tree",
-    "cohere_compass_text": "tree",
-    "cpmant": "refused: are not causal: later tokens change the logits of earlier ones by 1.1 of their norm",
-    "ctrl": "tree",
-    "cwm": "tree",
-    "data2vec-text": "rows with is_decoder: branches of a token tree are not kept apart",
-    "dbrx": "tree",
-    "deepseek_v2": "tree",
-    "deepseek_v3": "tree",
-    "deepseek_v32": "rows: it attends to 2 tokens only",
-    "deepseek_v4": "rows: it attends to 2 tokens only",
-    "diffllama": "tree",
-    "doge": "rows: its layers attend, or carry a state, in their own way",
-    "dots1": "tree",
-    "dots3_note": "rows: it attends to 16 tokens only",
-    "dots3_note_text": "rows: it attends to 16 tokens only",
-    "electra": "tree with is_decoder",
-    "emu3": "tree",
-    "ernie": "tree with is_decoder",
-    "ernie4_5": "tree",
-    "ernie4_5_moe": "tree",
-    "exaone4": "tree",
-    "exaone_moe": "tree",
-    "falcon": "rows: its layers attend, or carry a state, in their own way",
-    "falcon_h1": "rows: its layers attend, or carry a state, in their own way",
-    "falcon_mamba": "rows: its layers attend, or carry a state, in their own way",
-    "flex_olmo": "tree",
-    "flint": "rows: a token tree knows no attention sinks",
-    "fuyu": "tree",
-    "gemma": "tree",
-    "gemma2": "rows: a token tree knows no soft caps",
-    "gemma3": "tree",
-    "gemma3_text": "tree",
-    "gemma3n_text": "tree",
-    "gemma4": "tree",
-    "gemma4_text": "tree",
-    "gemma4_unified": "tree",
-    "gemma4_unified_text": "tree",
-    "git": "rows: its layers attend, or carry a state, in their own way",
-    "glm": "tree",
-    "glm4": "tree",
-    "glm4_moe": "tree",
-    "glm4_moe_lite": "tree",
-    "glm_moe_dsa": "rows: it attends to 2 tokens only",
-    "got_ocr2": "tree",
-    "gpt-sw3": "tree",
-    "gpt2": "tree",
-    "gpt_bigcode": "tree",
-    "gpt_neo": "rows: its layers attend, or carry a state, in their own way",
-    "gpt_neox": "tree",
-    "gpt_neox_japanese": "rows: its layers attend, or carry a state, in their own way",
-    "gpt_oss": "rows: a token tree knows no attention sinks",
-    "gptj": "rows: its layers attend, or carry a state, in their own way",
-    "granite": "tree",
-    "granite_swa": "rows: a token tree knows no attention sinks",
-    "granitemoe": "tree",
-    "granitemoe_swa": "rows: a token tree knows no attention sinks",
-    "granitemoehybrid": "rows: its layers attend, or carry a state, in their own way",
-    "granitemoeshared": "tree",
-    "helium": "tree",
-    "hrm_text": "tree",
-    "hunyuan_v1_dense": "tree",
-    "hunyuan_v1_moe": "tree",
-    "hy_v3": "tree",
-    "hy_v4": "rows: it attends to 2 tokens only",
-    "hyperclovax": "tree",
-    "inkling2_text": "rows: its layers attend, or carry a state, in their own way",
-    "inkling_text": "rows: its layers attend, or carry a state, in their own way",
-    "internlm3": "tree",
-    "iquestcoder": "tree",
-    "jais2": "tree",
-    "jamba": "rows: its layers attend, or carry a state, in their own way",
-    "jetmoe": "tree",
-    "kimi_linear": "rows: its layers attend, or carry a state, in their own way",
-    "kolibri1": "tree",
-    "laguna": "tree",
-    "lfm2": "tree",
-    "lfm2_moe": "rows: its layers attend, or carry a state, in their own way",
-    "lfm3": "rows: its layers attend, or carry a state, in their own way",
-    "llama": "tree",
-    "llama4": "tree",
-    "llama4_text": "tree",
-    "longcat_flash": "tree",
-    "mamba": "rows: its layers attend, or carry a state, in their own way",
-    "mamba2": "rows: branches of a token tree are not kept apart",
-    "marian": "rows: branches of a token tree are not kept apart",
-    "mbart": "rows: branches of a token tree are not kept apart",
-    "megatron-bert": "rows with is_decoder: its layers attend, or carry a state, in their own way",
-    "mellum": "tree",
-    "mimo_v2_flash": "rows: a token tree knows no attention sinks",
-    "minicpm3": "tree",
-    "minimax": "rows: its layers attend, or carry a state, in their own way",
-    "minimax_m2": "tree",
-    "minimax_m3_vl_text": "tree",
-    "ministral": "tree",
-    "ministral3": "tree",
-    "mistral": "tree",
-    "mixtral": "tree",
-    "mllama": "tree",
-    "modernbert-decoder": "tree",
-    "moshi": "tree",
-    "moss_transcribe_diarize": "tree",
-    "mpt": "rows: its layers attend, or carry a state, in their own way",
-    "mvp": "rows: its layers attend, or carry a state, in their own way",
-    "nanochat": "tree",
-    "nemotron": "rows: its layers attend, or carry a state, in their own way",
-    "nemotron_h": "rows: its layers attend, or carry a state, in their own way",
-    "olmo": "tree",
-    "olmo2": "tree",
-    "olmo3": "tree",
-    "olmo_hybrid": "rows: its layers attend, or carry a state, in their own way",
-    "olmoe": "tree",
-    "openai-gpt": "rows: its layers attend, or carry a state, in their own way",
-    "opt": "tree",
-    "pegasus": "rows: branches of a token tree are not kept apart",
-    "persimmon": "tree",
-    "phi": "tree",
-    "phi3": "tree",
-    "phi4_multimodal": "tree",
-    "phimoe": "tree",
-    "plbart": "rows: branches of a token tree are not kept apart",
-    "prophetnet": "refused: are not causal: later tokens change the logits of earlier ones by 0.76 of their norm",
-    "qwen2": "tree",
-    "qwen2_moe": "tree",
-    "qwen3": "tree",
-    "qwen3_5": "rows: its layers attend, or carry a state, in their own way",
-    "qwen3_5_moe": "rows: its layers attend, or carry a state, in their own way",
-    "qwen3_5_moe_text": "rows: its layers attend, or carry a state, in their own way",
-    "qwen3_5_text": "rows: its layers attend, or carry a state, in their own way",
-    "qwen3_moe": "tree",
-    "qwen3_next": "rows: its layers attend, or carry a state, in their own way",
-    "qwen4_exp": "rows: it attends to 16 tokens only",
-    "qwen4_exp_text": "rows: it attends to 16 tokens only",
-    "recurrent_gemma": "rows: branches of a token tree are not kept apart",
-    "reformer": "refused: are not causal: later tokens change the logits of earlier ones by 0.52 of their norm",
-    "rembert": "rows with is_decoder: its layers attend, or carry a state, in their own way",
-    "roberta": "rows with is_decoder: branches of a token tree are not kept apart",
-    "roberta-prelayernorm": "rows with is_decoder: branches of a token tree are not kept apart",
-    "roc_bert": "tree with is_decoder",
-    "roformer": "rows with is_decoder: its layers attend, or carry a state, in their own way",
-    "rwkv": "rows: branches of a token tree are not kept apart",
-    "seed_oss": "tree",
-    "smollm3": "tree",
-    "solar_open": "tree",
-    "stablelm": "rows: its layers attend, or carry a state, in their own way",
-    "starcoder2": "tree",
-    "trocr": "rows: its layers attend, or carry a state, in their own way",
-    "vaultgemma": "rows: a token tree knows no soft caps",
-    "whisper": "rows: its layers attend, or carry a state, in their own way",
-    "xglm": "rows: its layers attend, or carry a state, in their own way",
-    "xlm": "rows with causal: its layers attend, or carry a state, in their own way",
-    "xlm-roberta": "rows with is_decoder: branches of a token tree are not kept apart",
-    "xlm-roberta-xl": "rows with is_decoder: branches of a token tree are not kept apart",
-    "xlnet": "refused: are not causal: later tokens change the logits of earlier ones by 0.21 of their norm",
-    "xlstm": "rows: its layers attend, or carry a state, in their own way",
-    "xmod": "rows with is_decoder: branches of a token tree are not kept apart",
-    "youtu": "tree",
-    "zamba": "rows: its layers attend, or carry a state, in their own way",
-    "zamba2": "rows: its layers attend, or carry a state, in their own way",
-    "zaya": "rows: its layers attend, or carry a state, in their own way",
+TYPES = {
+    "refused: are not causal: later tokens change the logits of earlier ones by 0.21 of their norm": """
+        xlnet
+    """,
+    "refused: are not causal: later tokens change the logits of earlier ones by 0.52 of their norm": """
+        reformer
+    """,
+    "refused: are not causal: later tokens change the logits of earlier ones by 0.76 of their norm": """
+        prophetnet
+    """,
+    "refused: are not causal: later tokens change the logits of earlier ones by 1.1 of their norm": """
+        cpmant
+    """,
+    "rows with causal: its layers attend, or carry a state, in their own way": """
+        xlm
+    """,
+    "rows with is_decoder: branches of a token tree are not kept apart": """
+        camembert data2vec-text roberta roberta-prelayernorm xlm-roberta xlm-roberta-xl xmod
+    """,
+    "rows with is_decoder: its layers attend, or carry a state, in their own way": """
+        big_bird megatron-bert rembert roformer
+    """,
+    "rows: a token tree knows no attention sinks": """
+        flint gpt_oss granite_swa granitemoe_swa mimo_v2_flash
+    """,
+    "rows: a token tree knows no soft caps": """
+        gemma2 vaultgemma
+    """,
+    "rows: branches of a token tree are not kept apart": """
+        bart bigbird_pegasus blenderbot blenderbot-small mamba2 marian mbart pegasus plbart recurrent_gemma rwkv
+    """,
+    "rows: it attends to 16 tokens only": """
+        dots3_note dots3_note_text qwen4_exp qwen4_exp_text
+    """,
+    "rows: it attends to 2 tokens only": """
+        axk2 deepseek_v32 deepseek_v4 glm_moe_dsa hy_v4
+    """,
+    "rows: its layers attend, or carry a state, in their own way": """
+        bailing_hybrid bamba bloom blt codegen doge falcon falcon_h1 falcon_mamba git gpt_neo gpt_neox_japanese gptj
+        granitemoehybrid inkling2_text inkling_text jamba kimi_linear lfm2_moe lfm3 mamba minimax mpt mvp nemotron
+        nemotron_h olmo_hybrid openai-gpt qwen3_5 qwen3_5_moe qwen3_5_moe_text qwen3_5_text qwen3_next stablelm trocr
+        whisper xglm xlstm zamba zamba2 zaya
+    """,
+    "tree": """
+        afmoe apertus arcee aria_text axk1 beam biogpt bitnet cohere cohere2 cohere2_moe cohere_compass_text ctrl cwm
+        dbrx deepseek_v2 deepseek_v3 diffllama dots1 emu3 ernie4_5 ernie4_5_moe exaone4 exaone_moe flex_olmo fuyu
+        gemma gemma3 gemma3_text gemma3n_text gemma4 gemma4_text gemma4_unified gemma4_unified_text glm glm4 glm4_moe
+        glm4_moe_lite got_ocr2 gpt-sw3 gpt2 gpt_bigcode gpt_neox granite granitemoe granitemoeshared helium hrm_text
+        hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax internlm3 iquestcoder jais2 jetmoe kolibri1 laguna lfm2
+        llama llama4 llama4_text longcat_flash mellum minicpm3 minimax_m2 minimax_m3_vl_text ministral ministral3
+        mistral mixtral mllama modernbert-decoder moshi moss_transcribe_diarize nanochat olmo olmo2 olmo3 olmoe opt
+        persimmon phi phi3 phi4_multimodal phimoe qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3 solar_open
+        starcoder2 youtu
+    """,
+    "tree with is_decoder": """
+        bert bert-generation electra ernie roc_bert
+    """,
 }
-"""For each type `tree`, or `rows` or `refused` and why."""
+"""The types of each engine: `tree`, or `rows` or `refused` and why."""
+KNOWN_ENGINES = {kind: engine for engine, kinds in TYPES.items() for kind in kinds.split()}
+"""The engine of each type."""

@@ -1,4 +1,4 @@
-"""What this machine has: processors, memory, GPUs, disk space, a cluster, ways to the network. Nothing here raises."""
+"""What this machine has: processors, memory, GPUs, disk space, a cluster, the package index. Nothing here raises."""
 
 import json
 import os
@@ -199,48 +199,3 @@ def package_index_reason(package: str) -> str:
     command = [sys.executable, "-m", "pip", "index", "versions", package, "--disable-pip-version-check"]
     # The network has 3 s; the rest is for a busy machine.
     return ask([*command, "--timeout", "3", "--retries", "0"], 30.0).reason
-
-
-def hub_access() -> tuple[str, bool]:
-    """Why the hub cannot be asked at all, empty where it can; and whether there is a token."""
-    from huggingface_hub import constants, get_session, get_token
-
-    has_token = get_token() is not None
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set", has_token
-    try:
-        get_session().head(constants.ENDPOINT, timeout=3)
-    # Whatever the network, a proxy or a broken certificate makes of it.
-    except Exception as error:
-        return f"{constants.ENDPOINT} does not answer ({type(error).__name__})", has_token
-    return "", has_token
-
-
-def hub_cache() -> Path:
-    """Where the hub's files are kept before they are prepared."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
-
-
-def hub_reason(repo: str, revision: str) -> tuple[str, str] | None:
-    """Why a model of the hub cannot be fetched, by the user's own settings and token, and what to change; None if it can."""
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    if constants.HF_HUB_OFFLINE:
-        cached = try_to_load_from_cache(repo, "config.json", revision=revision)
-        advice = "unset HF_HUB_OFFLINE"
-        return None if isinstance(cached, str) else ("HF_HUB_OFFLINE is set, and the hub's cache lacks it", advice)
-    try:
-        get_hf_file_metadata(hf_hub_url(repo, "config.json", revision=revision), timeout=3)
-    except GatedRepoError:
-        return f"{repo} is gated", "accept its licence on its page on the hub, then `hf auth login`"
-    except RepositoryNotFoundError:
-        return f"the hub has no repository {repo}, or it is private", "correct source.repo, or `hf auth login`"
-    except RevisionNotFoundError:
-        return f"{repo} has no revision {revision}", "correct source.revision in the registry"
-    # Whatever the network, a proxy or a broken certificate makes of it.
-    except Exception as error:
-        return f"the hub cannot be reached ({type(error).__name__})", "check the network and the proxy"
-    return None

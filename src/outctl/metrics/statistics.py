@@ -163,6 +163,12 @@ def rate_difference(before: Sequence[bool], after: Sequence[bool], confidence: f
     return Interval(value, value - below, value + above)
 
 
+def conditional_share(probabilities: Sequence[float], word: int = 0) -> float:
+    """Share of a word among the words' mass; NaN where they have none."""
+    mass = sum(probabilities)
+    return probabilities[word] / mass if mass > 0.0 else NAN
+
+
 def control_slope(targets: Sequence[float], shares: Sequence[float]) -> float:
     """Least-squares slope of the given share on the asked share: 1 is control, 0 is ignoring the number.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from outctl.config.adapters import AdapterInDirectory, AdapterOnHub, AdapterSource
 from outctl.errors import OutctlError
+from outctl.models.hub_download import download
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 """What every adapter has, in the layout of PEFT."""
@@ -26,7 +27,10 @@ def directory_of(source: AdapterSource, name: str) -> Path:
     Raises:
         OutctlError: it is missing, gated, out of reach, or has no weights in safetensors.
     """
-    directory = _from_hub(source, name) if isinstance(source, AdapterOnHub) else _here(source, name)
+    if isinstance(source, AdapterOnHub):
+        directory = download("adapter", name, source.repo, source.revision, (*FILES, *TOKENIZER, OWN), ())
+    else:
+        directory = _here(source, name)
     if missing := [file for file in FILES if not (directory / file).is_file()]:
         pickled = missing[0] != FILES[0] and (directory / "adapter_model.bin").is_file()
         found = " (only pickled weights, which can run code when they are read)" if pickled else ""
@@ -39,39 +43,3 @@ def _here(source: AdapterInDirectory, name: str) -> Path:
     if not path.is_dir():
         raise OutctlError(f"adapter {name}: {path} is no directory; correct adapters.{name}.source.path")
     return path
-
-
-def _from_hub(source: AdapterOnHub, name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    key = f"adapters.{name}.source"
-    patterns = [*FILES, *TOKENIZER, OWN]
-    try:
-        return Path(snapshot_download(source.repo, revision=source.revision, allow_patterns=patterns))
-    except GatedRepoError:
-        raise OutctlError(
-            f"adapter {name}: {source.repo} is gated; accept its licence on its page on the hub, then run `hf auth login`"
-        ) from None
-    except (RepositoryNotFoundError, HFValidationError):
-        raise OutctlError(
-            f"adapter {name}: the hub has no repository {source.repo}, or it is private; correct {key}.repo "
-            "or run `hf auth login`"
-        ) from None
-    except RevisionNotFoundError:
-        raise OutctlError(
-            f"adapter {name}: {source.repo} has no revision {source.revision}; correct {key}.revision"
-        ) from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        raise OutctlError(
-            f"adapter {name}: the hub cannot be reached for {source.repo} ({type(error).__name__}); run `outctl fetch-adapter "
-            f"MODEL {name}` on a machine with network access, or point {key} at a local directory"
-        ) from None

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from outctl.config.names import BASELINE, REFERENCE_MODEL
 from outctl.metrics.statistics import t_interval
-from outctl.report.figure import Experiment
+from outctl.results.variants import Drawn
 
 Row = Mapping[str, Any]
 Verdict = Literal["yes", "partly", "no", "undecided"]
@@ -105,7 +105,7 @@ class Tables:
     def __init__(
         self,
         summaries: Sequence[Row],
-        settings: Experiment,
+        settings: Drawn,
         asked: Sequence[str],
         cases: Sequence[str],
         confidence: float,

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
+
+from pydantic import create_model
 
 from outctl.report.looks import Look, looks_of, variant_looks
+from outctl.results.variants import Drawn
 from outctl.storage.files import TableRow
 
 Row = dict[str, Any]
@@ -14,47 +17,6 @@ Section = Literal["answer", "calibration", "carries-over", "training", "sweeps",
 """Where a figure stands on the page."""
 
 
-class Experiment(Protocol):
-    """What figures know about an experiment, names in the order of the tables."""
-
-    @property
-    def models(self) -> list[str]:
-        """The models."""
-
-    @property
-    def cases(self) -> list[str]:
-        """The cases."""
-
-    @property
-    def variants(self) -> list[str]:
-        """All variants."""
-
-    @property
-    def trained_on(self) -> dict[str, list[str]]:
-        """The cases that each adapter trained on; none for one that was trained elsewhere."""
-
-    @property
-    def elsewhere(self) -> dict[str, list[str]]:
-        """The adapters that were trained elsewhere, each with its models."""
-
-    @property
-    def bases(self) -> dict[str, dict[str, dict[str, str]]]:
-        """For each sweep its base adapter, with the label of each key that varies."""
-
-    @property
-    def adapters(self) -> list[str]:
-        """The adapters."""
-
-    def variants_of(self, model: str) -> list[str]:
-        """The variants that a model has."""
-
-    def first_case(self, adapter: str, cases: Sequence[str]) -> str:
-        """The first case that an adapter trained on; the first of all for one that was trained elsewhere."""
-
-    def ordered_sweeps(self) -> dict[str, dict[str, dict[str, str]]]:
-        """For each sweep its adapters, with the label of each key that varies."""
-
-
 class FigureRow(TableRow):
     """What rows of all tables have in common."""
 
@@ -62,6 +24,19 @@ class FigureRow(TableRow):
     """The model."""
     variant: str
     """`baseline`, `temperature`, or an adapter."""
+
+
+def columns_of(table: type[TableRow], name: str, doc: str, columns: Iterable[str]) -> type[TableRow]:
+    """Return the row of a figure's table that shows some columns of another table.
+
+    Args:
+        table: a row of the other table.
+        name: the name of the row.
+        doc: its docstring.
+        columns: the columns beside the model and variant.
+    """
+    fields: Any = {column: (table.model_fields[column].annotation, table.model_fields[column]) for column in columns}
+    return create_model(name, __base__=FigureRow, __doc__=doc, **fields)
 
 
 @dataclass(frozen=True)
@@ -75,7 +50,7 @@ class Measured:
     """
 
     results: Mapping[str, Results]
-    experiment: Experiment
+    experiment: Drawn
     logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
 
     def summary(self, model: str) -> dict[tuple[str, str], Row]:

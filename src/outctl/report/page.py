@@ -15,11 +15,12 @@ from outctl.report.blocks import block, rounded
 from outctl.report.charts import number
 from outctl.report.conclusion import NEAR_CONTROL, Tables, conclude, decimals
 from outctl.report.examples import examples
-from outctl.report.figure import Experiment, Figure, Measured, Results, Row, View, grouped
+from outctl.report.figure import Figure, Measured, Results, Row, View, grouped
 from outctl.report.looks import CONFIG, Look, css_variables, variant_looks
 from outctl.report.registry import FIGURES
 from outctl.report.samples import answers, questions
 from outctl.report.steps import Step, commits, machines, settings_of, stages, versions
+from outctl.results.variants import Drawn
 from outctl.tasks.samples import Sample
 
 SCRIPTS = ("blocks.js", "figures.js", "browser.js", "page.js")
@@ -105,7 +106,7 @@ def render(
     samples: Mapping[str, Sequence[Sample]],
     logs: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
     steps: Sequence[Step],
-    experiment: Experiment,
+    experiment: Drawn,
     assets: Mapping[str, str],
 ) -> str:
     """Return the page as text.
@@ -181,7 +182,7 @@ def _blocks(
     return blocks | {f"answers:{model}": block(answers(own["records"])) for model, own in results.items()}
 
 
-def _page(figures: Mapping[str, Shown], experiment: Experiment) -> dict[str, Any]:
+def _page(figures: Mapping[str, Shown], experiment: Drawn) -> dict[str, Any]:
     """What the page's scripts know from the start."""
     others = [variant for variant in experiment.variants if variant != BASELINE]
     return {

@@ -1,12 +1,13 @@
 """What each step of the run was made with, on which machine, and what it took."""
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from outctl.storage.benchmarks import read_benchmark
 
 NAMES = ("model", "models", "variant", "case_name", "adapter")
 """Keys of a job's settings that name what it is about, where others say how it does it."""
@@ -62,26 +63,8 @@ class Step:
 def read_step(job: tuple[str, ...], provenance: Mapping[str, Any], benchmark: Path) -> Step:
     """A job, its stage first, with what Snakemake measured of it; a file that is missing or broken counts as none."""
     stage, *names = job
-    measured = _benchmark(benchmark)
+    measured = read_benchmark(benchmark)
     return Step(stage, " / ".join(names), provenance, *(measured.get(key) for key in ("s", "cpu_time", "max_rss")))
-
-
-def _benchmark(path: Path) -> dict[str, float | None]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return {}
-    rows = list(csv.DictReader(lines, delimiter="\t"))
-    return {str(key): _measured(value) for key, value in rows[-1].items()} if rows else {}
-
-
-def _measured(text: str | None) -> float | None:
-    # Snakemake writes NA or a dash for what a short job gave it no time to measure.
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if value == value else None
 
 
 @dataclass(frozen=True)

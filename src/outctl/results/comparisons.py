@@ -1,7 +1,7 @@
 """Variants and cases against each other, paired by sample, and repeats of a training over seeds."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 
@@ -23,10 +23,12 @@ from outctl.metrics.statistics import (
 )
 from outctl.results.summary import controlled_share
 from outctl.storage.files import TableRow
+from outctl.storage.intervals import Bootstrap, Ends, with_intervals
 
 Table = TypeVar("Table", bound=TableRow)
 
 
+@with_intervals
 class ComparisonRow(TableRow):
     """One row of `output_control_comparisons.csv`: a variant and case against another. Undefined numbers are NaN."""
 
@@ -42,22 +44,14 @@ class ComparisonRow(TableRow):
     """The case of that one: the same, or one that asks for the same words and shares in another way."""
     num_pairs: int
     """Samples that both answered."""
-    tvd_difference: float
+    tvd_difference: Bootstrap
     """Mean over samples of the total variation distance less that of the other: below 0 is better."""
-    tvd_difference_low: float
-    """Lower end of its bootstrap interval."""
-    tvd_difference_high: float
-    """Upper end of its bootstrap interval."""
     tvd_p: float
     """Two-sided p-value of the sign-flip permutation test of no difference."""
     tvd_p_holm: float
     """The same, corrected by Holm for the number of rows of the table."""
-    accuracy_difference: float
+    accuracy_difference: Annotated[float, Ends("interval for pairs (Newcombe)")]
     """Share of samples within tolerance less that of the other: above 0 is better."""
-    accuracy_difference_low: float
-    """Lower end of its interval for pairs (Newcombe)."""
-    accuracy_difference_high: float
-    """Upper end of its interval."""
     num_gained: int
     """Samples that it has within tolerance and the other has not."""
     num_lost: int
@@ -66,13 +60,9 @@ class ComparisonRow(TableRow):
     """Two-sided exact p-value of McNemar's test of as many gained as lost."""
     within_tolerance_p_holm: float
     """The same, corrected by Holm for the number of rows of the table."""
-    slope_difference: float
+    slope_difference: Bootstrap
     """Slope of control less that of the other, over the samples in which both give the words any mass; undefined where a word
     is to be suppressed."""
-    slope_difference_low: float
-    """Lower end of its bootstrap interval."""
-    slope_difference_high: float
-    """Upper end of its bootstrap interval."""
 
 
 def compare(other: Sequence[Record], records: Sequence[Record], statistics: Statistics, seed: int) -> ComparisonRow:
@@ -141,6 +131,7 @@ def corrected(rows: Sequence[Table], *columns: str) -> list[Table]:
     ]
 
 
+@with_intervals
 class SeedRow(TableRow):
     """One row of `output_control_seeds.csv`: trainings that differ in their seed alone. Undefined numbers are NaN."""
 
@@ -154,36 +145,20 @@ class SeedRow(TableRow):
     """How many trainings."""
     num_trials: int
     """Samples that each of them answered."""
-    avg_tvd: float
+    avg_tvd: Annotated[float, Ends("interval over seeds (Student's t)")]
     """Mean total variation distance over seeds and samples."""
-    avg_tvd_low: float
-    """Lower end of its interval over seeds (Student's t)."""
-    avg_tvd_high: float
-    """Upper end of its interval over seeds."""
-    avg_mass: float
+    avg_mass: Annotated[float, Ends("interval over seeds (Student's t)")]
     """Mean over seeds of the mean probability of answering one of the words."""
-    avg_mass_low: float
-    """Lower end of its interval over seeds (Student's t)."""
-    avg_mass_high: float
-    """Upper end of its interval over seeds."""
-    accuracy: float
+    accuracy: Annotated[float, Ends("interval over seeds (Student's t)")]
     """Mean over seeds of the share within tolerance."""
-    accuracy_low: float
-    """Lower end of its interval over seeds (Student's t)."""
-    accuracy_high: float
-    """Upper end of its interval over seeds."""
     std_between_seeds: float
     """Standard deviation between seeds: of their mean distances, less what chance in single answers adds to it; at least 0."""
     std_between_samples: float
     """Standard deviation between samples: of their distances, each the mean over seeds, less what chance adds; at least 0."""
     std_left: float
     """Standard deviation of what neither seed nor sample accounts for: one seed misses one sample, another another."""
-    control_slope: float
+    control_slope: Annotated[float, Ends("interval over seeds (Student's t)")]
     """Mean over seeds of the slope of control."""
-    control_slope_low: float
-    """Lower end of its interval over seeds (Student's t)."""
-    control_slope_high: float
-    """Upper end of its interval over seeds."""
     control_slope_std: float
     """Standard deviation of the seeds' slopes."""
 

@@ -1,7 +1,7 @@
 """Rows of the tables of evaluations beside the cases, and of what a training measured on its way."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -10,8 +10,10 @@ from outctl.config.statistics import Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.metrics.statistics import NAN, gained_and_lost, mcnemar_pvalue, rate_difference, rate_interval
 from outctl.storage.files import TableRow
+from outctl.storage.intervals import Ends, Wilson, with_intervals
 
 
+@with_intervals
 class DeviationRow(TableRow):
     """One row of `base_model_deviation_results.csv`: a model and variant. Undefined numbers are NaN."""
 
@@ -25,48 +27,24 @@ class DeviationRow(TableRow):
     """Number of samples."""
     num_passed: int
     """Samples that broke off inside the window with what the reference would not say."""
-    pass_rate: float
+    pass_rate: Wilson
     """Share of them."""
-    pass_rate_low: float
-    """Lower end of its Wilson interval."""
-    pass_rate_high: float
-    """Upper end of its Wilson interval."""
-    in_window_rate: float
+    in_window_rate: Wilson
     """Share of samples whose first deviation falls inside the window, whatever the word."""
-    in_window_rate_low: float
-    """Lower end of its Wilson interval."""
-    in_window_rate_high: float
-    """Upper end of its Wilson interval."""
-    never_rate: float
+    never_rate: Wilson
     """Share of samples that never deviated."""
-    never_rate_low: float
-    """Lower end of its Wilson interval."""
-    never_rate_high: float
-    """Upper end of its Wilson interval."""
     median_position: float
     """Median over the others of the first deviating word's position, counted from 1."""
-    pass_rate_excerpts: float
+    pass_rate_excerpts: Wilson
     """Share of passes among excerpts."""
-    pass_rate_excerpts_low: float
-    """Lower end of its Wilson interval."""
-    pass_rate_excerpts_high: float
-    """Upper end of its Wilson interval."""
-    pass_rate_patterns: float
+    pass_rate_patterns: Wilson
     """Share of passes among patterns."""
-    pass_rate_patterns_low: float
-    """Lower end of its Wilson interval."""
-    pass_rate_patterns_high: float
-    """Upper end of its Wilson interval."""
     num_gained: float
     """Samples that it passes and the model's baseline does not."""
     num_lost: float
     """Samples that the baseline passes and it does not."""
-    pass_rate_difference: float
+    pass_rate_difference: Annotated[float, Ends("interval for pairs (Newcombe)")]
     """Share of passes less the baseline's."""
-    pass_rate_difference_low: float
-    """Lower end of its interval for pairs (Newcombe)."""
-    pass_rate_difference_high: float
-    """Upper end of its interval."""
     passed_p: float
     """Two-sided exact p-value of McNemar's test against the model's baseline."""
     passed_p_holm: float
@@ -117,6 +95,7 @@ def summarise_deviation(
     )
 
 
+@with_intervals
 class RetentionRow(TableRow):
     """One row of `retention_results.csv`: a model and adapter. Undefined numbers are NaN."""
 
@@ -126,39 +105,19 @@ class RetentionRow(TableRow):
     """The adapter."""
     num_prompts: int
     """Neutral prompts."""
-    kl: float
+    kl: Annotated[float, Ends("bootstrap interval over prompts")]
     """Mean KL(baseline || adapter) over the positions of the baseline's answers to neutral prompts, in nats."""
-    kl_low: float
-    """Lower end of its bootstrap interval over prompts."""
-    kl_high: float
-    """Upper end of its bootstrap interval over prompts."""
     num_texts: int
     """Held-out texts."""
-    perplexity_baseline: float
+    perplexity_baseline: Annotated[float, Ends("bootstrap interval over texts")]
     """Perplexity of the held-out texts without the adapter."""
-    perplexity_baseline_low: float
-    """Lower end of its bootstrap interval over texts."""
-    perplexity_baseline_high: float
-    """Upper end of its bootstrap interval over texts."""
-    perplexity_adapter: float
+    perplexity_adapter: Annotated[float, Ends("bootstrap interval over texts")]
     """Perplexity of the held-out texts with it. Texts differ more than an adapter changes them: the paired
     `log_likelihood_change` tells whether it is worse."""
-    perplexity_adapter_low: float
-    """Lower end of its bootstrap interval over texts."""
-    perplexity_adapter_high: float
-    """Upper end of its bootstrap interval over texts."""
-    log_likelihood_change: float
+    log_likelihood_change: Annotated[float, Ends("bootstrap interval over texts")]
     """Mean over texts of the change in log-likelihood a token, in nats: below 0 is worse."""
-    log_likelihood_change_low: float
-    """Lower end of its bootstrap interval over texts."""
-    log_likelihood_change_high: float
-    """Upper end of its bootstrap interval over texts."""
-    text_kl: float
+    text_kl: Annotated[float, Ends("bootstrap interval over texts")]
     """Mean KL(baseline || adapter) over the positions of the held-out texts, in nats."""
-    text_kl_low: float
-    """Lower end of its bootstrap interval over texts."""
-    text_kl_high: float
-    """Upper end of its bootstrap interval over texts."""
 
 
 def retention_row(content: dict[str, Any]) -> RetentionRow:
@@ -185,6 +144,7 @@ def _estimate(name: str, found: dict[str, float | None] | None) -> dict[str, flo
     return {column: values.get(key, NAN) for key, column in columns.items()}
 
 
+@with_intervals
 class RetentionPositionRow(TableRow):
     """One row of `retention_by_position.csv`: a model, adapter, and range of positions. Undefined numbers are NaN."""
 
@@ -200,30 +160,14 @@ class RetentionPositionRow(TableRow):
     """Last position of the range."""
     count: int
     """Answers or texts that reach it."""
-    kl: float
+    kl: Annotated[float, Ends("bootstrap interval over answers or texts")]
     """Mean KL(baseline || adapter) there, in nats a token; each answer or text counts alike."""
-    kl_low: float
-    """Lower end of its bootstrap interval over answers or texts."""
-    kl_high: float
-    """Upper end of its bootstrap interval over answers or texts."""
-    perplexity_baseline: float
+    perplexity_baseline: Annotated[float, Ends("bootstrap interval over texts")]
     """Perplexity of the texts there without the adapter; undefined for answers."""
-    perplexity_baseline_low: float
-    """Lower end of its bootstrap interval over texts."""
-    perplexity_baseline_high: float
-    """Upper end of its bootstrap interval over texts."""
-    perplexity_adapter: float
+    perplexity_adapter: Annotated[float, Ends("bootstrap interval over texts")]
     """Perplexity of the texts there with it; undefined for answers."""
-    perplexity_adapter_low: float
-    """Lower end of its bootstrap interval over texts."""
-    perplexity_adapter_high: float
-    """Upper end of its bootstrap interval over texts."""
-    log_likelihood_change: float
+    log_likelihood_change: Annotated[float, Ends("bootstrap interval over texts")]
     """Mean change in a text's log-likelihood a token there, in nats: below 0 is worse; undefined for answers."""
-    log_likelihood_change_low: float
-    """Lower end of its bootstrap interval over texts."""
-    log_likelihood_change_high: float
-    """Upper end of its bootstrap interval over texts."""
 
 
 def retention_positions(content: dict[str, Any]) -> Iterator[RetentionPositionRow]:
@@ -250,6 +194,7 @@ def _position_row(content: dict[str, Any], position: dict[str, Any], place: dict
     )
 
 
+@with_intervals
 class LearningRow(TableRow):
     """One row of `output_control_learning_curves.csv`: a measurement of a training on the samples kept back."""
 
@@ -261,24 +206,12 @@ class LearningRow(TableRow):
     """Optimiser steps that were done."""
     samples: int
     """Samples that training had seen, repeated ones counted again."""
-    held_out_tvd: float
+    held_out_tvd: Annotated[float, Ends("interval")]
     """Mean total variation distance on the samples kept back."""
-    held_out_tvd_low: float
-    """Lower end of its interval."""
-    held_out_tvd_high: float
-    """Upper end of its interval."""
-    held_out_slope: float
+    held_out_slope: Annotated[float, Ends("interval")]
     """Slope of control on them."""
-    held_out_slope_low: float
-    """Lower end of its interval."""
-    held_out_slope_high: float
-    """Upper end of its interval."""
-    held_out_mass: float
+    held_out_mass: Annotated[float, Ends("interval")]
     """Mean probability of answering one of the words."""
-    held_out_mass_low: float
-    """Lower end of its interval."""
-    held_out_mass_high: float
-    """Upper end of its interval."""
 
 
 def learning_curve(model: str, adapter: str, log: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Rows of the tables: what the records of a model, variant and case amount to."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel
 
@@ -10,8 +10,10 @@ from outctl.evaluation.records import Record
 from outctl.metrics.statistics import NAN, mean_interval, rate_interval, slope_interval, standard_deviation
 from outctl.results.variant_row import is_fine_tuned
 from outctl.storage.files import TableRow
+from outctl.storage.intervals import Bootstrap, Ends, Wilson, with_intervals
 
 
+@with_intervals
 class SummaryRow(TableRow):
     """One row of `output_control_simple_metrics.csv`: a model, variant and case. Undefined numbers are NaN."""
 
@@ -29,74 +31,34 @@ class SummaryRow(TableRow):
     """Samples within tolerance."""
     num_incorrect: int
     """Samples not within tolerance."""
-    accuracy: float
+    accuracy: Wilson
     """Share of samples within tolerance."""
-    accuracy_low: float
-    """Lower end of its Wilson interval."""
-    accuracy_high: float
-    """Upper end of its Wilson interval."""
-    avg_tvd: float
+    avg_tvd: Bootstrap
     """Mean total variation distance between target and answer, over the words and *anything else*."""
-    avg_tvd_low: float
-    """Lower end of its bootstrap interval."""
-    avg_tvd_high: float
-    """Upper end of its bootstrap interval."""
-    reference_difference: float
+    reference_difference: Annotated[float, Ends("bootstrap interval over samples, paired")]
     """Mean distance less that of the better reference, on the same samples: below 0 is better than any fixed rule. Undefined for
     the references themselves."""
-    reference_difference_low: float
-    """Lower end of its bootstrap interval over samples, paired."""
-    reference_difference_high: float
-    """Upper end of its bootstrap interval."""
     std_tvd: float
     """Standard deviation of the distance over samples."""
-    avg_conditional_tvd: float
+    avg_conditional_tvd: Bootstrap
     """Mean distance after division by the words' mass, over the samples that give them any."""
-    avg_conditional_tvd_low: float
-    """Lower end of its bootstrap interval."""
-    avg_conditional_tvd_high: float
-    """Upper end of its bootstrap interval."""
-    avg_mass: float
+    avg_mass: Bootstrap
     """Mean probability of answering one of the words."""
-    avg_mass_low: float
-    """Lower end of its bootstrap interval."""
-    avg_mass_high: float
-    """Upper end of its bootstrap interval."""
-    control_slope: float
+    control_slope: Bootstrap
     """Least-squares slope of the first word's conditional share on its target: 1 is control, 0 is ignoring the number.
     Undefined where a word is to be suppressed: a limit is no share to follow."""
-    control_slope_low: float
-    """Lower end of its bootstrap interval."""
-    control_slope_high: float
-    """Upper end of its bootstrap interval."""
-    accuracy_sad: float
+    accuracy_sad: Wilson
     """Share of samples that pass the published rule, to be compared with its tables only."""
-    accuracy_sad_low: float
-    """Lower end of its Wilson interval."""
-    accuracy_sad_high: float
-    """Upper end of its Wilson interval."""
-    avg_tvd_sad: float
+    avg_tvd_sad: Bootstrap
     """Mean distance by the published rule."""
-    avg_tvd_sad_low: float
-    """Lower end of its bootstrap interval."""
-    avg_tvd_sad_high: float
-    """Upper end of its bootstrap interval."""
-    words_valid: float
+    words_valid: Wilson
     """Where the model picks the words: share of samples with distinct English words as rare as asked."""
-    words_valid_low: float
-    """Lower end of its Wilson interval."""
-    words_valid_high: float
-    """Upper end of its Wilson interval."""
     num_binding: float
     """Where a word is to be suppressed: samples in which it takes more than its limit, of what the baseline gives the topic's
     words when no limit is asked for. They are the same for all variants of a model."""
-    kept: float
+    kept: Wilson
     """Share of those samples in which it keeps to the limit, by its share of the words' mass; samples without mass are left
     out."""
-    kept_low: float
-    """Lower end of its Wilson interval."""
-    kept_high: float
-    """Upper end of its Wilson interval."""
     distinct_pairs: float
     """Where the model picks the words: number of different pairs; 1 is a model that ignores the seed."""
 

@@ -1,14 +1,17 @@
 """A model and variant over all of its cases, each case counting alike."""
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from outctl.config.names import BASELINE, REFERENCE_MODEL, TEMPERATURE
 from outctl.config.statistics import Statistics
 from outctl.evaluation.records import Record
 from outctl.metrics.statistics import mean_of_means_interval, mean_of_rates_interval
 from outctl.storage.files import TableRow
+from outctl.storage.intervals import Ends, with_intervals
 
 
+@with_intervals
 class VariantRow(TableRow):
     """How a row of `output_control_results.csv` begins: a model and variant over its cases, each case counting alike.
 
@@ -28,24 +31,18 @@ class VariantRow(TableRow):
     """Samples of all cases."""
     num_correct: int
     """Those of them within tolerance."""
-    accuracy: float
+    accuracy: Annotated[
+        float, Ends("interval, made of the cases' Wilson intervals and of how the cases' samples go together")
+    ]
     """Mean over cases of the share within tolerance."""
-    accuracy_low: float
-    """Lower end of its interval, made of the cases' Wilson intervals and of how the cases' samples go together."""
-    accuracy_high: float
-    """Upper end of its interval."""
-    avg_tvd: float
+    avg_tvd: Annotated[
+        float, Ends("bootstrap interval over samples; those of one number are drawn together from all cases")
+    ]
     """Mean over cases of the mean total variation distance."""
-    avg_tvd_low: float
-    """Lower end of its bootstrap interval over samples; those of one number are drawn together from all cases."""
-    avg_tvd_high: float
-    """Upper end of its bootstrap interval."""
-    avg_mass: float
+    avg_mass: Annotated[
+        float, Ends("bootstrap interval over samples; those of one number are drawn together from all cases")
+    ]
     """Mean over cases of the mean probability of answering one of the words."""
-    avg_mass_low: float
-    """Lower end of its bootstrap interval over samples; those of one number are drawn together from all cases."""
-    avg_mass_high: float
-    """Upper end of its bootstrap interval."""
 
 
 def variant_row(

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from outctl.config.registries import SOURCES
 from outctl.config.source import ModelSource, Place
-from outctl.errors import OutctlError
+from outctl.models.hub_download import download
 from outctl.storage.files import sha256_of
 
 FILES = (
@@ -71,55 +71,14 @@ class HubSource(ModelSource):
     @contextmanager
     def opened(self, name: str) -> Iterator[Path]:
         """The snapshot in the hub's cache, downloaded where it is not there yet, or no longer as it was downloaded."""
-        snapshot = self._download(name)
+        snapshot = download("model", name, self.repo, self.revision, FILES, COPIES)
         changed = [file for file in sorted(snapshot.iterdir()) if not _as_downloaded(file)]
         for file in changed:
             file.resolve().unlink()
             file.unlink()
         if changed:
-            snapshot = self._download(name)
+            snapshot = download("model", name, self.repo, self.revision, FILES, COPIES)
         yield snapshot
-
-    def _download(self, name: str) -> Path:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            GatedRepoError,
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-            OfflineModeIsEnabled,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
-
-        try:
-            return Path(
-                snapshot_download(
-                    self.repo, revision=self.revision, allow_patterns=list(FILES), ignore_patterns=list(COPIES)
-                )
-            )
-        except HFValidationError:
-            raise OutctlError(
-                f"model {name}: {self.repo} is no name of a repository; correct source.repo in the registry"
-            ) from None
-        except GatedRepoError:
-            raise OutctlError(
-                f"model {name}: {self.repo} is gated; accept its licence on its page on the hub, then run `hf auth login`"
-            ) from None
-        except RepositoryNotFoundError:
-            raise OutctlError(
-                f"model {name}: the hub has no repository {self.repo}, or it is private; "
-                "correct source.repo in the registry or run `hf auth login`"
-            ) from None
-        except RevisionNotFoundError:
-            raise OutctlError(
-                f"model {name}: {self.repo} has no revision {self.revision}; correct source.revision in the registry"
-            ) from None
-        except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-            raise OutctlError(
-                f"model {name}: the hub cannot be reached for {self.repo} ({type(error).__name__}); run "
-                f"`outctl fetch-model {name}` on a machine with network access, or point the registry at a local directory"
-            ) from None
 
 
 def _as_downloaded(file: Path) -> bool:

@@ -5,6 +5,7 @@ from statistics import linear_regression
 
 import altair as alt
 
+from outctl.metrics.statistics import conditional_share
 from outctl.report import charts
 from outctl.report.figure import Figure, FigureRow, Measured, Row, View, grouped
 from outctl.report.looks import INK, lined, variant_looks
@@ -39,7 +40,7 @@ def rows(measured: Measured) -> Iterator[Row]:
                         "sample_id": record["sample_id"],
                         "asked_share": record["target"][0],
                         "even_share": 1.0 / len(record["target"]),
-                        "given_share": record["probabilities"][0] / mass if mass > 0.0 else None,
+                        "given_share": conditional_share(record["probabilities"]) if mass > 0.0 else None,
                         "words": " / ".join(record["words"]),
                         "mass": mass,
                         "tvd": record["tvd"],

@@ -5,36 +5,26 @@ from collections.abc import Iterator, Sequence
 import altair as alt
 
 from outctl.report import charts
-from outctl.report.figure import Figure, FigureRow, Measured, Row, View, grouped, picked
+from outctl.report.figure import Figure, Measured, Row, View, columns_of, grouped, picked, with_ends
 from outctl.report.looks import lined, variant_looks
+from outctl.results.evaluation_rows import LearningRow
 
 NUMBERS = {"mean TVD": "held_out_tvd", "slope of control": "held_out_slope"}
 
 
-class LearningRow(FigureRow):
-    """A measurement while training in `learning_curves`."""
-
-    samples: int
-    """Training samples seen so far."""
-    held_out_tvd: float
-    """Mean total variation distance on the samples kept back."""
-    held_out_tvd_low: float
-    """Lower end of its interval."""
-    held_out_tvd_high: float
-    """Upper end of its interval."""
-    held_out_slope: float
-    """Slope of control on them."""
-    held_out_slope_low: float
-    """Lower end of its interval."""
-    held_out_slope_high: float
-    """Upper end of its interval."""
+CurveRow = columns_of(
+    LearningRow,
+    "CurveRow",
+    "A measurement while training in `learning_curves`.",
+    ("samples", *with_ends("held_out_tvd", "held_out_slope")),
+)
 
 
 def rows(measured: Measured) -> Iterator[Row]:
     """Yield a row for each measurement of each adapter."""
     for results in measured.results.values():
         for row in results["learning_curves"]:
-            yield picked(row, LearningRow.model_fields)
+            yield picked(row, CurveRow.model_fields)
 
 
 def views(found: Sequence[Row], variants: Sequence[str]) -> list[View]:
@@ -68,7 +58,7 @@ FIGURE = Figure(
     rows=rows,
     views=views,
     describe=describe,
-    row=LearningRow,
+    row=CurveRow,
     marks={"control": lined(2, 3)},
     wanted=lambda experiment: bool(experiment.recipes),
 )

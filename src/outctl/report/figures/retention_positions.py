@@ -6,40 +6,20 @@ import altair as alt
 
 from outctl.config.names import BASELINE
 from outctl.report import charts
-from outctl.report.figure import Figure, FigureRow, Measured, Row, View, grouped, picked
+from outctl.report.figure import Figure, Measured, Row, View, columns_of, grouped, picked, with_ends
 from outctl.report.figures import retention
 from outctl.report.looks import UNTRAINED, variant_looks
+from outctl.results.evaluation_rows import RetentionPositionRow
 
 ANSWERS, TEXTS, PERPLEXITY = "answers to neutral prompts", "held-out texts", "perplexity of held-out texts"
 
 
-class PositionRow(FigureRow):
-    """A point of a curve in `retention_positions`."""
-
-    source: str
-    """`prompts`, the baseline's answers to neutral prompts; or `texts`, the held-out texts."""
-    first: int
-    """First position of the range."""
-    last: int
-    """Last position of the range."""
-    kl: float
-    """Mean KL(baseline || adapter) there, in nats a token."""
-    kl_low: float
-    """Lower end of its interval."""
-    kl_high: float
-    """Upper end of its interval."""
-    perplexity_baseline: float
-    """Perplexity of the texts there without the adapter; undefined for answers."""
-    perplexity_baseline_low: float
-    """Lower end of its interval."""
-    perplexity_baseline_high: float
-    """Upper end of its interval."""
-    perplexity_adapter: float
-    """Perplexity of the texts there with it; undefined for answers."""
-    perplexity_adapter_low: float
-    """Lower end of its interval."""
-    perplexity_adapter_high: float
-    """Upper end of its interval."""
+PositionRow = columns_of(
+    RetentionPositionRow,
+    "PositionRow",
+    "A point of a curve in `retention_positions`.",
+    ("source", "first", "last", *with_ends("kl", "perplexity_baseline", "perplexity_adapter")),
+)
 
 
 def rows(measured: Measured) -> Iterator[Row]:

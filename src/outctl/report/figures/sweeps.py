@@ -6,9 +6,10 @@ from typing import Any
 import altair as alt
 
 from outctl.report import charts
-from outctl.report.figure import Experiment, Figure, Measured, Row, View, names_in, picked
+from outctl.report.figure import Figure, Measured, Row, View, names_in, picked
 from outctl.report.figures.tvd import DistanceRow
 from outctl.report.looks import PAPER, looks_of
+from outctl.results.variants import Drawn
 
 NUMBERS = {"mean TVD": "avg_tvd", "slope of control": "control_slope"}
 BASE = " (base)"
@@ -30,7 +31,7 @@ class SweepRow(DistanceRow):
     """Upper end of its interval."""
 
 
-def variations(experiment: Experiment, sweep: str) -> dict[str, str]:
+def variations(experiment: Drawn, sweep: str) -> dict[str, str]:
     """Return what each adapter of a sweep varies, in words, the base first."""
 
     def words(labels: dict[str, str]) -> str:

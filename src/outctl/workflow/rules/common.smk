@@ -16,7 +16,6 @@ if SOURCE not in sys.path:
 
 from outctl.config.names import DEVIATION, NAME_PATTERN
 from outctl.config.reading import read_config
-from outctl.pipeline.durations import earlier_seconds, measured_seconds
 from outctl.pipeline.environments import pinned_versions
 from outctl.errors import ending_in_one_line
 from outctl.machine.estimates import gpu_memory_mb, host_memory_mb, runtime_minutes
@@ -34,6 +33,7 @@ from outctl.pipeline.workflow import FOLDER, job_prefix
 from outctl.stages.dag import STAGES, load_plan, thaw_plan
 from outctl.stages.model_check import planning_notes
 from outctl.stages.model_job import ModelStage
+from outctl.storage.benchmarks import earlier_seconds, read_benchmark
 
 
 def finish_messages():
@@ -169,7 +169,7 @@ def expected_seconds(job):
         return None
     if stage.shared:
         # Another model's time says nothing of what the network takes for this one.
-        return measured_seconds(Path(job.benchmark))
+        return read_benchmark(Path(job.benchmark)).get("s")
     seconds = earlier_seconds(Path(job.benchmark))
     if seconds is None and not stage.computes:
         return 0.0

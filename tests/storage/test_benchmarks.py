@@ -1,4 +1,4 @@
-from outctl.pipeline.durations import earlier_seconds, measured_seconds
+from outctl.storage.benchmarks import earlier_seconds, read_benchmark
 
 HEADER = "s\th:m:s\tmax_rss\n"
 
@@ -6,7 +6,7 @@ HEADER = "s\th:m:s\tmax_rss\n"
 def test_a_benchmark_says_what_its_job_took(tmp_path):
     file = tmp_path / "a.tsv"
     file.write_text(HEADER + "812.67\t0:13:32\t3455.57\n")
-    assert measured_seconds(file) == 812.67
+    assert read_benchmark(file)["s"] == 812.67
     assert earlier_seconds(file) == 812.67
 
 
@@ -25,6 +25,6 @@ def test_broken_files_are_as_good_as_none(tmp_path):
         "e": b"s\n-\n",
     }.items():
         (tmp_path / f"{name}.tsv").write_bytes(content)
-        assert measured_seconds(tmp_path / f"{name}.tsv") is None
+        assert "s" not in read_benchmark(tmp_path / f"{name}.tsv")
     assert earlier_seconds(tmp_path / "none" / "a.tsv") is None
     assert earlier_seconds(tmp_path / "a.tsv") is None
