@@ -13,7 +13,7 @@ from outctl.config.adapters import Forms
 from outctl.config.models import AS_IT_COMES, PromptOptions
 from outctl.errors import OutctlError
 from outctl.inference.branches import pass_tokens
-from outctl.inference.own_words import own_words
+from outctl.inference.own_words import ROUNDS_OF_A_STEP, own_words
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.word_probabilities import (
@@ -128,7 +128,7 @@ def build_batch(model: Any, tokenizer: PreTrainedTokenizerBase, items: Sequence[
     if free:
         prompts = [items[number].prompt for number in free]
         most = max(len(items[number].target) for number in free)
-        found = own_words(model, tokenizer, [prompt.tokens for prompt in prompts], count=most)
+        found = own_words(model, tokenizer, prompts, count=most, rounds=ROUNDS_OF_A_STEP)
         picked = [own.words[: len(items[number].target)] for number, own in zip(free, found, strict=True)]
         for number, question in zip(free, word_questions(tokenizer, prompts, picked), strict=True):
             if len(question.forms) < len(items[number].target):

@@ -27,7 +27,10 @@ def divided(samples: Sequence[Sequence[Sample]], recipe: AdapterRecipe) -> tuple
     if len(to_train) < recipe.samples_per_step:
         step = f"batch_size: {recipe.batch_size}"
         if recipe.gradient_accumulation_steps > 1:
-            step = f"the {recipe.samples_per_step} of a step ({step} times gradient_accumulation_steps: {recipe.gradient_accumulation_steps})"
+            step = (
+                f"the {recipe.samples_per_step} of a step "
+                f"({step} times gradient_accumulation_steps: {recipe.gradient_accumulation_steps})"
+            )
         raise OutctlError(
             f"{len(to_train)} samples are left to train on, fewer than {step}; "
             "ask for more samples, keep back fewer, or lower the batch size"

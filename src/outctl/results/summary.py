@@ -87,6 +87,13 @@ class SummaryRow(TableRow):
     """Lower end of its Wilson interval."""
     words_valid_high: float
     """Upper end of its Wilson interval."""
+    proven: float
+    """Where the model picks the words: share of samples in which they are proven to be its likeliest. In the others the
+    search ended first, and other words may be likelier."""
+    proven_low: float
+    """Lower end of its Wilson interval."""
+    proven_high: float
+    """Upper end of its Wilson interval."""
     num_binding: float
     """Where a word is to be suppressed: samples in which it takes more than its limit, of what the baseline gives the topic's
     words when no limit is asked for. They are the same for all variants of a model."""
@@ -183,6 +190,7 @@ def summarise(
         **rate("accuracy_sad", [record.within_tolerance_sad for record in records]),
         **average("avg_tvd_sad", [record.tvd_sad for record in records]),
         **rate("words_valid", [record.words_valid for record in records]),
+        **rate("proven", [record.search_complete for record in records]),
         **rate("kept", [share <= limit if share == share else None for share, limit in binding]),
     }
     return SummaryRow.model_validate(
