@@ -682,6 +682,35 @@ def test_a_training_with_retention_goes_on_from_its_checkpoint_to_the_same_bytes
         assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def test_a_training_that_goes_on_with_less_free_memory_ends_in_the_same_bytes(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_for({"given": 24}, precision="bfloat16", steps=10, batch_size=8, checkpoint_every=5)
+    model, samples = tiny_model_dir("llama"), given_samples(24)
+    whole = train(tmp_path, model, samples, spec, "whole")
+    step, done = DistributionTrainer.training_step, []
+
+    def until_cut_off(*arguments: Any) -> torch.Tensor:
+        if len(done) == 7:
+            raise KeyboardInterrupt
+        done.append(step(*arguments))
+        return done[-1]
+
+    with monkeypatch.context() as shorter:
+        shorter.setattr(DistributionTrainer, "training_step", until_cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, model, samples, spec, "cut")
+    monkeypatch.setattr(passes, "SHARE", 1e-9)
+    cut = train(tmp_path, model, samples, spec, "cut")
+    for name in COMPARED:
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+    sizes = [json.loads((adapter / "provenance.json").read_text())["tokens_per_pass"] for adapter in (whole, cut)]
+    assert sizes[0] == sizes[1] > passes.LEAST
+    assert (train(tmp_path, model, samples, spec, "smaller") / COMPARED[0]).read_bytes() != (
+        whole / COMPARED[0]
+    ).read_bytes()
+
+
 def trainer_for(directory: Path, folder: Path, **options: Any) -> DistributionTrainer:
     """A trainer before its first step, whose adapter has random weights; its KL penalty has a weight of 3."""
     loaded = load_model(directory, "float32", True)

@@ -26,6 +26,7 @@ from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
 from outctl.metrics.divergences import tvd
 from outctl.metrics.statistics import CONFIDENCE, RESAMPLES, mean_interval, slope_interval
+from outctl.storage.checkpoints import chosen_once
 
 Item = TypeVar("Item")
 
@@ -97,7 +98,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         self.measured: dict[str, float] = {}
         self.kl_penalty = kl_penalty
         self.penalty_kl: list[float] = []
-        self.tokens: int | None = None
+        self._tokens: int | None = None
 
     def word_log_p(self, model: Any, items: Sequence[TrainingItem]) -> tuple[Tensor, TrainingBatch]:
         """Log-probabilities (B, K) of the words, and the batch with what they are compared with."""
@@ -128,15 +129,20 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
             loss: Tensor = step(model, {"items": list(part), "share": len(part) / len(items)}, num_items_in_batch)
             return loss
 
-        # Once, with all but the passes themselves in memory.
-        self.tokens = self.tokens or tokens_that_fit(model, training=True)
         size = self.recipe.batch_size
         batches = [items[start : start + size] for start in range(0, len(items), size)]
-        parts = [part for batch in batches for part in split_items(model, batch, self.tokens)]
+        parts = [part for batch in batches for part in split_items(model, batch, self.tokens())]
         loss = torch.stack([self._in_parts(model, part, step_on) for part in parts]).sum()
         if self.kl_penalty is not None:
             loss = loss + self._kl_penalty_step(model, self.kl_penalty)
         return loss
+
+    def tokens(self) -> int:
+        """Tokens of a pass of a step, chosen at the first with all but the passes themselves in memory, and kept from there."""
+        if self._tokens is None:
+            file = Path(self.args.output_dir) / "tokens_per_pass_of_a_step.json"
+            self._tokens = chosen_once(file, lambda: tokens_that_fit(self.model, training=True))
+        return self._tokens
 
     def _kl_penalty_step(self, model: Any, kl_penalty: KlPenalty) -> Tensor:
         """The weighted KL penalty of this optimiser step, and its gradients."""

@@ -18,9 +18,10 @@ from outctl.finetune.kl_penalty import KlPenalty
 from outctl.finetune.tracking import Tracking
 from outctl.finetune.trainer import DistributionTrainer, training_log
 from outctl.inference.engine_check import prepare
+from outctl.inference.passes import keep_tokens, tokens_that_fit
 from outctl.inference.prompts import build_prompts
 from outctl.models.loading import LoadedModel, keep_differentiable
-from outctl.storage.checkpoints import Stop, newest_sealed, stopped
+from outctl.storage.checkpoints import Stop, chosen_once, newest_sealed, stopped
 from outctl.storage.files import write_jsonl
 from outctl.tasks.neutral import neutral_prompts
 from outctl.tasks.samples import Sample
@@ -54,6 +55,8 @@ def train(
     check_trainable("precision", loaded.description["compute_dtype"])
     keep_differentiable(loaded.model)
     prepare(loaded, engine)
+    # Where the model picks the words, each step asks it.
+    keep_tokens(loaded.model, chosen_once(folder / "tokens_per_pass.json", lambda: tokens_that_fit(loaded.model)))
     set_seed(recipe.seed)
     adapted = add_adapter(loaded.model, recipe)
     stop = Stop()
@@ -94,6 +97,7 @@ def write_adapter(trainer: DistributionTrainer, target: Path) -> dict[str, Any]:
     write_jsonl(target / "training.jsonl", training_log(trainer.state.log_history, recipe.samples_per_step))
     return {
         "adapted": adapted_by(trainer.model).described(),
+        "tokens_per_pass": trainer.tokens(),
         "threads": torch.get_num_threads(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
     }
