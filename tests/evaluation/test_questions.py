@@ -9,6 +9,7 @@ from plain_inference import plain_log_probability
 from outctl.config.evaluations import Evaluation
 from outctl.evaluation.questions import CaseQuestions
 from outctl.inference.prompts import build_prompts
+from outctl.inference.word_search import WordSearch
 from outctl.models.loading import LoadedModel
 from outctl.tasks.samples import Message, Sample
 
@@ -48,3 +49,17 @@ def test_answers_of_a_word_are_summed_and_the_free_question_is_asked_too(
         assert record.probabilities == pytest.approx(expected["asked"], rel=1e-4)
         assert record.free_share == pytest.approx(expected["free"][0] / sum(expected["free"]), rel=1e-4)
         assert not math.isclose(expected["free"][0], expected["asked"][0], rel_tol=1e-3)
+
+
+def test_records_say_whether_the_models_own_words_are_proven(
+    tiny_model: Callable[..., LoadedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = limited(10, "ark", ["atom"]).model_copy(
+        update={"words": None, "answers": None, "at_most": False, "free_messages": None}
+    )
+    asked = CaseQuestions(tiny_model(), [sample, limited(10, "ark", ["atom"])])
+    (own, given) = asked.measure([0, 1], "tiny", "baseline", Evaluation())
+    assert (own.search_complete, given.search_complete) == (True, None)
+    monkeypatch.setattr(WordSearch, "is_proven", lambda self: self.likeliest() is None)
+    (own,) = asked.measure([0], "tiny", "baseline", Evaluation())
+    assert own.search_complete is False

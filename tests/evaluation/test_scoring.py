@@ -165,6 +165,16 @@ def test_always_the_same_pair_is_seen_in_the_number_of_distinct_pairs() -> None:
     assert varied.distinct_pairs == 3
 
 
+def test_the_share_of_proven_words_is_told_where_the_model_picks_them() -> None:
+    asked = [sample([0.7, 0.3], None, number) for number in range(4)]
+    records = [answer(question, ["zephyr", "quagmire"], [0.7, 0.3]) for question in asked]
+    searched = [record.model_copy(update={"search_complete": number > 0}) for number, record in enumerate(records)]
+    row = summary(searched)
+    assert row.proven == 0.75
+    assert 0.3 < row.proven_low < 0.75 < row.proven_high < 1.0
+    assert math.isnan(summary(answers_of("uniform")).proven)
+
+
 @pytest.mark.parametrize(
     ("words", "valid"),
     [

@@ -19,6 +19,7 @@ from in_process import train
 from outctl.config.names import DEVIATION
 from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import read_records
+from outctl.inference import passes, word_probabilities
 from outctl.models import loading
 from outctl.pipeline.layout import beside
 from outctl.pipeline.plan import Plan
@@ -28,6 +29,7 @@ from outctl.stages import model_job
 from outctl.stages.dag import STAGES
 from outctl.stages.make_deviation_samples import run as make_deviation_samples
 from outctl.stages.model_job import ModelJob, ModelStage
+from outctl.storage.files import read_json
 from outctl.storage.locks import only_writer
 
 MakeByHand = Callable[..., ByHand]
@@ -102,6 +104,39 @@ def test_an_evaluation_that_was_asked_to_stop_measures_only_what_is_missing_and_
     assert sorted(measured + kept) == sorted(record.sample_id for record in read_records(whole))
     assert output.read_bytes() == whole.read_bytes()
     check_outputs(beside(output), experiment.plan.spec("evaluate", "tiny", "baseline", "given").hash)
+
+
+def test_an_evaluation_that_goes_on_with_less_free_memory_is_cut_into_the_same_passes(
+    by_hand: MakeByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = {"given": {"kind": "given_words", "train_samples": 32, "eval_samples": 12}}
+    experiment = by_hand(cases=samples, evaluation={"checkpoint_every": 6})
+    measure, answer, sizes = CaseQuestions.measure, word_probabilities.answer_below, []
+
+    def watched(beginning: Any, tokenizer: Any, part: Any, *arguments: Any) -> Any:
+        sizes.append(len(part))
+        return answer(beginning, tokenizer, part, *arguments)
+
+    def until_cut_off(questions: CaseQuestions, numbers: Any, *arguments: Any) -> Any:
+        if numbers[0]:
+            raise KeyboardInterrupt
+        return measure(questions, numbers, *arguments)
+
+    monkeypatch.setattr(word_probabilities, "answer_below", watched)
+    monkeypatch.setattr(CaseQuestions, "measure", until_cut_off)
+    job = job_of(experiment.plan, "given")
+    with pytest.raises(KeyboardInterrupt):
+        job.run()
+    monkeypatch.setattr(CaseQuestions, "measure", measure)
+    monkeypatch.setattr(passes, "SHARE", 1e-9)
+    job.run()
+    assert sizes == [6, 6]
+    assert read_json(beside(job.output))["tokens_per_pass"] == passes.MOST["cpu"]
+    sizes.clear()
+    other = replace(job, output=experiment.folder / "other.jsonl", checkpoints=experiment.folder / "elsewhere")
+    other.run()
+    assert len(sizes) > 4
+    assert read_json(beside(other.output))["tokens_per_pass"] == passes.LEAST
 
 
 def test_a_part_that_was_truncated_is_measured_again(experiment: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,8 @@ from outctl.finetune import kl_penalty as kl_penalty_module
 from outctl.finetune import trainer as trainer_module
 from outctl.finetune import training as train_module
 from outctl.finetune.adapter import add_adapter
-from outctl.finetune.collation import build_batch, encode_samples, split_held_out
+from outctl.finetune.collation import build_batch, encode_samples
+from outctl.finetune.held_out import few_left, split_held_out
 from outctl.finetune.kl_penalty import KlPenalty
 from outctl.finetune.targets import with_targets
 from outctl.finetune.trainer import DistributionTrainer, training_log
@@ -379,7 +380,7 @@ def test_a_steps_gradients_are_those_of_a_plain_pass_a_form(
     samples = given_samples(4)
     items = encode_samples(loaded.tokenizer, samples, chat=True)
     trainer = DistributionTrainer(adapted, loaded.tokenizer, recipe, items, items, tmp_path)
-    trainer.current_gradient_accumulation_steps = recipe.gradient_accumulation_steps
+    trainer.current_gradient_accumulation_steps = 1
     loss = trainer.training_step(adapted, {"items": items}).item()
     found = gradients_of(trainer)
     prompts = build_prompts(loaded.tokenizer, [sample.messages for sample in samples], chat=True)
@@ -474,6 +475,21 @@ def test_too_few_samples_are_refused_before_the_model_is_loaded(tmp_path: Path) 
 def test_a_batch_that_cannot_be_filled_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutctlError, match="3 samples are left to train on, fewer than batch_size: 4"):
         train(tmp_path, tmp_path / "nowhere", given_samples(10)[:6], spec_for({"given": 6}, held_out_samples=2))
+    two = spec_for({"given": 6}, held_out_samples=2, batch_size=2, gradient_accumulation_steps=2)
+    message = r"3 samples are left to train on, fewer than the 4 of a step \(batch_size: 2 times gradient_accumulation_steps: 2\)"
+    with pytest.raises(OutctlError, match=message):
+        train(tmp_path, tmp_path / "nowhere", given_samples(10)[:6], two)
+
+
+def test_where_most_samples_share_a_word_with_those_kept_back_it_is_said() -> None:
+    recipe = AdapterRecipe(cases={"given": 20}, steps=1, batch_size=2, held_out_samples=5)
+    assert few_left([given_samples(20)], recipe.model_copy(update={"held_out_samples": 2})) is None
+    # Those kept back name six of ten words, so the pairs of the other four are left: two of each.
+    said = few_left([given_samples(20)], recipe)
+    assert said == (
+        "trains on 6 of its 20 samples: 5 are held back, and 9 share a word with those; take a larger vocabulary, or lower "
+        "held_out_samples"
+    )
 
 
 def test_a_loss_of_a_plugin_is_trained_on(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
@@ -490,17 +506,59 @@ def test_a_loss_of_a_plugin_is_trained_on(tmp_path: Path, tiny_model_dir: Callab
     assert half["loss"] == pytest.approx(0.5 * whole["loss"])
 
 
-def test_accumulated_batches_count_as_one_step(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
-    spec = spec_for({"given": 24}, steps=3, batch_size=2, gradient_accumulation_steps=2, log_every=1)
-    logged = rows(train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec))
-    assert [row["samples"] for row in logged] == [4, 8, 12]
+def test_every_step_has_all_its_accumulated_batches(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of thirteen samples an epoch has three steps of four, and leaves one out."""
+    batches: list[list[str]] = []
+
+    def watched(model: Any, tokenizer: Any, items: Any) -> Any:
+        if len(items) == 2 and model.training:
+            batches.append([item.prompt.text for item in items])
+        return build_batch(model, tokenizer, items)
+
+    monkeypatch.setattr(trainer_module, "build_batch", watched)
+    kept = [sample(number, ["wood", "iron"], 0.5) for number in range(20, 22)]
+    samples = [*kept, *given_samples(13)]
+    spec = spec_for({"given": 15}, steps=6, batch_size=2, gradient_accumulation_steps=2, log_every=1)
+    logged = rows(train(tmp_path, tiny_model_dir("llama"), samples, spec))
+    assert [row["samples"] for row in logged] == [4, 8, 12, 16, 20, 24]
+    assert len(batches) == 12
+    for epoch in (batches[:6], batches[6:]):
+        assert len({text for batch in epoch for text in batch}) == 12
+
+
+def test_accumulated_batches_train_like_one_of_their_size(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
+    logged = {}
+    for size, count in ((4, 1), (2, 2)):
+        spec = spec_for({"given": 15}, steps=6, batch_size=size, gradient_accumulation_steps=count, log_every=1)
+        logged[size] = rows(train(tmp_path, tiny_model_dir("llama"), given_samples(15), spec, f"of-{size}"))
+    for row, other in zip(logged[4], logged[2], strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert row["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "constant_with_warmup"])
+def test_a_constant_learning_rate_is_warmed_up_to(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], schedule: str
+) -> None:
+    options = {"schedule": schedule, "warmup_steps": 4, "learning_rate": 0.01}
+    spec = spec_for({"given": 12}, steps=7, batch_size=2, log_every=1, **options)
+    logged = rows(train(tmp_path, tiny_model_dir("llama"), given_samples(12), spec))
+    assert [row["learning_rate"] for row in logged] == pytest.approx([0, 0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+
+
+def test_nothing_is_trained_in_float16(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
+    spec = spec_for({"given": 24}, precision="float16")
+    with pytest.raises(OutctlError, match="precision: adapters are not trained in float16, in which small gradients"):
+        train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec)
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts_to_the_same_weights(
     tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = spec_for({"given": 24}, steps=4, batch_size=8, gradient_accumulation_steps=2, log_every=1)
-    whole = train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec, "whole")
+    spec = spec_for({"given": 30}, steps=4, batch_size=8, gradient_accumulation_steps=2, log_every=1)
+    whole = train(tmp_path, tiny_model_dir("llama"), given_samples(30), spec, "whole")
     passes = []
 
     def short_of_memory(log_p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -511,7 +569,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts_to_the_same_w
         return kl(log_p, target)
 
     monkeypatch.setitem(LOSSES._built_in, "kl", short_of_memory)
-    parts = train(tmp_path, tiny_model_dir("llama"), given_samples(24), spec, "parts")
+    parts = train(tmp_path, tiny_model_dir("llama"), given_samples(30), spec, "parts")
     assert passes[:5] == [8, 4, 2, 2, 4]
     expected, found = (load_file(adapter / "adapter_model.safetensors") for adapter in (whole, parts))
     for name, weight in found.items():
@@ -624,11 +682,41 @@ def test_a_training_with_retention_goes_on_from_its_checkpoint_to_the_same_bytes
         assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+def test_a_training_that_goes_on_with_less_free_memory_ends_in_the_same_bytes(
+    tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_for({"given": 24}, precision="bfloat16", steps=10, batch_size=8, checkpoint_every=5)
+    model, samples = tiny_model_dir("llama"), given_samples(24)
+    whole = train(tmp_path, model, samples, spec, "whole")
+    step, done = DistributionTrainer.training_step, []
+
+    def until_cut_off(*arguments: Any) -> torch.Tensor:
+        if len(done) == 7:
+            raise KeyboardInterrupt
+        done.append(step(*arguments))
+        return done[-1]
+
+    with monkeypatch.context() as shorter:
+        shorter.setattr(DistributionTrainer, "training_step", until_cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, model, samples, spec, "cut")
+    monkeypatch.setattr(passes, "SHARE", 1e-9)
+    cut = train(tmp_path, model, samples, spec, "cut")
+    for name in COMPARED:
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+    sizes = [json.loads((adapter / "provenance.json").read_text())["tokens_per_pass"] for adapter in (whole, cut)]
+    assert sizes[0] == sizes[1] > passes.LEAST
+    assert (train(tmp_path, model, samples, spec, "smaller") / COMPARED[0]).read_bytes() != (
+        whole / COMPARED[0]
+    ).read_bytes()
+
+
 def trainer_for(directory: Path, folder: Path, **options: Any) -> DistributionTrainer:
     """A trainer before its first step, whose adapter has random weights; its KL penalty has a weight of 3."""
     loaded = load_model(directory, "float32", True)
     choose_engine(loaded.model)
-    recipe = AdapterRecipe(cases={"given": 8}, steps=9, batch_size=4, rank=4, retention_weight=3.0, **options)
+    options = {"batch_size": 4} | options
+    recipe = AdapterRecipe(cases={"given": 8}, steps=9, rank=4, retention_weight=3.0, **options)
     torch.manual_seed(0)
     adapted = add_adapter(loaded.model, recipe)
     for name, weight in adapted.named_parameters():
@@ -638,7 +726,7 @@ def trainer_for(directory: Path, folder: Path, **options: Any) -> DistributionTr
     kl_penalty = KlPenalty(adapted, prompts, recipe.retention_prompts, recipe.seed)
     items = encode_samples(loaded.tokenizer, given_samples(8), chat=True)
     trainer = DistributionTrainer(adapted, loaded.tokenizer, recipe, items[:4], items[4:], folder, kl_penalty)
-    trainer.current_gradient_accumulation_steps = recipe.gradient_accumulation_steps
+    trainer.current_gradient_accumulation_steps = 1
     return trainer
 
 
@@ -652,7 +740,7 @@ def gradients_of(trainer: DistributionTrainer) -> dict[str, torch.Tensor]:
 def test_the_term_counts_once_a_step_with_its_weight_beside_the_mean_of_the_batches(
     tmp_path: Path, tiny_model_dir: Callable[..., Path]
 ) -> None:
-    trainer = trainer_for(tiny_model_dir(), tmp_path, gradient_accumulation_steps=2, retention_prompts=4)
+    trainer = trainer_for(tiny_model_dir(), tmp_path, batch_size=2, gradient_accumulation_steps=2, retention_prompts=4)
     kl_penalty, items = trainer.kl_penalty, trainer.train_dataset
     assert kl_penalty is not None
     # The third step takes the one prompt that is left of nine.
@@ -663,14 +751,11 @@ def test_the_term_counts_once_a_step_with_its_weight_beside_the_mean_of_the_batc
     divergence = kl(log_p, batch.target).mean()
     divergence.backward()
     of_batch = gradients_of(trainer)
-    for last in (False, True):
-        trainer.accelerator.gradient_state._set_sync_gradients(last)
-        loss = trainer.training_step(trainer.model, {"items": items})
-        term = kl_penalty.divergences(trainer.model, [8]).mean().item() if last else 0.0
-        assert loss.item() == pytest.approx(divergence.item() / 2 + 3.0 * term, rel=1e-5)
-        for name, gradient in gradients_of(trainer).items():
-            expected = of_batch[name] / 2 + (3.0 * of_term[name] if last else 0.0)
-            torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
+    loss = trainer.training_step(trainer.model, {"items": items})
+    term = kl_penalty.divergences(trainer.model, [8]).mean().item()
+    assert loss.item() == pytest.approx(divergence.item() + 3.0 * term, rel=1e-5)
+    for name, gradient in gradients_of(trainer).items():
+        torch.testing.assert_close(gradient, of_batch[name] + 3.0 * of_term[name], atol=1e-5, rtol=1e-4)
     assert trainer.penalty_kl == pytest.approx([term], rel=1e-5)
     assert max(gradient.abs().max().item() for gradient in of_term.values()) > 1e-3
 
@@ -679,7 +764,6 @@ def test_a_term_that_does_not_fit_into_memory_is_computed_in_parts_to_the_same_g
     tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = trainer_for(tiny_model_dir(), tmp_path, retention_prompts=7)
-    trainer.accelerator.gradient_state._set_sync_gradients(True)
     losses, found, passes = [], [], []
 
     def short_of_memory(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:

@@ -36,11 +36,12 @@ class AdapterRecipe(Section):
     batch_size: int = Field(default=16, ge=1, le=1_000_000_000)
     """Samples in a forward pass; where memory does not take as many, they go through in parts, to the same gradients."""
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=1_000_000_000)
-    """Forward passes in an optimiser step."""
+    """Batches in an optimiser step. Every step has all of them: samples that are left over at the end of an epoch are left
+    out of it, as its order is drawn anew each time."""
     learning_rate: float = Field(default=1e-3, gt=0.0)
     """Highest learning rate."""
     schedule: Literal["constant", "linear", "cosine", "constant_with_warmup"] = "cosine"
-    """How the learning rate moves after the warm-up."""
+    """How the learning rate moves after the warm-up; `constant_with_warmup` is another name of `constant`."""
     warmup_steps: int = Field(default=10, ge=0, le=1_000_000_000)
     """Steps in which the learning rate grows to its highest."""
     weight_decay: float = Field(default=0.0, ge=0.0)
@@ -79,6 +80,11 @@ class AdapterRecipe(Section):
         if self.checkpoint_every % self.log_every:
             raise ValueError(f"checkpoint_every: {self.checkpoint_every} is no multiple of log_every: {self.log_every}")
         return self
+
+    @property
+    def samples_per_step(self) -> int:
+        """Samples of an optimiser step."""
+        return self.batch_size * self.gradient_accumulation_steps
 
 
 class AdapterOnHub(Section):

@@ -13,8 +13,9 @@ class Evaluation(Section):
     """How models are asked."""
 
     tokens_per_pass: int | None = Field(default=None, ge=16, le=1_000_000_000)
-    """Largest number of distinct tokens in a forward pass; by default as many as fit into memory. A pass that does not fit
-    is cut in two, and answers do not depend on it."""
+    """Largest number of distinct tokens in a forward pass; by default as many as fit into memory when the job first starts. It
+    stands in the provenance, and an interrupted job resumes with it: in 16 bits the last digits depend on how passes are cut.
+    A pass that does not fit is cut in two."""
     checkpoint_every: int = Field(default=100, ge=1)
     """Samples between two checkpoints, from which an interrupted evaluation goes on."""
     top_tokens: int = Field(default=20, ge=18, le=100)

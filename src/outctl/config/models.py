@@ -8,9 +8,26 @@ from pydantic import AfterValidator, Field, model_validator
 from outctl.config.names import ModelName, check_distinct
 from outctl.config.registries import Source
 from outctl.config.section import Section
+from outctl.errors import OutctlError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 EngineChoice = Literal["auto", "rows"]
+
+
+def check_trainable(where: str, computed: str) -> None:
+    """Refuse to train in a type in which small gradients become zero, as no loss is scaled here.
+
+    Args:
+        where: what says so, for the message.
+        computed: the type that the model computes in.
+
+    Raises:
+        OutctlError: it is float16.
+    """
+    if computed == "float16":
+        raise OutctlError(
+            f"{where}: adapters are not trained in float16, in which small gradients become zero; use bfloat16 or float32"
+        )
 
 
 FIXED_KWARGS = (

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from outctl.config.command_line import typed
 from outctl.config.experiment import Experiment
-from outctl.config.models import Registry
+from outctl.config.models import Registry, check_trainable
 from outctl.config.paths import Key, as_seen_from_here, file_paths, with_paths
 from outctl.config.plugins import load_plugins
 from outctl.config.registry import ByKind, unwrapped
@@ -331,6 +331,8 @@ def load_experiment(
                 refuse(("adapters", adapter, "cases", case), f"there is no such case; {hint}")
         if unfit := experiment.unfit(recipe):
             refuse(("adapters", adapter, *unfit[0]), unfit[1])
+    for model in experiment.models if experiment.recipes else []:
+        check_trainable(f"{experiment.registry}: models.{model}.precision", registry.models[model].precision)
     for key, name in _cases_of_sections(experiment):
         if name not in experiment.cases:
             refuse(key, f"there is no case {name!r}; {nearest(name, list(experiment.cases))}")

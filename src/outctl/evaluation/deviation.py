@@ -185,7 +185,7 @@ def _next_words(
 ) -> Iterator[list[str]]:
     """The reference's likeliest next words behind each text, which it is shown as it stands, outside any chat."""
     asked = reference or loaded
-    prompts = [prompt.tokens for prompt in plain_prompts(asked.tokenizer, texts)]
+    prompts = plain_prompts(asked.tokenizer, texts)
     with nullcontext() if reference else _without_adapter(asked.model):
         found = own_words(asked.model, asked.tokenizer, prompts, tokens_per_pass, REFERENCE_WORDS, running=True)
     return iter([own.words for own in found])

@@ -75,7 +75,7 @@ class CaseQuestions:
                 raise OutctlError(
                     f"{model} {variant}: answers {sample.sample_id} with fewer than {len(sample.target)} words"
                 )
-            records[number] = self._scored(number, model, variant, words.words, answer, words.unresolved)
+            records[number] = self._scored(number, model, variant, words.words, answer, words)
             if progress:
                 progress(len(records), len(numbers))
         unasked = self._answers([(self.free_prompts[number], number) for number in limited], evaluation)
@@ -122,7 +122,7 @@ class CaseQuestions:
         variant: str,
         words: Sequence[str],
         answer: WordAnswer,
-        unresolved: float | None,
+        search: OwnWords | None,
         free_share: float | None = None,
     ) -> Record:
         tokenizer = self.loaded.tokenizer
@@ -132,7 +132,17 @@ class CaseQuestions:
             for token, probability in answer.top_tokens
         ]
         sample, log_p = self.samples[number], answer.log_probabilities
-        return score(sample, model, variant, list(words), log_p, top, unresolved, free_share)
+        return score(
+            sample,
+            model,
+            variant,
+            list(words),
+            log_p,
+            top,
+            unresolved_mass=search and search.unresolved,
+            search_complete=search and search.complete,
+            free_share=free_share,
+        )
 
 
 def _first_share(answer: WordAnswer) -> float | None:

@@ -59,6 +59,8 @@ class Record(StrictRow):
     """Where the model picked the words: whether they are distinct English words as rare as asked; null elsewhere."""
     unresolved_mass: Share | None = None
     """Where the model picked the words: mass of unfinished words that were not followed to their end; null elsewhere."""
+    search_complete: bool | None = None
+    """Where the model picked the words: whether they are proven to be its likeliest; null elsewhere."""
     at_most: bool = False
     """Whether the first share is a limit; `tvd` is then the distance to the nearest distribution under it."""
     free_share: Share | None = None

@@ -23,6 +23,7 @@ def score(
     top_tokens: Sequence[tuple[str, float]],
     unresolved_mass: float | None = None,
     free_share: float | None = None,
+    search_complete: bool | None = None,
 ) -> Record:
     """Score one answer.
 
@@ -35,6 +36,7 @@ def score(
         top_tokens: text and probability of the likeliest first tokens, likeliest first.
         unresolved_mass: what the search for the model's own words left open.
         free_share: share of the first word among the words' mass where no limit is asked for.
+        search_complete: whether that search proved that no other words are likelier.
 
     Raises:
         ValueError: there are not as many words and probabilities as shares.
@@ -75,6 +77,7 @@ def score(
         within_tolerance_sad=sad.within_tolerance if sad else None,
         words_valid=valid,
         unresolved_mass=unresolved_mass,
+        search_complete=search_complete,
         at_most=sample.at_most,
         free_share=free_share,
         top_tokens=[TopToken(text=text, probability=probability) for text, probability in top_tokens],

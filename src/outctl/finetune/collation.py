@@ -13,7 +13,7 @@ from outctl.config.adapters import Forms
 from outctl.config.models import AS_IT_COMES, PromptOptions
 from outctl.errors import OutctlError
 from outctl.inference.branches import pass_tokens
-from outctl.inference.own_words import own_words
+from outctl.inference.own_words import ROUNDS_OF_A_STEP, own_words
 from outctl.inference.prompts import Prompt, build_prompts
 from outctl.inference.token_tree import TokenTree
 from outctl.inference.word_probabilities import (
@@ -25,7 +25,6 @@ from outctl.inference.word_probabilities import (
     word_questions,
 )
 from outctl.tasks.samples import Sample
-from outctl.tasks.spelling import without_capitals
 
 
 @dataclass(frozen=True)
@@ -84,37 +83,6 @@ def _asks_single_words(sample: Sample) -> bool:
     return bool(sample.words) and not sample.at_most and not any(" " in word for word in sample.words or ())
 
 
-def split_held_out(cases: Sequence[Sequence[Sample]], count: int) -> tuple[list[Sample], list[Sample]]:
-    """Keep the first samples of each case back, `count` in all, and leave out of training what shares a word with them.
-
-    Returns:
-        The samples to train on, and those kept back.
-
-    Raises:
-        OutctlError: of one of the cases nothing is left to train on.
-    """
-    share = -(-count // len(cases))
-    held_out = [sample for samples in cases for sample in samples[:share]]
-    words = set().union(*map(_named_words, held_out))
-    to_train: list[Sample] = []
-    for samples in cases:
-        rest = [sample for sample in samples[share:] if not words & _named_words(sample)]
-        if not rest:
-            kept_back = f"held_out_samples: {count} keeps back {len(samples[:share])} of its {len(samples)}"
-            raise OutctlError(
-                f"no sample of {samples[0].case} is left to train on: {kept_back}, and the others share a word with these; "
-                "keep back fewer, ask for more samples or take a larger vocabulary"
-            )
-        to_train += rest
-    return to_train, held_out
-
-
-def _named_words(sample: Sample) -> set[str]:
-    """The single words that a question names, without capitals; under a limit the first, as the second is all other answers."""
-    named = sample.words or []
-    return {without_capitals(word) for words in named[: 1 if sample.at_most else None] for word in words.split()}
-
-
 def split_items(model: Any, items: Sequence[TrainingItem], tokens: int) -> list[Sequence[TrainingItem]]:
     """Cut a batch into parts of at most `tokens` tokens of a pass each, as far as words are given; at least one item a part."""
     questions = [item.question or WordQuestion(item.prompt.tokens, []) for item in items]
@@ -160,7 +128,7 @@ def build_batch(model: Any, tokenizer: PreTrainedTokenizerBase, items: Sequence[
     if free:
         prompts = [items[number].prompt for number in free]
         most = max(len(items[number].target) for number in free)
-        found = own_words(model, tokenizer, [prompt.tokens for prompt in prompts], count=most)
+        found = own_words(model, tokenizer, prompts, count=most, rounds=ROUNDS_OF_A_STEP)
         picked = [own.words[: len(items[number].target)] for number, own in zip(free, found, strict=True)]
         for number, question in zip(free, word_questions(tokenizer, prompts, picked), strict=True):
             if len(question.forms) < len(items[number].target):

@@ -26,6 +26,7 @@ from outctl.inference.word_forms import word_continuations
 from outctl.inference.word_probabilities import word_log_probabilities
 from outctl.metrics.divergences import tvd
 from outctl.metrics.statistics import CONFIDENCE, RESAMPLES, mean_interval, slope_interval
+from outctl.storage.checkpoints import chosen_once
 
 Item = TypeVar("Item")
 
@@ -62,10 +63,11 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=recipe.steps,
-            per_device_train_batch_size=recipe.batch_size,
-            gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+            # A batch of the `Trainer` is a whole step: it would end each epoch with a step of fewer batches.
+            per_device_train_batch_size=recipe.samples_per_step,
             learning_rate=recipe.learning_rate,
-            lr_scheduler_type=recipe.schedule,
+            # The one that is called constant has no warm-up.
+            lr_scheduler_type="constant_with_warmup" if recipe.schedule == "constant" else recipe.schedule,
             warmup_steps=recipe.warmup_steps,
             weight_decay=recipe.weight_decay,
             max_grad_norm=recipe.max_grad_norm,
@@ -96,7 +98,7 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         self.measured: dict[str, float] = {}
         self.kl_penalty = kl_penalty
         self.penalty_kl: list[float] = []
-        self.tokens: int | None = None
+        self._tokens: int | None = None
 
     def word_log_p(self, model: Any, items: Sequence[TrainingItem]) -> tuple[Tensor, TrainingBatch]:
         """Log-probabilities (B, K) of the words, and the batch with what they are compared with."""
@@ -115,11 +117,10 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
         return distribution_loss(loss, log_p, batch.target, batch.by_rank, batch.at_most) * share
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Loss and gradients of a batch, in as many passes as memory needs, which change them by no more than rounding.
+        """Loss and gradients of an optimiser step: of all its samples alike, and of the KL penalty once.
 
-        A pass that was planned too large is cut in halves where that is noticed, as on a GPU; elsewhere the system may end
-        the process. The last batch of an optimiser step brings the step's KL penalty with it, so that it counts once a
-        step.
+        Batches are cut into as many passes as memory needs, which change the gradients by no more than rounding. A pass that
+        was planned too large is cut in halves where that is noticed, as on a GPU; elsewhere the system may end the process.
         """
         items = inputs["items"]
         step = super().training_step
@@ -128,14 +129,20 @@ class DistributionTrainer(Trainer):  # type: ignore[misc]
             loss: Tensor = step(model, {"items": list(part), "share": len(part) / len(items)}, num_items_in_batch)
             return loss
 
-        # Once, with all but the passes themselves in memory.
-        self.tokens = self.tokens or tokens_that_fit(model, training=True)
-        loss = torch.stack(
-            [self._in_parts(model, part, step_on) for part in split_items(model, items, self.tokens)]
-        ).sum()
-        if self.kl_penalty is not None and self.accelerator.sync_gradients:
+        size = self.recipe.batch_size
+        batches = [items[start : start + size] for start in range(0, len(items), size)]
+        parts = [part for batch in batches for part in split_items(model, batch, self.tokens())]
+        loss = torch.stack([self._in_parts(model, part, step_on) for part in parts]).sum()
+        if self.kl_penalty is not None:
             loss = loss + self._kl_penalty_step(model, self.kl_penalty)
         return loss
+
+    def tokens(self) -> int:
+        """Tokens of a pass of a step, chosen at the first with all but the passes themselves in memory, and kept from there."""
+        if self._tokens is None:
+            file = Path(self.args.output_dir) / "tokens_per_pass_of_a_step.json"
+            self._tokens = chosen_once(file, lambda: tokens_that_fit(self.model, training=True))
+        return self._tokens
 
     def _kl_penalty_step(self, model: Any, kl_penalty: KlPenalty) -> Tensor:
         """The weighted KL penalty of this optimiser step, and its gradients."""

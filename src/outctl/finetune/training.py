@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,43 +9,22 @@ import torch
 from transformers import set_seed
 
 from outctl.config.adapters import AdapterRecipe
-from outctl.config.models import EngineChoice
-from outctl.errors import OutctlError
+from outctl.config.models import EngineChoice, check_trainable
 from outctl.evaluation.records import Progress
 from outctl.finetune.adapter import adapted_by, add_adapter
 from outctl.finetune.callbacks import Checkpoints, Steps
-from outctl.finetune.collation import encode_samples, split_held_out
+from outctl.finetune.collation import encode_samples
 from outctl.finetune.kl_penalty import KlPenalty
-from outctl.finetune.targets import with_targets
 from outctl.finetune.tracking import Tracking
 from outctl.finetune.trainer import DistributionTrainer, training_log
 from outctl.inference.engine_check import prepare
+from outctl.inference.passes import keep_tokens, tokens_that_fit
 from outctl.inference.prompts import build_prompts
 from outctl.models.loading import LoadedModel, keep_differentiable
-from outctl.storage.checkpoints import Stop, newest_sealed, stopped
+from outctl.storage.checkpoints import Stop, chosen_once, newest_sealed, stopped
 from outctl.storage.files import write_jsonl
 from outctl.tasks.neutral import neutral_prompts
 from outctl.tasks.samples import Sample
-
-
-def divided(samples: Sequence[Sequence[Sample]], recipe: AdapterRecipe) -> tuple[list[Sample], list[Sample]]:
-    """The samples to train on, with the recipe's targets, and those that are kept back to measure on.
-
-    Args:
-        samples: those of each case of the recipe.
-        recipe: the recipe.
-
-    Raises:
-        OutctlError: too few are left for a batch.
-    """
-    to_train, held_out = split_held_out(samples, recipe.held_out_samples)
-    to_train = with_targets(to_train, recipe.targets, recipe.seed)
-    if len(to_train) < recipe.batch_size:
-        raise OutctlError(
-            f"{len(to_train)} samples are left to train on, fewer than batch_size: {recipe.batch_size}; "
-            "ask for more samples, keep back fewer, or lower the batch size"
-        )
-    return to_train, held_out
 
 
 def train(
@@ -64,7 +42,7 @@ def train(
     Args:
         loaded: the model, which gets the adapter.
         recipe: how it is trained.
-        to_train: the samples to train on, as `divided` gives them.
+        to_train: the samples to train on, as `outctl.finetune.held_out` divides them.
         held_out: those to measure on.
         folder: where checkpoints are kept; a training whose checkpoints lie there goes on from the last one.
         tracking: where it shows its curves while it runs; nowhere without it.
@@ -74,8 +52,11 @@ def train(
     Raises:
         OutctlError: the recipe does not fit the model, or the process was asked to stop.
     """
+    check_trainable("precision", loaded.description["compute_dtype"])
     keep_differentiable(loaded.model)
     prepare(loaded, engine)
+    # Where the model picks the words, each step asks it.
+    keep_tokens(loaded.model, chosen_once(folder / "tokens_per_pass.json", lambda: tokens_that_fit(loaded.model)))
     set_seed(recipe.seed)
     adapted = add_adapter(loaded.model, recipe)
     stop = Stop()
@@ -113,12 +94,10 @@ def write_adapter(trainer: DistributionTrainer, target: Path) -> dict[str, Any]:
     trainer.model.save_pretrained(target, safe_serialization=True)
     # PEFT adds a model card with nothing filled in.
     (target / "README.md").unlink(missing_ok=True)
-    write_jsonl(
-        target / "training.jsonl",
-        training_log(trainer.state.log_history, recipe.batch_size * recipe.gradient_accumulation_steps),
-    )
+    write_jsonl(target / "training.jsonl", training_log(trainer.state.log_history, recipe.samples_per_step))
     return {
         "adapted": adapted_by(trainer.model).described(),
+        "tokens_per_pass": trainer.tokens(),
         "threads": torch.get_num_threads(),
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
     }

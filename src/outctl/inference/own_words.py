@@ -1,12 +1,10 @@
 """The words that a model itself would answer, likeliest first: its next-token distribution expanded to whole words.
 
-Beginning with the likeliest first tokens, the likeliest unfinished word is extended token by token until no unfinished
-word could overtake the best finished ones. Finished words are then measured exactly, over all their surface forms, as
-given words are.
+Beginning with the likeliest first tokens, the likeliest unfinished word is extended token by token until no other word
+can be likelier than those found. These are then measured exactly, over all their surface forms, as given words are.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,20 +17,21 @@ from outctl.inference.passes import split_on_out_of_memory, tokens_that_fit
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_bytes import begins_letter, first_character
 from outctl.inference.token_tree import TokenTree
-from outctl.inference.word_forms import surface_forms, token_bytes, word_continuations
+from outctl.inference.word_forms import form_tokens, token_bytes, word_continuations
 from outctl.inference.word_probabilities import (
     WordAnswer,
     answer_below,
     shared_prefix,
     word_questions,
 )
+from outctl.inference.word_search import WIDTH, Path, WordSearch, fold
 
-WIDTH = 8
-"""Unfinished words of a prompt that are extended in one pass."""
-ROUNDS = 6
-"""Passes at most; what is then unfinished is reported as unresolved mass."""
-SPELLINGS = 4
-"""Surface forms of one word, so the factor by which unseen forms may add to an unfinished one."""
+ROUNDS = 64
+"""Passes of a search at most; where they do not suffice, the words found are not proven to be the likeliest."""
+ROUNDS_OF_A_STEP = 6
+"""The same in a step of a training, which takes the words that it finds, and before a search is given up."""
+FIRST_KEPT, KEPT = 2048, 256
+"""First and further tokens of an unfinished word that are kept apart at most."""
 
 
 class OwnWords(NamedTuple):
@@ -41,53 +40,12 @@ class OwnWords(NamedTuple):
     Attributes:
         words: at most as many as were asked for, likeliest first.
         unresolved: probability mass of unfinished words that was not expanded.
+        complete: whether no other word can be likelier.
     """
 
     words: list[str]
     unresolved: float
-
-
-def fold(text: str) -> str:
-    """The word that a surface form belongs to: without its leading space, and not capitalised as a sentence start."""
-    word = text.removeprefix(" ")
-    return word[:1].lower() + word[1:] if word[1:] == word[1:].lower() else word
-
-
-@dataclass
-class _Search:
-    """State of one prompt: the tree node it ends at, finished words, and unfinished ones as token sequences behind it."""
-
-    prompt_end: int
-    finished: dict[str, float] = field(default_factory=dict)
-    unfinished: dict[tuple[int, ...], float] = field(default_factory=dict)
-    dropped: float = 0.0
-
-    def done(self, count: int) -> bool:
-        """Whether no unfinished word can come among the `count` likeliest."""
-        if not self.unfinished:
-            return True
-        best = sorted(self.finished.values(), reverse=True)
-        if len(best) < count:
-            return False
-        runner_up = best[count] if len(best) > count else 0.0
-        return runner_up + SPELLINGS * max(self.unfinished.values()) <= best[count - 1]
-
-    def take(self) -> list[tuple[tuple[int, ...], float]]:
-        """Remove and return the likeliest unfinished words."""
-        chosen = sorted(self.unfinished.items(), key=lambda item: (-item[1], item[0]))[:WIDTH]
-        for tokens, _ in chosen:
-            del self.unfinished[tokens]
-        return chosen
-
-    def likeliest(self, count: int) -> list[str]:
-        """The best finished words."""
-        words: list[str] = []
-        for word in sorted(self.finished, key=lambda word: (-self.finished[word], word)):
-            if not any(set(surface_forms(word)) & set(surface_forms(other)) for other in words):
-                words.append(word)
-            if len(words) == count:
-                break
-        return words
+    complete: bool
 
 
 def _starts_word(spelling: bytes, running: bool) -> bool:
@@ -111,27 +69,32 @@ def _starts_bare(spelling: bytes, running: bool) -> bool:
 def own_words(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[tuple[int, ...]],
+    prompts: Sequence[Prompt],
     tokens_per_pass: int | None = None,
     count: int = 2,
     running: bool = False,
+    rounds: int = ROUNDS,
 ) -> list[OwnWords]:
     """The `count` likeliest whole words behind each prompt.
 
     Args:
         model: a causal language model that `choose_engine` has seen, with or without a PEFT adapter.
         tokenizer: its tokenizer.
-        prompts: token ids of each prompt.
+        prompts: what the model is shown.
         tokens_per_pass: largest number of tree nodes in a forward pass; as many as fit into memory if None.
         count: how many words to find.
-        running: whether the prompts are running text, whose next word stands behind a space and may be a number.
+        running: whether the prompts are running text, whose next word stands behind a space and may be a number; a word is then
+            measured over all tokens that spell it.
+        rounds: passes at most.
     """
-    beginning = begin(model, shared_prefix(prompts))
+    beginning = begin(model, shared_prefix([prompt.tokens for prompt in prompts]))
+
+    def find(part: Sequence[Prompt]) -> list[OwnWords]:
+        return _search(_begun(beginning, part), tokenizer, part, count, running, rounds=rounds)
+
     found: list[OwnWords] = []
     for run in _runs(prompts, tokens_per_pass or tokens_that_fit(model), beginning.tree):
-        found += split_on_out_of_memory(
-            run, lambda part: _search(_begun(beginning, part), tokenizer, part, count, running)
-        )
+        found += split_on_out_of_memory(run, find)
     return found
 
 
@@ -164,20 +127,17 @@ def answer_freely(
     beginning = prefix or begin(model, shared_prefix([prompt.tokens for prompt in prompts]))
 
     def answer(part: Sequence[Prompt]) -> list[tuple[OwnWords, WordAnswer]]:
-        tokens = [prompt.tokens for prompt in part]
         # The prompts are computed once; the search and the measurement both go on from there.
-        begun = _begun(beginning, tokens)
-        found = _search(begun, tokenizer, tokens, count, temperature=temperature)
+        begun = _begun(beginning, part)
+        found = _search(begun, tokenizer, part, count, temperature=temperature)
         questions = word_questions(tokenizer, part, [own.words for own in found])
         return list(zip(found, answer_below(begun, tokenizer, questions, top, temperature), strict=True))
 
-    done = 0
-    for run in _runs([prompt.tokens for prompt in prompts], tokens_per_pass or tokens_that_fit(model), beginning.tree):
-        yield from split_on_out_of_memory(prompts[done : done + len(run)], answer)
-        done += len(run)
+    for run in _runs(prompts, tokens_per_pass or tokens_that_fit(model), beginning.tree):
+        yield from split_on_out_of_memory(run, answer)
 
 
-def _runs(prompts: Sequence[tuple[int, ...]], tokens: int, prefix: TokenTree) -> Iterator[Sequence[tuple[int, ...]]]:
+def _runs(prompts: Sequence[Prompt], tokens: int, prefix: TokenTree) -> Iterator[Sequence[Prompt]]:
     """Cut prompts into runs of at most so many new nodes, and in no round more unfinished words than that.
 
     No prompt of a run goes on with another one: where a prompt ends, its tree is still to be computed.
@@ -186,24 +146,24 @@ def _runs(prompts: Sequence[tuple[int, ...]], tokens: int, prefix: TokenTree) ->
     tree, ends = prefix.copy(), set[int]()
     for index, prompt in enumerate(prompts):
         size = len(tree)
-        path = tree.insert(prompt)
+        path = tree.insert(prompt.tokens)
         within = path[-1] < size and path[-1] not in ends
         full = len(tree) - len(prefix) > tokens or (index - start + 1) * WIDTH > tokens
         if index > start and (full or within or not ends.isdisjoint(path[:-1])):
             yield prompts[start:index]
             start = index
             tree, ends = prefix.copy(), set()
-            path = tree.insert(prompt)
+            path = tree.insert(prompt.tokens)
         ends.add(path[-1])
     if start < len(prompts):
         yield prompts[start:]
 
 
-def _begun(beginning: Branches, prompts: Sequence[tuple[int, ...]]) -> Branches:
+def _begun(beginning: Branches, prompts: Sequence[Prompt]) -> Branches:
     """A tree of all prompts, each without its last token, so that the logits behind it can still be asked for."""
     begun = beginning.copy()
     for prompt in prompts:
-        begun.tree.insert(prompt[:-1])
+        begun.tree.insert(prompt.tokens[:-1])
     begun.compute()
     return begun
 
@@ -211,26 +171,63 @@ def _begun(beginning: Branches, prompts: Sequence[tuple[int, ...]]) -> Branches:
 def _search(
     begun: Branches,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[tuple[int, ...]],
+    prompts: Sequence[Prompt],
     count: int,
     running: bool = False,
     temperature: float = 1.0,
+    rounds: int = ROUNDS,
 ) -> list[OwnWords]:
     """The likeliest words behind prompts that are begun in a tree; the tree stays as it is."""
     branches = begun.copy()
-    searches = [_Search(branches.tree.insert(prompt)[-1], unfinished={(): 1.0}) for prompt in prompts]
-    for _ in range(ROUNDS + 1):
-        unsure = [search for search in searches if not search.done(count)]
+    spellings = token_bytes(tokenizer, begun.model.get_input_embeddings().weight.shape[0])
+    searches = [
+        WordSearch(
+            branches.tree.insert(prompt.tokens)[-1],
+            count,
+            lambda path: _whole_characters(b"".join(spellings[token] for token in path)),
+            None if running else _forms_behind(tokenizer, prompt),
+        )
+        for prompt in prompts
+    ]
+    proven: dict[int, bool] = {}
+    for done in range(1, rounds + 1):
+        unsure = [number for number in range(len(searches)) if number not in proven]
         if not unsure:
             break
-        _extend(branches, tokenizer, unsure, running, temperature)
-    return [OwnWords(search.likeliest(count), search.dropped + sum(search.unfinished.values())) for search in searches]
+        _extend(branches, tokenizer, [searches[number] for number in unsure], running, temperature)
+        for number in unsure:
+            search = searches[number]
+            given_up = done >= ROUNDS_OF_A_STEP and search.takes_more_than(rounds - done)
+            if (is_proven := search.is_proven()) or search.is_over or given_up:
+                proven[number] = is_proven
+    return [
+        OwnWords(search.likeliest(), search.open_mass, proven.get(number, False))
+        for number, search in enumerate(searches)
+    ]
+
+
+def _forms_behind(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Callable[[str], Sequence[Path]]:
+    """The tokens of a word's forms behind a prompt, as they are measured."""
+
+    def forms_of(word: str) -> Sequence[Path]:
+        ((forms,),) = form_tokens(tokenizer, [prompt], [[word]])
+        return forms
+
+    return forms_of
+
+
+def _whole_characters(spelling: bytes) -> str:
+    """The text that bytes begin with."""
+    try:
+        return spelling.decode()
+    except UnicodeDecodeError as error:
+        return spelling[: error.start].decode()
 
 
 def _extend(
     branches: Branches,
     tokenizer: PreTrainedTokenizerBase,
-    searches: Sequence[_Search],
+    searches: Sequence[WordSearch],
     running: bool,
     temperature: float,
 ) -> None:
@@ -253,23 +250,22 @@ def _extend(
     bare = bare_starts(tokenizer, size, running).to(probabilities.device)
     following = torch.where(torch.tensor(spaces, device=probabilities.device)[:, None], bare, following)
     allowed = probabilities.masked_fill(~following, 0.0)
-    values, ids = allowed.topk(min(4 * WIDTH, size))
-    missed = (allowed.sum(-1) - values.sum(-1)).clamp_min(0.0).tolist()
-    for (search, _, mass), rest in zip(chosen, missed, strict=True):
-        search.dropped += mass * rest
-    for (search, tokens, mass), end, row, row_ids in zip(chosen, ends, values.tolist(), ids.tolist(), strict=True):
-        spelling = b"".join(spellings[token] for token in tokens)
-        try:
-            word = fold(spelling.decode())
-        except UnicodeDecodeError:
+    most = KEPT if all(tokens for _, tokens, _ in chosen) else FIRST_KEPT
+    values, ids = allowed.topk(min(most + 1, size))
+    sums = allowed.sum(-1).tolist()
+    for (search, tokens, mass), end, row, row_ids, total in zip(
+        chosen, ends, values.tolist(), ids.tolist(), sums, strict=True
+    ):
+        if tokens:
+            spelling = b"".join(spellings[token] for token in tokens)
+            text = _whole_characters(spelling)
             # What ends within a letter is no word.
-            search.dropped += mass * end
-            word = ""
-        if word:
-            search.finished[word] = search.finished.get(word, 0.0) + mass * end
-        for value, token in zip(row, row_ids, strict=True):
-            if value > 0.0:
-                search.unfinished[(*tokens, token)] = mass * value
+            search.end(tokens, fold(text) if len(text.encode()) == len(spelling) else "", mass * end)
+        least = search.least()
+        kept = [(token, mass * value) for token, value in zip(row_ids, row, strict=True) if mass * value > least][:most]
+        likeliest = mass * row[len(kept)] if len(kept) < len(row) else 0.0
+        rest = max(0.0, mass * total - sum(value for _, value in kept))
+        search.extend(tokens, kept, likeliest, rest)
 
 
 @lru_cache(maxsize=8)

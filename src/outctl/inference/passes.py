@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 
 from outctl.errors import OutctlError
+from outctl.inference.engine import base_of
 from outctl.machine.memory import available_memory
 
 Item = TypeVar("Item")
@@ -21,17 +22,25 @@ LOGITS = 0.15
 """Share of a pass's tokens behind which logits are wanted: forms of words behind short prompts."""
 
 
-def tokens_that_fit(model: Any, training: bool = False) -> int:
-    """Tokens for one pass by the free memory of the model's device: a power of two, so that small changes do not matter.
+def keep_tokens(model: Any, tokens: int) -> None:
+    """Keep on the model how many tokens a pass has: in 16 bits, how prompts are cut into passes changes what is computed."""
+    base_of(model).outctl_tokens = tokens
 
-    Counts, for each token and in bytes: the hidden states of a layer and what its products hold, attention weights on 512
-    keys, keys and values of all layers, and in float32 the logits of those tokens that need them.
+
+def tokens_that_fit(model: Any, training: bool = False) -> int:
+    """Tokens for one pass: what the job has chosen, else by the free memory of the model's device.
+
+    That is a power of two, so that small changes do not matter. Counts, for each token and in bytes: the hidden states of a
+    layer and what its products hold, attention weights on 512 keys, keys and values of all layers, and in float32 the logits
+    of those tokens that need them.
 
     Args:
         model: the model.
         training: whether there are gradients. Every layer then keeps what its backward pass needs, and memory alone is the
             limit: each part of a batch computes again what its prompts share.
     """
+    if not training and (kept := getattr(base_of(model), "outctl_tokens", None)):
+        return int(kept)
     config = model.config.get_text_config()
     hidden = _size(config, ("hidden_size", "d_model", "n_embd", "emb_dim"), 1024)
     layers = _size(config, ("num_hidden_layers", "decoder_layers", "n_layer"), 24)

@@ -53,6 +53,9 @@ class SummaryRow(TableRow):
     """Mean distance by the published rule."""
     words_valid: Wilson
     """Where the model picks the words: share of samples with distinct English words as rare as asked."""
+    proven: Wilson
+    """Where the model picks the words: share of samples in which they are proven to be its likeliest. In the others the
+    search ended first, and other words may be likelier."""
     num_binding: float
     """Where a word is to be suppressed: samples in which it takes more than its limit, of what the baseline gives the topic's
     words when no limit is asked for. They are the same for all variants of a model."""
@@ -145,6 +148,7 @@ def summarise(
         **rate("accuracy_sad", [record.within_tolerance_sad for record in records]),
         **average("avg_tvd_sad", [record.tvd_sad for record in records]),
         **rate("words_valid", [record.words_valid for record in records]),
+        **rate("proven", [record.search_complete for record in records]),
         **rate("kept", [share <= limit if share == share else None for share, limit in binding]),
     }
     return SummaryRow.model_validate(

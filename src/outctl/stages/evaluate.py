@@ -47,6 +47,11 @@ class EvaluationJob(ModelJob):
         """The settings of its specification."""
         return self.spec.settings_as(EvaluateSettings)
 
+    @property
+    def tokens_per_pass(self) -> int | None:
+        """As the configuration sets them."""
+        return self.settings.evaluation.tokens_per_pass
+
     def check(self) -> None:
         """Make sure that what it reads was made by the jobs that the specification names, and is of its case.
 

@@ -52,6 +52,11 @@ class DeviationJob(ModelJob):
         """Whether it loads a reference beside the model."""
         return self.reference_dir is not None
 
+    @property
+    def tokens_per_pass(self) -> int | None:
+        """As the configuration sets them."""
+        return self.settings.evaluation.tokens_per_pass
+
     def check(self) -> None:
         """Make sure that what it reads was made by the jobs that the specification names.
 
@@ -69,6 +74,7 @@ class DeviationJob(ModelJob):
         from outctl.evaluation.deviation import measure_deviation
         from outctl.evaluation.deviation_records import write_deviation_records
         from outctl.inference.engine_check import prepare
+        from outctl.inference.passes import keep_tokens, tokens_that_fit
         from outctl.models.loading import load_model
 
         settings, reference = self.settings, None
@@ -76,6 +82,7 @@ class DeviationJob(ModelJob):
             loading = settings.reference_loading
             reference = load_model(self.reference_dir, loading.precision, loading.chat, options=loading)
             prepare(reference, loading.engine)
+            keep_tokens(reference.model, tokens_that_fit(loaded.model))
         records = measure_deviation(
             loaded,
             reference,

@@ -41,6 +41,11 @@ class RetentionJob(ModelJob):
         """The settings of its specification."""
         return self.spec.settings_as(RetentionSettings)
 
+    @property
+    def tokens_per_pass(self) -> int | None:
+        """As the configuration sets them."""
+        return self.settings.evaluation.tokens_per_pass
+
     def measure(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Measure retention and write it."""
         from outctl.evaluation.retention import measure_retention

@@ -62,7 +62,7 @@ def run(
     Raises:
         OutctlError: the recipe does not fit the model or the samples, or a service to report to is not installed.
     """
-    from outctl.finetune.training import divided
+    from outctl.finetune.held_out import divided
 
     settings = spec.settings_as(FinetuneSettings)
     recipe = settings.recipe

@@ -31,8 +31,8 @@ class SamplesSettings(Section):
     seed: int
 
 
-def first_samples(setup: Setup, case: str, count: int) -> "list[Sample]":
-    """The first samples of a case for evaluation, as the workflow would draw them.
+def first_samples(setup: Setup, case: str, count: int, split: str = "eval") -> "list[Sample]":
+    """The first samples of a case and split, as the workflow would draw them.
 
     Raises:
         OutctlError: the template does not fit the case, or the vocabulary is too small.
@@ -43,7 +43,7 @@ def first_samples(setup: Setup, case: str, count: int) -> "list[Sample]":
     template, words = Template.model_validate(setup.inputs.templates[case]), setup.inputs.vocabularies.get(case)
     listed = None if words is None else tuple(words)
     config, seed = setup.experiment.cases[case], setup.experiment.seed
-    return list(draw_samples(config, template, case, "eval", count, seed, listed))
+    return list(draw_samples(config, template, case, split, count, seed, listed))
 
 
 def run(spec: Spec, output: Path) -> None:

@@ -24,7 +24,7 @@ from outctl.pipeline.setup import Job, Names, Setup
 from outctl.pipeline.specs import Spec
 from outctl.pipeline.stage import Files, flat
 from outctl.stages.prepared import ComputingStage, Loading, made_with
-from outctl.storage.checkpoints import Stop, end_well
+from outctl.storage.checkpoints import Stop, chosen_once, end_well
 from outctl.storage.files import copy_file
 from outctl.storage.locks import BusyError, only_writer
 
@@ -66,6 +66,11 @@ class ModelJob(ABC):
     @abstractmethod
     def settings(self) -> ModelSettings:
         """The settings of its specification."""
+
+    @property
+    def tokens_per_pass(self) -> int | None:
+        """Tokens of a pass, where the configuration sets them."""
+        return None
 
     @property
     def asks_two_models(self) -> bool:
@@ -168,8 +173,19 @@ class ModelJob(ABC):
 
     def _finish(self, loaded: "LoadedModel", progress: Progress | None, stop: Stop) -> None:
         """Measure, and keep what was measured with its provenance among the checkpoints."""
+        from outctl.inference.passes import keep_tokens, tokens_that_fit
+
+        tokens = self.tokens_per_pass or chosen_once(
+            self.folder / "tokens_per_pass.json", lambda: tokens_that_fit(loaded.model)
+        )
+        keep_tokens(loaded.model, tokens)
         self.measure(loaded, progress, stop)
-        details = {"base_weights_hash": loaded.weights_hash, **loaded.description, **self.details(loaded)}
+        details = {
+            "base_weights_hash": loaded.weights_hash,
+            "tokens_per_pass": tokens,
+            **loaded.description,
+            **self.details(loaded),
+        }
         write_provenance(beside(self.finished), self.spec, [self.finished], **details)
 
 

@@ -60,6 +60,17 @@ def stopped(done: str) -> OutctlError:
     return OutctlError(f"asked to stop after {done}; what is done is kept, and the next start goes on from there")
 
 
+def chosen_once(file: Path, choose: Callable[[], int]) -> int:
+    """A number that a job chooses by what it finds, and keeps in a file, so that a resumed one computes the same."""
+    try:
+        kept = read_json(file)
+    except OutctlError:
+        kept = None
+    if not isinstance(kept, int):
+        write_json(file, kept := choose())
+    return kept
+
+
 def seal(directory: Path) -> None:
     """Flush a directory to the disk and record the checksum of every file in it: what has its seal is whole."""
     files = sorted(file for file in directory.rglob("*") if file.is_file())

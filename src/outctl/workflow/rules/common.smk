@@ -33,6 +33,7 @@ from outctl.pipeline.workflow import FOLDER, job_prefix
 from outctl.stages.dag import STAGES, load_plan, thaw_plan
 from outctl.stages.model_check import planning_notes
 from outctl.stages.model_job import ModelStage
+from outctl.stages.training_check import training_notes
 from outctl.storage.benchmarks import earlier_seconds, read_benchmark
 
 
@@ -71,7 +72,7 @@ with ending_in_one_line(finish_messages):
         PLAN.check_services()
         PLAN.inspect()
         PLAN.write_specs()
-        for line in planning_notes(PLAN):
+        for line in [*training_notes(PLAN), *planning_notes(PLAN)]:
             print(line, file=sys.stderr)
         announce(PLAN.freeze())
         logger.addFilter(LockExplained(PLAN.layout, join(["snakemake", *sys.argv[1:]])))
