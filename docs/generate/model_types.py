@@ -1,6 +1,6 @@
 """Write the page of model types, and the list of their engines: `python docs/generate/model_types.py docs/models.md`.
 
-A tiny random model of every causal type that transformers lists is asked, each in a process of its own with a time limit. What
+A tiny random model of every causal and image-text type that transformers lists is asked in text, each in a process of its own with a time limit. What
 its engine gives is compared with plain passes, one per form of a word, with no cache and no padding.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from tiny_models import TYPES, VOCABULARY, tiny_model
+from tiny_models import IMAGE_TEXT, TYPES, VOCABULARY, tiny_model
 from torch import Tensor
 
 from outctl.errors import OutctlError, first_line
@@ -41,6 +41,9 @@ ENGINES = Path(__file__).parents[2] / "src" / "outctl" / "machine" / "known_engi
 LIMIT = 120
 """Seconds for one type."""
 NOT_TEXT = {
+    "fast_vlm": "its vision tower needs the package timm",
+    "perception_lm": "its vision tower needs the package timm",
+    "evolla": "it reads proteins, and its class is not to be had from transformers' list",
     "gemma3n": "its vision tower needs the package timm; `gemma3n_text` is its language model",
     "gemma4_assistant": "it drafts for another model and reads that model's hidden states",
     "gemma4_unified_assistant": "it drafts for another model and reads that model's hidden states",
@@ -53,8 +56,8 @@ PAGE = """<!-- Made by `python docs/generate/model_types.py docs/models.md`. -->
 # Types of models
 
 transformers {version} lists {types} types of models for causal language modelling. A tiny model of each, with random
-weights in float32, was asked: {tree} types run on the token tree, {rows} on rows, {refused} are refused, and {unbuilt} could
-not be built.
+weights in float32, was asked: {causal}. A [second table](#image-text-models) has the image-text
+models.
 
 - `tree`: the prompts and forms of a batch stand in one token tree, and each shared token is computed once.
 - `rows`: one padded row per form. Shared beginnings are computed once where the model's cache can be copied. Slower than the
@@ -67,6 +70,13 @@ engine. *Difference* is the largest difference to plain passes among the probabi
 of plain passes.
 
 Encoders are refused as they come. Those whose row says `with` were tried again with that key in their configuration."""
+IMAGE_TEXT_PART = """
+## Image-text models
+
+{types} more types read images and text, and transformers has no causal class for them. They are loaded by the class of image-text models
+and asked in text alone: {found}. Adapters
+change the language layers only.
+"""
 MODULE = '''"""The engine of each type of model, by trial; made by `python docs/generate/model_types.py docs/models.md`."""
 '''
 REASONS = {"its layers take no token tree": "its layers attend, or carry a state, in their own way"}
@@ -138,15 +148,17 @@ def measure(kind: str, **options: Any) -> Outcome:
     """Ask a tiny model of a type, and compare with plain passes."""
     try:
         model = tiny_model(kind, **options)
+    except OutctlError as error:
+        return _refused(error)
     # Libraries fail in any way at a configuration that they do not like.
     except Exception as error:
         return Outcome("not built", f"{type(error).__name__}: {first_line(error)}")
-    # Texts are to be as long as plain passes make them.
-    model.generation_config.eos_token_id = None
     try:
         engine = choose_engine(model)
     except OutctlError as error:
-        return Outcome("refused", str(error).split("' ", 1)[-1].split("; choose")[0])
+        return _refused(error)
+    # Texts are to be as long as plain passes make them.
+    model.generation_config.eos_token_id = None
     asked = questions()
     with torch.no_grad():
         expected = torch.stack([plain(model, question) for question in asked])
@@ -164,6 +176,10 @@ def measure(kind: str, **options: Any) -> Outcome:
         gradient_difference(model, asked[:1]),
         same_text(model, asked[:2]),
     )
+
+
+def _refused(error: OutctlError) -> Outcome:
+    return Outcome("refused", str(error).split("' ", 1)[-1].split("; choose")[0])
 
 
 def gradient_difference(model: Any, asked: list[WordQuestion]) -> float | None:
@@ -261,19 +277,33 @@ def _tried(kind: str) -> Outcome:
 
 def page(outcomes: dict[str, Outcome]) -> str:
     """The page, in Markdown."""
-    engines = [outcome.engine.split(",")[0] for outcome in outcomes.values()]
-    counts = {name: engines.count(name) for name in ("tree", "rows", "refused")}
-    counts["unbuilt"] = len(engines) - sum(counts.values())
-    differs = any(outcome.text is False for outcome in outcomes.values())
-    lines = [PAGE.format(version=transformers.__version__, types=len(outcomes), **counts), ""]
-    if differs:
+    causal = {kind: outcome for kind, outcome in outcomes.items() if kind in TYPES}
+    others = {kind: outcome for kind, outcome in outcomes.items() if kind in IMAGE_TEXT}
+    lines = [PAGE.format(version=transformers.__version__, types=len(causal), causal=_counted(causal)), ""]
+    if any(outcome.text is False for outcome in outcomes.values()):
         lines += ["Greedy continuations differ from plain passes where the reason says so.", ""]
-    lines += ["| type | engine | why | difference | gradients |", "|---|---|---|---|---|"]
+    return "\n".join(
+        [*lines, *_table(causal), IMAGE_TEXT_PART.format(types=len(others), found=_counted(others)), *_table(others), ""]
+    )
+
+
+def _counted(outcomes: dict[str, Outcome]) -> str:
+    """How many types came out how."""
+    engines = [outcome.engine.split(",")[0] for outcome in outcomes.values()]
+    tree, rows, refused = (engines.count(name) for name in ("tree", "rows", "refused"))
+    return (
+        f"{tree} types run on the token tree, {rows} on rows, {refused} are refused, and "
+        f"{len(engines) - tree - rows - refused} could not be built"
+    )
+
+
+def _table(outcomes: dict[str, Outcome]) -> list[str]:
+    lines = ["| type | engine | why | difference | gradients |", "|---|---|---|---|---|"]
     for kind, outcome in outcomes.items():
         reason = outcome.reason + ("; greedy continuations differ" if outcome.text is False else "")
         numbers = ("" if value is None else f"{value:.0e}" for value in (outcome.difference, outcome.gradient))
         lines.append(f"| `{kind}` | {outcome.engine} | {reason.replace('|', '/')} | {' | '.join(numbers)} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def main(file: Path, kinds: list[str]) -> None:
@@ -281,7 +311,7 @@ def main(file: Path, kinds: list[str]) -> None:
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(1)
-    chosen = kinds or list(TYPES)
+    chosen = kinds or [*TYPES, *IMAGE_TEXT]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         outcomes = dict(zip(chosen, pool.map(_tried, chosen), strict=True))
     if not kinds:

@@ -1,14 +1,21 @@
-"""Tiny random models of every causal type that transformers lists: the default configuration with small sizes in it."""
+"""Tiny random models of every causal and image-text type that transformers lists: the default configuration, made small."""
 
 import re
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
+
+from outctl.models.auto_class import auto_class
 
 TYPES = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+IMAGE_TEXT = tuple(kind for kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES if kind not in TYPES)
+"""Types that are loaded by the class of image-text models."""
 VOCABULARY = 96
 
 SIZES: tuple[tuple[str, int], ...] = (
@@ -44,6 +51,7 @@ SPREAD = 0.2
 """Standard deviation of weights: large enough for uneven distributions."""
 
 _ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+_SECTIONS = {"rope_parameters": {**_ROPE["rope_parameters"], "mrope_section": [2, 1, 1]}}
 _INDEXER = {"indexer_n_heads": 2, "indexer_kv_heads": 1, "indexer_head_dim": 8}
 _MAMBA_HEADS = {"mamba_n_heads": 8, "mamba_d_head": 8}
 _LATENT = {
@@ -72,6 +80,31 @@ _DOTS = {
     "per_layer_config": dict.fromkeys((1, 3), _LATENT),
 }
 EXTRAS: dict[str, dict[str, Any]] = {
+    "glm4v_moe": {"text_config": {"head_dim": 8, **_SECTIONS}},
+    "mistral4": _LATENT,
+    "paligemma": {"text_config": {"num_key_value_heads": 2}},
+    "step3p7": {"text_config": {"sliding_window": 64}},
+    "chameleon": {"vocabulary_map": {"<image>": 4}},
+    "cohere_compass": {"text_config": {"rope_parameters": {"full_attention": _ROPE["rope_parameters"]}}},
+    "deepseek_ocr2": {"text_config": {"mlp_layer_types": ["dense", "sparse"] * 2}},
+    "diffusion_gemma": {"text_config": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 48}},
+    "ernie4_5_vl_moe": {
+        "text_config": {"rope_parameters": {**_ROPE["rope_parameters"], "mrope_section": [1, 1, 2]}},
+    },
+    "glm5_next": {"text_config": {"index_topk": 16, "num_attention_heads": 4, "num_key_value_heads": 4}},
+    "granite4_vision": {
+        "deepstack_layer_map": [[0, 0]],
+        "spatial_target_layers": [0],
+        "downsample_rate": "1/2",
+        "vision_config": {"hidden_size": 64},
+        "qformer_config": {"hidden_size": 64, "num_attention_heads": 1},
+    },
+    "granite_docling": {"vision_config": {"out_hidden_size": 32}},
+    "hunyuan_vl": {"text_config": {"head_dim": 8}},
+    "inkling2": {"vision_config": {"text_hidden_size": 32}},
+    "molmo2": {"adapter_config": {"vision_feature_layer": [2, 1]}},
+    "muse_spark": {"audio_config": {"out_hidden_size": 32}},
+    "nemotron_h_omni": {"vision_config": {"video_temporal_patch_size": 2}},
     "bailing_hybrid": {"layer_group_size": 2, "first_k_dense_replace": 1},
     "bamba": {**_MAMBA_HEADS, "attn_layer_indices": [1, 3]},
     "cohere_compass_text": {
@@ -131,13 +164,18 @@ EXTRAS: dict[str, dict[str, Any]] = {
     },
 }
 """Further keys of single types: sizes that belong together, and lists with one entry per layer."""
+for _kind in (
+    *("cosmos3_edge", "glm46v", "glm4v", "glm_ocr", "glmga", "paddleocr_vl"),
+    *("qwen2_5_omni_thinker", "qwen2_5_vl", "qwen2_vl"),
+):
+    EXTRAS[_kind] = {"text_config": _SECTIONS}
 
 
 def tiny_config(kind: str, **options: Any) -> PretrainedConfig:
     """The configuration of a tiny model of a type.
 
     Args:
-        kind: one of `TYPES`.
+        kind: one of `TYPES` or `IMAGE_TEXT`.
         options: further keys.
     """
     made = CONFIG_MAPPING[kind]
@@ -176,10 +214,15 @@ def _small(config: PretrainedConfig) -> dict[str, Any]:
 
 
 def tiny_model(kind: str, **options: Any) -> PreTrainedModel:
-    """A tiny model with seeded random weights, in float32 and evaluation mode."""
+    """A tiny model with seeded random weights, in float32 and evaluation mode.
+
+    Raises:
+        OutctlError: it does not generate text from left to right.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(tiny_config(kind, **options), dtype=torch.float32).eval()
+        config = tiny_config(kind, **options)
+        model = auto_class(config).from_config(config, dtype=torch.float32).eval()
         for name, weight in model.named_parameters():
             # As they are initialised, many models answer almost evenly, and whatever is wrong with them stays small.
             if weight.dim() in (2, 3) and "conv" not in name and "A_log" not in name and weight.std() < SPREAD / 2:

@@ -44,7 +44,7 @@ def printable(text: str) -> str:
 
 def first_line(error: BaseException) -> str:
     """What another library's exception says, cut to one line; its type where it says nothing."""
-    return str(error).partition("\n")[0].strip() or type(error).__name__
+    return str(error).strip().partition("\n")[0].strip() or type(error).__name__
 
 
 FULL = (

@@ -15,6 +15,7 @@ import torch
 from peft import LoraConfig
 from peft.tuners.tuners_utils import check_target_module_exists
 from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from outctl.config.adapters import AdapterRecipe
@@ -84,6 +85,9 @@ def _known(model: Any) -> _Known:
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     prefix = next(name for name, module in model.named_modules() if module is decoder)
     inside = {".".join(filter(None, (prefix, name))): module for name, module in decoder.named_modules()}
+    # Some models have no decoder of their own, so that their towers lie inside.
+    towers = tuple(f"{name}." for name, module in inside.items() if _sees(module, model.config))
+    inside = {name: module for name, module in inside.items() if not name.startswith(towers)}
     depth = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     stacks = {name: len(module) for name, module in inside.items() if isinstance(module, torch.nn.ModuleList)}
     # The outermost list of as many as the configuration says; the longest, where it says nothing of the decoder.
@@ -103,6 +107,12 @@ def _known(model: Any) -> _Known:
         and not isinstance(module, torch.nn.modules.conv._ConvNd)
     ]
     return _Known(linear, experts, layers, stacks.get(layers, 0))
+
+
+def _sees(module: torch.nn.Module, config: Any) -> bool:
+    """Whether a module is a model of another modality, such as a vision tower, inside the model with this configuration."""
+    language = (type(config), type(config.get_text_config()))
+    return isinstance(module, PreTrainedModel) and not isinstance(module.config, language)
 
 
 def _routes(module: torch.nn.Module) -> bool:

@@ -1,6 +1,7 @@
 """The files of a checkpoint in the layout of the hub: which of them hold the weights, and what their headers say."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -16,6 +17,11 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 BESIDE = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 """Suffixes of the files beside the weights that a model is loaded from: configuration, chat template, tokenizer."""
 ADAPTER = "adapter_config.json"
+SCALES = re.compile(
+    r".*(weight_scale(_inv)?|(input|activation)_scale|weight_(zero_point|shape|format)|(nested_)?(absmax|quant_map)|SCB"
+    r"|quant_state\.\w+|_scales|\.scales|qzeros|g_idx)"
+)
+"""Names of tensors that say how quantised weights are read, and hold none themselves."""
 LONGEST_HEADER = 100_000_000
 """Bytes of a header, as safetensors limits them."""
 
@@ -130,9 +136,12 @@ def count_parameters(directory: Path) -> int:
     Raises:
         OutctlError: its weights cannot be read.
     """
-    packed = packed_bits(read_config(directory))
+    config = read_config(directory)
+    packed = packed_bits(config)
     total = 0
     for name, stored in stored_tensors(directory).items():
+        if config.get("quantization_config") and SCALES.fullmatch(name):
+            continue
         elements = prod(stored.shape)
         bits = 32 if stored.dtype in ("I32", "U32") else 8
         total += elements * (bits // packed if packed and _is_packed(name, stored) else 1)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import (
-    AutoModelForCausalLM,
+    AutoConfig,
     AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
@@ -18,6 +18,7 @@ from transformers import (
 from outctl.config.models import AS_IT_COMES, Precision, PromptOptions
 from outctl.errors import OutctlError, first_line, of_the_machine
 from outctl.models.adapter_base import base_of, check_base
+from outctl.models.auto_class import auto_class
 from outctl.models.quantised import check_precision, described, quantisation_of
 from outctl.models.snapshots import is_whole, keep, snapshot_of
 from outctl.models.tensors import refuse_differences
@@ -30,7 +31,7 @@ class LoadedModel:
     """A model ready to be asked.
 
     Attributes:
-        model: the causal language model; wrapped by PEFT when an adapter was loaded.
+        model: the model, causal or image-text; wrapped by PEFT when an adapter was loaded.
         tokenizer: its tokenizer.
         chat: whether it is asked through its chat template.
         weights_hash: hash of its base weights.
@@ -76,8 +77,9 @@ def _load(directory: Path, dtype: torch.dtype, quantisation: BitsAndBytesConfig 
     # Not as None, which would stand in the way of the one that a snapshot brings.
     quantised = {} if quantisation is None else {"quantization_config": quantisation}
     try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         model: PreTrainedModel
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = auto_class(config).from_pretrained(
             directory,
             **quantised,
             dtype=dtype,

@@ -39,7 +39,7 @@ def prepare(source: ModelSource, name: str, target: Path) -> Prepared:
         OutctlError: the model is out of reach, pickled, incomplete, needs a package that is not installed, has an adapter
             beside it, or its tokenizer does not fit.
     """
-    from outctl.models.quantised import check_library, quantisation_of
+    from outctl.models.quantised import check_library, check_scales, quantisation_of
 
     with source.opened(name) as original:
         if original.is_file():
@@ -48,6 +48,7 @@ def prepare(source: ModelSource, name: str, target: Path) -> Prepared:
             _link_layout(original, target, name)
         try:
             check_library(target, name)
+            check_scales(target, name)
             _check(target, name)
         except OutctlError as error:
             # The directory that is being written is gone when the message is read.

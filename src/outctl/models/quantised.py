@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from outctl.errors import OutctlError, first_line
-from outctl.models.checkpoint import read_config
+from outctl.models.checkpoint import read_config, stored_tensors
 from outctl.models.quiet import quietly
 
 LIBRARIES = {
@@ -18,6 +18,9 @@ LIBRARIES = {
     "mxfp4": ("accelerate",),
 }
 """Packages that transformers loads each kind of quantised weights with; without special kernels it unpacks the last two."""
+
+FP8_SCALES = (".weight_scale_inv", ".weight_scale", ".scale", ".qscale_weight")
+"""How names of what FP8 weights are scaled by end."""
 
 
 def quantisation_of(directory: Path) -> str | None:
@@ -66,6 +69,33 @@ def check_library(directory: Path, name: str) -> None:
         raise OutctlError(
             f"model {name}: its weights are quantised ({method}), which cannot be loaded here: {first_line(error)}"
         ) from None
+
+
+def check_scales(directory: Path, name: str) -> None:
+    """Refuse quantised weights that lack what they are scaled by; some loaders would take them as they are.
+
+    Raises:
+        OutctlError: they do.
+    """
+    method = quantisation_of(directory)
+    stored = stored_tensors(directory)
+    for key, tensor in stored.items():
+        stem = key.removesuffix(".weight")
+        if method == "fp8" and tensor.dtype.startswith("F8_E4M3"):
+            needed = [stem + ending for ending in FP8_SCALES] + [f"{key}_scale_inv", f"{key}_scale"]
+        elif method in ("nf4", "fp4") and tensor.dtype == "U8" and key != stem:
+            needed = [f"{key}.absmax"]
+        elif method == "int8" and tensor.dtype == "I8" and key != stem:
+            needed = [f"{stem}.SCB"]
+        elif method == "mxfp4" and key.endswith("_blocks"):
+            needed = [key.removesuffix("blocks") + "scales"]
+        else:
+            continue
+        if stored.keys().isdisjoint(needed):
+            raise OutctlError(
+                f"model {name}: its checkpoint lacks the scales of the quantised {key} ({needed[0]}); take a complete "
+                "checkpoint"
+            )
 
 
 def _validate(quantisation: dict[str, Any]) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM
 
 from outctl.errors import OutctlError, first_line
+from outctl.models.auto_class import auto_class
 from outctl.models.checkpoint import Stored, stored_tensors
 from outctl.models.quiet import quietly
 
@@ -62,8 +62,16 @@ def check_tensors(directory: Path, config: Any, name: str) -> Any:
     if unknown := sorted({tensor.dtype for tensor in stored.values()} - DTYPES.keys()):
         raise OutctlError(f"model {name}: its tensors have the type {unknown[0]}, which this program does not know")
     empty = {key: torch.empty(entry.shape, dtype=DTYPES[entry.dtype], device="meta") for key, entry in stored.items()}
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    try:
+        with torch.device("meta"):
+            skeleton = auto_class(config).from_config(config, trust_remote_code=False)
+    # Parts that see and hear may need packages of their own.
+    except (OutctlError, ImportError) as error:
+        raise OutctlError(f"model {name}: {first_line(error)}") from None
+    if not skeleton.can_generate():
+        raise OutctlError(
+            f"model {name}: models of type {config.model_type!r} do not generate text; choose a causal language model"
+        )
     try:
         with quietly():
             model, found = type(skeleton).from_pretrained(
