@@ -1,7 +1,7 @@
 """Write the page of model types, and the list of their engines: `python docs/generate/model_types.py docs/models.md`.
 
-A tiny random model of every causal and image-text type that transformers lists is asked in text, each in a process of its own with a time limit. What
-its engine gives is compared with plain passes, one per form of a word, with no cache and no padding.
+A tiny random model of every causal and image-text type that transformers lists is asked in text, each in a process of its own
+with a time limit. What its engine gives is compared with plain passes, one per form of a word, with no cache and no padding.
 """
 
 import inspect
@@ -73,9 +73,8 @@ Encoders are refused as they come. Those whose row says `with` were tried again 
 IMAGE_TEXT_PART = """
 ## Image-text models
 
-{types} more types read images and text, and transformers has no causal class for them. They are loaded by the class of image-text models
-and asked in text alone: {found}. Adapters
-change the language layers only.
+{types} more types read images and text, and transformers has no causal class for them. They are loaded by the class of
+image-text models and asked in text alone: {found}. Adapters change the language layers only.
 """
 MODULE = '''"""The engine of each type of model, by trial; made by `python docs/generate/model_types.py docs/models.md`."""
 '''
