@@ -282,7 +282,13 @@ def page(outcomes: dict[str, Outcome]) -> str:
     if any(outcome.text is False for outcome in outcomes.values()):
         lines += ["Greedy continuations differ from plain passes where the reason says so.", ""]
     return "\n".join(
-        [*lines, *_table(causal), IMAGE_TEXT_PART.format(types=len(others), found=_counted(others)), *_table(others), ""]
+        [
+            *lines,
+            *_table(causal),
+            IMAGE_TEXT_PART.format(types=len(others), found=_counted(others)),
+            *_table(others),
+            "",
+        ]
     )
 
 
