@@ -332,7 +332,7 @@ def load_experiment(
         if unfit := experiment.unfit(recipe):
             refuse(("adapters", adapter, *unfit[0]), unfit[1])
     for model in experiment.models if experiment.recipes else []:
-        check_trainable(f"{experiment.registry}: models.{model}.precision", registry.models[model].precision)
+        check_trainable(f"{source}: models.{model}.precision", registry.models[model].precision)
     for key, name in _cases_of_sections(experiment):
         if name not in experiment.cases:
             refuse(key, f"there is no case {name!r}; {nearest(name, list(experiment.cases))}")
