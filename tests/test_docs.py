@@ -30,7 +30,7 @@ from typer.main import get_command
 
 from documentation import MARKDOWN, PAGES, ROOT, Block, anchors, blocks, links
 from outctl.cli.main import app, spread
-from outctl.config.reading import load_registry
+from outctl.config.loading import load_registry
 from outctl.config.schemas import SCHEMAS
 from outctl.evaluation.agreement import AgreementRow
 from outctl.evaluation.records import Record, TopToken

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from outctl.cli.init import FILES, init
-from outctl.config.reading import BUILT_IN, load_registry, read_yaml
+from outctl.config.loading import BUILT_IN, load_registry
+from outctl.config.reading import read_yaml
 from outctl.errors import OutctlError
 from outctl.stages.dag import load_plan
 

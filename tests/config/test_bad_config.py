@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from breakage import NASTY_TEXTS, REPEATABLE, Broken, broken, damaged, mistake_of
-from outctl.config.reading import dotted, load_registry, read_yaml
+from outctl.config.loading import load_registry
+from outctl.config.reading import dotted, read_yaml
 from outctl.pipeline.plan import Plan
 from outctl.stages.dag import load_plan
 

@@ -7,7 +7,7 @@ from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
 from outctl.config.command_line import typed
-from outctl.config.reading import load_experiment
+from outctl.config.loading import load_experiment
 from outctl.errors import OutctlError
 
 EXPERIMENT = {

@@ -7,7 +7,7 @@ import yaml
 from snakemake.cli import parse_config
 from snakemake.utils import update_config
 
-from outctl.config.reading import BUILT_IN, load_experiment, load_registry, registry_of
+from outctl.config.loading import BUILT_IN, load_experiment, load_registry, registry_of
 from outctl.errors import OutctlError
 
 MODEL = {"source": {"kind": "local", "path": "weights"}, "chat": True}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from outctl.config.loading import load_experiment
 from outctl.config.plugins import load_plugins, packages_used, run_plugins
-from outctl.config.reading import load_experiment
 from outctl.config.registries import CASE_KINDS, FIXED_METRICS, LOSSES, METRICS, VOCABULARIES
 from outctl.errors import OutctlError
 from outctl.results.summary import SummaryRow

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import yaml
 
-from outctl.config.reading import dotted, file_of, load_experiment, load_registry, nearest, read_yaml
+from outctl.config.loading import load_experiment, load_registry
+from outctl.config.reading import dotted, file_of, nearest, read_yaml
 from outctl.errors import OutctlError
 
 REGISTRY = {

@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 import yaml
 
-from outctl.config.reading import load_registry
+from outctl.config.loading import load_registry
 from outctl.errors import OutctlError
 from outctl.models.sources.hub import HubSource
 from outctl.models.sources.wheel import WheelSource

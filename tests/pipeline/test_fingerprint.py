@@ -425,7 +425,7 @@ def test_data_files_of_the_package_are_such_whose_content_stands_in_specificatio
 def test_no_stage_reads_files_of_the_package():
     readers = {
         "outctl.config.plugins": "_read",
-        "outctl.config.reading": "BUILT_IN",
+        "outctl.config.loading": "BUILT_IN",
         "outctl.pipeline.fingerprint": "ROOT",
         "outctl.pipeline.provenance": "_git",
         "outctl.pipeline.workflow": "FOLDER",

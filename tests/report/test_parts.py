@@ -17,8 +17,9 @@ import torch
 import vl_convert
 from fake_run import HOSTILE, Parts, parts
 
+from outctl.config.loading import load_experiment
 from outctl.config.names import REFERENCES
-from outctl.config.reading import load_experiment, read_yaml
+from outctl.config.reading import read_yaml
 from outctl.errors import OutctlError
 from outctl.models.loading import LoadedModel
 from outctl.pipeline.layout import Layout

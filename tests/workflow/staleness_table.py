@@ -512,6 +512,7 @@ CODE = {
         "_check_vocabulary": GIVEN,
     },
     "outctl.config.command_line": {"typed": NONE},
+    "outctl.config.loading": {"load_experiment": NONE},
     "outctl.config.paths": {"as_seen_from_here": NONE},
     "outctl.config.comparisons": {"all_comparisons": NONE, "Compare": TABLES},
     "outctl.config.registry": {"Registry.register": stages(*AFTER), "entries_of": NONE},

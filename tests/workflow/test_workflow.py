@@ -244,7 +244,8 @@ def test_further_experiments_are_planned(name: str) -> None:
 
 
 def test_the_full_experiment_names_every_model_of_the_hub_in_the_registry() -> None:
-    from outctl.config.reading import load_registry, read_yaml
+    from outctl.config.loading import load_registry
+    from outctl.config.reading import read_yaml
 
     registry = load_registry(ROOT / "config" / "models.yaml")
     hub = [name for name, entry in registry.models.items() if entry.source.kind == "hub"]

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from outctl.config.experiment import Experiment
+from outctl.config.loading import load_experiment
 from outctl.config.models import Registry
-from outctl.config.reading import NOTHING, file_of, load_experiment
+from outctl.config.reading import NOTHING, file_of
 from outctl.errors import KeyedError, OutctlError, first_line
 from outctl.pipeline.plan import Plan
 from outctl.pipeline.runs import PLAN_VARIABLE, jobs_of_this_run
