@@ -23,8 +23,7 @@ from scipy.special import expit, logit
 import comparison
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
-from outctl.metrics.statistics import Array
-from outctl.results.summary import conditional_share
+from outctl.metrics.statistics import Array, conditional_share
 
 RESAMPLES = 2000
 """Bootstrap resamples of the questions behind an interval."""
@@ -76,7 +75,7 @@ def misses(records: list[Record]) -> Misses:
     if len({record.target[0] for record in kept}) < 2:
         raise OutctlError("fewer than two different targets are left to fit a line to")
     asked = np.array([record.target[0] for record in kept])
-    given = np.array([conditional_share(record) for record in kept])
+    given = np.array([conditional_share(record.probabilities) for record in kept])
     line, left = fit(asked, given)
     drawn = np.random.default_rng(0).integers(len(kept), size=(RESAMPLES, len(kept)))
     # A resample of one target alone has no line.

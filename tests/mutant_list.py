@@ -208,8 +208,8 @@ MUTANTS = [
     Mutant(
         "verdict",
         "report",
-        "if furthest < 0.0 and",
-        "if nearest < 0.0 and",
+        "if furthest >= 0.0 or",
+        "if nearest >= 0.0 or",
         "the report says yes though the interval reaches beyond the fixed rule",
         "test_conclusion.py",
     ),

@@ -70,7 +70,7 @@ def test_names_that_would_harm_paths_are_refused(name):
     assert problems(Name, name) == [("value_error", "")]
 
 
-@pytest.mark.parametrize("name", ["baseline", "uniform", "majority"])
+@pytest.mark.parametrize("name", ["baseline", "uniform", "majority", "ordinal"])
 def test_adapters_do_not_take_the_name_of_another_row(name):
     assert problems(AdapterName, name) == [("value_error", "")]
     assert problems(Name, name) == []

@@ -81,9 +81,9 @@ def test_the_card_is_one_for_the_hub_and_holds_the_scores_of_the_tables(measured
     assert eval_results_to_model_index("control", card.data.eval_results) == written["model-index"]
     table = pd.read_csv(measured.plan.layout.case_table()).set_index("variant")
     found = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert set(found) <= {"avg_tvd", "control_slope", "accuracy"}
+    assert set(found) <= {"avg_tvd", "control_slope", "within_slope", "accuracy"}
     assert found["avg_tvd"] == pytest.approx(table.loc["tuned", "avg_tvd"], abs=1e-6)
-    for variant in ("baseline", "tuned", "uniform", "majority"):
+    for variant in ("baseline", "tuned", "uniform", "majority", "ordinal"):
         row = table.loc[variant]
         cells = [line.split(" | ") for line in card.text.splitlines() if line.startswith("| given (trained on)")]
         ((_, _, count, distance, *_),) = [line for line in cells if variant in line[1]]

@@ -49,6 +49,12 @@ def test_white_space_around_a_token_is_ignored() -> None:
     assert by_rule([(" ark", 0.7), ("atom\n", 0.3)], (0.7, 0.3), ["ark", "atom"]) == (0.0, True)
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\n\n"])
+def test_a_token_of_white_space_alone_is_part_of_no_word(blank: str) -> None:
+    assert by_rule([("ark", 0.7), (blank, 0.3)], (0.7, 0.3), ["ark", "atom"]) == (0.0, False)
+    assert by_rule([("ark", 0.7), (blank, 0.3)], (0.7, 0.3)) == (0.0, True)
+
+
 def test_any_tokens_pass_where_the_model_picks_the_words() -> None:
     assert by_rule([("%", 0.7), ("?", 0.3)], (0.7, 0.3), None) == (0.0, True)
     assert by_rule([("%", 0.7), ("?", 0.3)], (0.7, 0.3), ["ark", "atom"]) == (0.0, False)

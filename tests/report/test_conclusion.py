@@ -12,9 +12,11 @@ BAR = 0.24
 
 def row(model: str, variant: str, case: str, tvd: float, slope: float | None, **others: Any) -> dict[str, Any]:
     """A row of the tables, its intervals 0.02 and 0.1 wide on either side."""
-    ends = {"control_slope_low": None, "control_slope_high": None}
-    if slope is not None:
-        ends = {"control_slope_low": slope - 0.1, "control_slope_high": slope + 0.1}
+    slopes = {
+        f"{name}{end}": None if slope is None else slope + more
+        for name in ("control_slope", "within_slope")
+        for end, more in {"": 0.0, "_low": -0.1, "_high": 0.1}.items()
+    }
     own = {
         "model": model,
         "variant": variant,
@@ -27,13 +29,15 @@ def row(model: str, variant: str, case: str, tvd: float, slope: float | None, **
         "reference_difference_low": tvd - 0.02 - BAR,
         "reference_difference_high": tvd + 0.02 - BAR,
         "avg_mass": 0.9,
-        "control_slope": slope,
     }
-    return own | ends | others
+    return own | slopes | others
 
 
-REFERENCES = [row("reference", name, "given", BAR + more, 0.0) for name, more in (("uniform", 0.0), ("majority", 0.05))]
-BASELINE = row("small", "baseline", "given", 0.98, 0.1, avg_mass=0.02)
+REFERENCES = [row("reference", name, "given", BAR + more, 0.0) for name, more in (("uniform", 0.1), ("ordinal", 0.0))]
+# Below 5 % of the mass, slopes are undefined.
+BASELINE = row("small", "baseline", "given", 0.98, None, avg_mass=0.02)
+ORDERED = {"within_slope": 0.0, "within_slope_low": -0.05, "within_slope_high": 0.05}
+"""The slope within ranks of an answer that only knows which share is the largest."""
 
 
 def tables(
@@ -55,11 +59,20 @@ def tables(
         (0.20, 0.0, {}, "no"),
         (0.10, 0.4, {}, "partly"),
         (0.10, 1.6, {}, "partly"),
-        # The interval reaches what the better fixed rule scores.
+        # Fixed shares by rank have a slope too, and may be near.
+        (0.10, 0.8, ORDERED, "partly"),
+        (0.30, 0.8, ORDERED, "partly"),
+        (0.10, 0.0, ORDERED, "no"),
+        # The slope within ranks counts, not the one over all samples.
+        (0.10, 1.7, {"within_slope_low": 0.9, "within_slope_high": 1.2}, "yes"),
+        (0.10, 1.0, {"within_slope_low": 0.4, "within_slope_high": 1.2}, "partly"),
+        # The interval reaches what the best fixed rule scores.
         (0.23, 1.0, {}, "partly"),
         (0.60, 0.9, {}, "partly"),
         # Almost never one of the words.
-        (0.99, 0.9, {"avg_mass": 0.01}, "no"),
+        (0.99, 0.9, {"avg_mass": 0.06}, "no"),
+        (0.99, None, {"avg_mass": 0.01}, "no"),
+        (0.10, None, {"avg_mass": 0.01}, "no"),
         (0.60, -0.5, {}, "no"),
         (1.00, None, {}, "no"),
         (0.10, None, {}, "undecided"),
@@ -83,10 +96,10 @@ def test_a_training_that_worked() -> None:
     assert found.verdict == "yes"
     assert found.sentence == (
         "Yes, once trained for it: in given, small with the adapter tuned comes to a mean distance (TVD) of 0.100 (95 % "
-        "interval 0.080 to 0.120) from the shares asked for; before training it was 0.980, and the better fixed rule "
-        "scores 0.240."
+        "interval 0.080 to 0.120) from the shares asked for, and follows how much larger the largest share is (slope within "
+        "ranks 1.00, 0.90 to 1.10); before training it was 0.980, and the best fixed rule, ordinal, scores 0.240."
     )
-    assert [value for value, _ in found.facts] == ["0.980 → 0.100", "1.00", "90 %", "1 of 1"]
+    assert [value for value, _ in found.facts] == ["0.980 → 0.100", "1.00", "1.00", "90 %", "1 of 1"]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +107,19 @@ def test_a_training_that_worked() -> None:
     [
         (0.9, 0.0, "No, not after this training: in given, small with the adapter tuned is at", "0.900 (95 % interval"),
         (0.15, 0.0, "No: in given", "do not follow those asked for (slope 0.00, −0.10 to 0.10"),
-        (0.30, 0.8, "In part: in given", "follow those asked for (slope 0.80, 0.70 to 0.90"),
+        (
+            0.30,
+            0.8,
+            "In part: in given",
+            "follows how much larger the largest share is (slope within ranks 0.80, 0.70 to 0.90), but",
+        ),
+        (0.30, 0.4, "In part: in given", "follow those asked for (slope 0.40, 0.30 to 0.50"),
+        (
+            0.10,
+            0.4,
+            "In part: in given",
+            "0.120) from the shares asked for, but does not reliably follow how much larger the",
+        ),
         (1.0, None, "No, not after this training", "1.000 (95 % interval 0.980 to 1.000)"),
     ],
 )
@@ -102,7 +127,7 @@ def test_trainings_that_failed(tvd: float, slope: float | None, begins: str, hol
     sentence = conclude(tables([BASELINE, row("small", "tuned", "given", tvd, slope)], "tuned")).sentence
     assert sentence.startswith(begins)
     assert holds in sentence
-    assert sentence.endswith("before training it was 0.980, and the better fixed rule scores 0.240.")
+    assert sentence.endswith("before training it was 0.980, and the best fixed rule, ordinal, scores 0.240.")
 
 
 def test_a_model_that_could_do_it_before() -> None:
@@ -115,7 +140,7 @@ def test_no_adapter() -> None:
     assert found.verdict == "no"
     assert found.sentence == (
         "No, not without training: in given, small, untrained, is at a mean distance (TVD) of 0.980 (95 % interval 0.960 to "
-        "1.000) from the shares asked for; the better fixed rule scores 0.240."
+        "1.000) from the shares asked for; the best fixed rule, ordinal, scores 0.240."
     )
     assert "→" not in found.facts[0][0]
 
@@ -142,7 +167,7 @@ def test_many_models_are_counted_and_their_mean_has_an_interval_over_them() -> N
     assert found.sentence == (
         "Some can, once trained for it: 3 of 4 models, each with its adapter, control their distribution in the case that "
         "they trained on (1 more in part), at a mean distance (TVD) of 0.250 (95 % interval over them 0.000 to 0.727) from "
-        "the shares asked for; before training it was 0.900, and the better fixed rule scores 0.240."
+        "the shares asked for; before training it was 0.900, and the best fixed rule scores 0.240."
     )
     assert conclude(tables(many([0.1, 0.12]), "tuned")).sentence.startswith("Yes, once trained for it: all of 2 models")
     none = conclude(tables(many([0.2, 0.2], slope=0.0), "tuned"))

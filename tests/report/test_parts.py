@@ -67,7 +67,7 @@ def test_the_page_has_a_section_for_all_that_was_measured(run: Plan, bare: Plan)
 def test_the_page_says_what_counts_as_control_and_who_is_not_counted(run: Plan, bare: Plan) -> None:
     whole, little = (plan.layout.report().read_text() for plan in (run, bare))
     for page in (whole, little):
-        assert "the interval of the slope lies between 0.5 and 1.5." in page
+        assert "the interval of the slope within ranks lies between 0.5 and 1.5." in page
     # Eight of the nine adapters of each model.
     assert "all of 16 adapters of 2 models" in whole
     assert "are controls, and not counted: even." in whole
@@ -189,17 +189,35 @@ def heights(svg: str, text: str) -> list[float]:
 def test_panels_of_the_matrix_line_up_and_a_dash_can_be_read() -> None:
     cases = ["given", "limits", "base_model_deviation"]
     variants = ["baseline", "tuned"]
-    empty = {"trained_on": False, "avg_tvd": None, "control_slope": None, "failing": None}
+    empty = {"trained_on": False, "avg_tvd": None, "control_slope": None, "within_slope": None, "failing": None}
     rows = [empty | {"variant": name, "case_type": case} for name, case in product(variants, cases)]
     for row in rows:
         row |= {"failing": 0.75} if row["case_type"] == cases[2] else {"avg_tvd": 0.25}
-        row |= {"control_slope": 0.75} if row["case_type"] == cases[0] else {}
-    distances, slopes = (drawn(view.chart, rows) for view in FILES["matrix"].views(rows, variants))
+        row |= {"control_slope": 0.75, "within_slope": 0.5} if row["case_type"] == cases[0] else {}
+    distances, slopes, within = (drawn(view.chart, rows) for view in FILES["matrix"].views(rows, variants))
     for case in (*cases[:2], f"{cases[2]}: failing"):
-        assert heights(distances, case) == heights(slopes, case)
+        assert heights(distances, case) == heights(slopes, case) == heights(within, case)
         assert len(heights(slopes, case)) == 1
     # White, as on dark cells, would be lost on white paper.
-    assert len(re.findall(r'fill="var\(--muted\)"[^>]*>–</text>', slopes)) == 4
+    for svg in (slopes, within):
+        assert len(re.findall(r'fill="var\(--muted\)"[^>]*>–</text>', svg)) == 4
+
+
+def test_the_split_of_next_to_no_mass_is_faded() -> None:
+    place = {"case_type": "given", "even_share": 0.5, "words": "ark / atom", "mass": 1.0, "tvd": 0.1}
+    rows = [
+        place | {"variant": name, "asked_share": asked, "given_share": given, "avg_mass": mass}
+        for name, mass in (("baseline", 0.01), ("tuned", 0.9))
+        for asked, given in ((0.2, 0.3), (0.8, 0.7))
+    ]
+    (view,) = FILES["calibration"].views(rows, ["baseline", "tuned"])
+    svg = drawn(view.chart, rows)
+    # Points and line of the baseline, and points of the other, whose line is drawn in full.
+    points = re.findall(r'<path [^>]*opacity="(0\.\d+)"', svg)
+    assert sorted(set(points)) == ["0.165", "0.3", "0.55"]
+    text = FILES["calibration"].describe(rows, "")
+    assert "tuned 0.67" in text
+    assert "baseline" not in text
 
 
 @pytest.mark.parametrize("name", ["learning_curves", "retention_positions"])

@@ -26,6 +26,7 @@ ROW = {
     "avg_tvd_high": 0.2,
     "accuracy": 0.5,
     "control_slope": -0.25,
+    "within_slope": 0.5,
     "avg_mass": 1.0,
 }
 FORMULAS = st.sampled_from("=+-@\t\r\n").flatmap(lambda start: st.text(max_size=5).map(lambda rest: start + rest))

@@ -7,7 +7,7 @@ import pytest
 
 from outctl.config.statistics import Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
-from outctl.metrics.statistics import mcnemar_pvalue
+from outctl.metrics.paired import mcnemar_pvalue
 from outctl.results.evaluation_rows import summarise_deviation
 
 

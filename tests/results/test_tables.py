@@ -43,7 +43,7 @@ def plan(tmp_path: Path, gathered: Plan) -> Plan:
 def test_the_case_table_has_a_row_a_model_variant_and_case_and_the_references_once(gathered: Plan) -> None:
     table = pd.read_csv(gathered.layout.case_table())
     rows = list(zip(table["model"], table["variant"], table["case_type"], strict=True))
-    expected = [("reference", name, case) for case in ("given", "own") for name in ("uniform", "majority")]
+    expected = [("reference", name, case) for case in ("given", "own") for name in ("uniform", "majority", "ordinal")]
     for model in MODELS:
         expected += [(model, variant, case) for case in ("given", "own") for variant in ("baseline", "tuned")]
     assert rows == expected
@@ -63,7 +63,8 @@ def test_the_case_table_has_the_columns_that_others_rely_on(gathered: Plan) -> N
     header = gathered.layout.case_table().read_text().splitlines()[0].split(",")
     needed = (
         "model variant case_type fine_tuned num_trials num_correct num_incorrect accuracy accuracy_low accuracy_high avg_tvd "
-        "avg_tvd_low avg_tvd_high std_tvd avg_conditional_tvd avg_mass control_slope accuracy_sad avg_tvd_sad"
+        "avg_tvd_low avg_tvd_high std_tvd avg_conditional_tvd avg_mass control_slope within_slope within_slope_low "
+        "within_slope_high accuracy_sad avg_tvd_sad"
     )
     assert set(needed.split()) <= set(header)
 
@@ -74,9 +75,10 @@ def test_the_results_table_has_a_row_a_model_and_variant(gathered: Plan) -> None
     assert list(zip(table["model"], table["variant"], strict=True)) == [
         ("reference", "uniform"),
         ("reference", "majority"),
+        ("reference", "ordinal"),
         *((model, variant) for model in MODELS for variant in ("baseline", "tuned")),
     ]
-    assert table["num_trials"].tolist() == [10] * 6
+    assert table["num_trials"].tolist() == [10] * 7
     own = cases[(cases["model"] == "large") & (cases["variant"] == "baseline")]
     row = table[(table["model"] == "large") & (table["variant"] == "baseline")].iloc[0]
     assert row["avg_tvd"] == pytest.approx(own["avg_tvd"].mean())
@@ -86,13 +88,22 @@ def test_the_results_table_has_a_row_a_model_and_variant(gathered: Plan) -> None
     assert row["avg_tvd_low"] < row["avg_tvd"] < row["avg_tvd_high"]
     assert row["accuracy_low"] <= row["accuracy"] <= row["accuracy_high"]
     # Of each case a mean with its ends behind it, as in all tables.
-    names = [f"{case}_{column}" for case in ("given", "own") for column in ("accuracy", "avg_tvd", "control_slope")]
-    assert list(table.columns)[-18:] == [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    names = [
+        f"{case}_{column}"
+        for case in ("given", "own")
+        for column in ("accuracy", "avg_tvd", "control_slope", "within_slope")
+    ]
+    totals = "model variant fine_tuned num_cases num_trials num_correct accuracy accuracy_low accuracy_high avg_tvd avg_tvd_low "
+    totals += "avg_tvd_high avg_mass avg_mass_low avg_mass_high"
+    assert list(table.columns) == [
+        *totals.split(),
+        *(f"{name}{end}" for name in names for end in ("", "_low", "_high")),
+    ]
 
 
 def test_combined_results_hold_summaries_comparisons_and_provenance(gathered: Plan) -> None:
     combined = json.loads(gathered.layout.combined().read_text())
-    assert len(combined["summaries"]) == 12
+    assert len(combined["summaries"]) == 14
     comparison = next(row for row in combined["comparisons"] if row["model"] == "small" and row["case_type"] == "given")
     baseline = next(
         row
@@ -105,7 +116,7 @@ def test_combined_results_hold_summaries_comparisons_and_provenance(gathered: Pl
     assert (comparison["against_variant"], comparison["against_case"]) == ("baseline", "given")
     assert combined["recipes"]["tuned"]["targets"] == "asked"
     assert combined["recipes"]["tuned"]["retention_weight"] == 0.0
-    assert [row["num_trials"] for row in combined["overall"]] == [10] * 6
+    assert [row["num_trials"] for row in combined["overall"]] == [10] * 7
     evaluation = combined["provenance"]["models"]["large"]["evaluations"]["tuned"]["own"]
     assert evaluation["spec_hash"] == gathered.spec("evaluate", "large", "tuned", "own").hash
 
@@ -173,6 +184,11 @@ def test_csv_has_no_negative_zero_and_leaves_what_is_undefined_empty() -> None:
     assert to_csv(table) == "name,value,count\na,0.0,1\nb,,2\n"
 
 
+def test_p_values_keep_their_significant_digits() -> None:
+    table = pd.DataFrame({"tvd_p": [1.23456789e-17, 0.25], "tvd_p_holm": [2e-300, float("nan")], "top": [1e-12, 0.5]})
+    assert to_csv(table) == "tvd_p,tvd_p_holm,top\n1.23457e-17,2e-300,0.0\n0.25,,0.5\n"
+
+
 def test_numbers_of_the_terminal_table() -> None:
     assert [number(0.12345), number(-0.0001, 2), number(float("nan"))] == ["0.123", "0.00", "-"]
 
@@ -180,7 +196,7 @@ def test_numbers_of_the_terminal_table() -> None:
 def test_the_terminal_table_puts_references_below_what_was_measured(gathered: Plan) -> None:
     table = summary_table(pd.read_csv(gathered.layout.case_table()))
     variants = list(table.columns[2].cells)
-    assert variants == ["baseline", "tuned", "baseline", "tuned", "uniform", "majority"] * 2
+    assert variants == ["baseline", "tuned", "baseline", "tuned", "uniform", "majority", "ordinal"] * 2
 
 
 def test_comparisons_pair_by_sample_and_correct_over_all_models(gathered: Plan) -> None:
@@ -226,9 +242,13 @@ def test_adapters_and_cases_are_compared_as_the_configuration_says(tmp_path: Pat
         *([name, "reworded", name, "given"] for name in ("baseline", "tuned", "control")),
     ]
     assert own["num_pairs"].tolist() == [6, 6, 4, 4, 6, 4, 4, 4, 4]
-    # All rows are of one table: no corrected p-value is smaller than its own, and the smallest counts them all.
+    assert own["family"].tolist() == ["baseline"] * 4 + ["adapters"] * 2 + ["cases"] * 3
+    # Each family by itself: no corrected p-value is smaller than its own, and the smallest counts those of all models.
     assert (table["tvd_p_holm"] >= table["tvd_p"]).all()
-    assert table["tvd_p_holm"].min() == pytest.approx(min(1.0, len(table) * table["tvd_p"].min()))
+    for name, count in (("baseline", 8), ("adapters", 4), ("cases", 6)):
+        rows = table[table["family"] == name]
+        assert len(rows) == count
+        assert rows["tvd_p_holm"].min() == pytest.approx(min(1.0, count * rows["tvd_p"].min()))
 
 
 def test_other_words_or_shares_are_no_pairs(plan: Plan) -> None:
@@ -243,8 +263,8 @@ def test_other_words_or_shares_are_no_pairs(plan: Plan) -> None:
 def test_the_matrix_has_every_metric_of_every_case_and_what_was_trained_on(gathered: Plan) -> None:
     layout = gathered.layout
     matrix, cases = pd.read_csv(layout.matrix_table()), pd.read_csv(layout.case_table())
-    # Two models with two variants each; two metrics with the ends of their intervals.
-    assert len(matrix) == 2 * 2 * 2 * 3
+    # Two models with two variants each; three metrics with the ends of their intervals.
+    assert len(matrix) == 2 * 2 * 3 * 3
     assert matrix[matrix["variant"] == "tuned"]["trained_on"].unique().tolist() == ["given"]
     assert matrix[matrix["variant"] == "baseline"]["trained_on"].isna().all()
     for row in matrix.to_dict("records"):

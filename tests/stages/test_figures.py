@@ -12,6 +12,7 @@ import vl_convert
 from PIL import Image
 
 from outctl.cli.main import main
+from outctl.config.names import REFERENCES
 from outctl.errors import OutctlError
 from outctl.report.drawing import Drawing, draw
 from outctl.report.figure import Row
@@ -36,7 +37,7 @@ def rows_of(name: str) -> list[Row]:
     rows: list[Row] = []
     for model in MODELS:
         for case in CASES if name in ("calibration", "tvd", "matrix") else CASES[:1]:
-            references = ["uniform", "majority"] if name == "tvd" else []
+            references = list(REFERENCES) if name == "tvd" else []
             trained = ("learning_curves", "sweeps", "retention", "retention_positions")
             adapters = VARIANTS[1:] if name in trained else VARIANTS
             for place, variant in enumerate([*adapters, *references]):
@@ -97,6 +98,15 @@ def test_equal_numbers_give_equal_bytes(tables: Path) -> None:
     rows = read_figure_table(tables / "retention_positions.csv", FILES["retention_positions"])
     for drawing in (Drawing("svg"), Drawing("pdf", 3.4, 7.0)):
         assert len({draw(FILES["retention_positions"], rows, drawing) for _ in range(3)}) == 1
+
+
+def test_references_stand_in_the_legend_once() -> None:
+    text = draw(FILES["tvd"], rows_of("tvd"), Drawing()).decode()
+    for name in REFERENCES:
+        assert text.count(f">reference: {name}<") == 1
+        assert f">{name}<" not in text
+    for name in VARIANTS:
+        assert text.count(f">{name}<") == 1
 
 
 @pytest.mark.parametrize("count", [1, 11])
@@ -206,12 +216,13 @@ def test_undefined_numbers_are_left_out(tables: Path) -> None:
 def test_base_model_deviation_has_its_share_in_the_map_of_distances_and_a_dash_in_the_other(tables: Path) -> None:
     table = pd.read_csv(tables / "matrix.csv")
     broken = table[table["case_type"] == CASES[0]].assign(case_type="base_model_deviation", failing=0.875)
-    broken[["avg_tvd", "control_slope"]] = float("nan")
+    broken[["avg_tvd", "control_slope", "within_slope"]] = float("nan")
     pd.concat([table, broken]).to_csv(tables / "matrix.csv", index=False)
     (file,) = draw_from_tables(tables, tables, Drawing("svg", 30.0), ["matrix"])
-    # Two maps for each model, in each a cell for each variant.
-    assert file.read_text().count(">base_model_deviation: failing<") == 2 * len(MODELS)
-    assert file.read_text().count(">0.88<") == file.read_text().count(">–<") == len(MODELS) * len(VARIANTS)
+    # Three maps for each model, in each a cell for each variant.
+    assert file.read_text().count(">base_model_deviation: failing<") == 3 * len(MODELS)
+    assert file.read_text().count(">0.88<") == len(MODELS) * len(VARIANTS)
+    assert file.read_text().count(">–<") == 2 * len(MODELS) * len(VARIANTS)
 
 
 @pytest.mark.parametrize(

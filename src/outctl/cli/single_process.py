@@ -18,6 +18,7 @@ from outctl.inference.engine_check import prepare
 from outctl.models.loading import check_adapter, load_model
 from outctl.pipeline.plan import Plan
 from outctl.results.metric_columns import metric_columns
+from outctl.results.model_results import shared_by_case
 from outctl.results.summary import SummaryRow, column_names, summarise
 from outctl.stages.make_samples import first_samples
 from outctl.tasks.samples import Sample
@@ -53,10 +54,11 @@ def run_in_one_process(
     seed, statistics = plan.experiment.seed, plan.experiment.statistics
     samples = {name: first_samples(plan, name, count) for name in plan.cases}
     references = {case: reference_records(questions) for case, questions in samples.items()}
+    shared = shared_by_case(samples)
     metrics = metric_names(plan.experiment.plugins)
     rows = [
-        summarise(REFERENCE_MODEL, name, case, records, statistics, seed).model_dump()
-        | metric_columns(metrics, records, statistics, seed)
+        summarise(REFERENCE_MODEL, name, case, records, statistics, seed, shared=shared[case]).model_dump()
+        | metric_columns(metrics, records, statistics, seed, shared[case])
         for case, by_name in references.items()
         for name, records in by_name.items()
     ]
@@ -71,9 +73,9 @@ def run_in_one_process(
             baseline = baseline or found
             rows += [
                 summarise(
-                    model, variant, case, records, statistics, seed, baseline[case], references[case]
+                    model, variant, case, records, statistics, seed, baseline[case], references[case], shared[case]
                 ).model_dump()
-                | metric_columns(metrics, records, statistics, seed)
+                | metric_columns(metrics, records, statistics, seed, shared[case])
                 for case, records in found.items()
             ]
     return pd.DataFrame(rows, columns=[*SummaryRow.model_fields, *column_names(metrics)])

@@ -12,8 +12,8 @@ TEMPERATURE = "temperature"
 """The variant that is the baseline at its best temperature."""
 DEVIATION = "base_model_deviation"
 """The evaluation of that name, which has samples as cases have."""
-REFERENCES = ("uniform", "majority")
-"""Names of the reference rows: what a model would score that always splits evenly, or always says the likelier word."""
+REFERENCES = ("uniform", "majority", "ordinal")
+"""Names of the reference rows, fixed rules: an even split, all on the largest share, and the best fixed shares by rank."""
 
 REFERENCE_MODEL = "reference"
 """What stands in the model column of a reference row."""
@@ -39,7 +39,7 @@ def _check_name(name: str) -> str:
 
 def _check_model_name(name: str) -> str:
     if name.lower() == REFERENCE_MODEL:
-        raise ValueError(f"{name!r} is taken: {REFERENCE_MODEL} stands for {' and '.join(REFERENCES)} in every table")
+        raise ValueError(f"{name!r} is taken: {REFERENCE_MODEL} stands for {', '.join(REFERENCES)} in every table")
     if name.lower().endswith(".provenance"):
         raise ValueError(f"{name!r} cannot be a name: its results would be called as the provenance of another's")
     return _check_name(name)

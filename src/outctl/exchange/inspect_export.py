@@ -45,9 +45,11 @@ from outctl.config.statistics import Statistics
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record, read_records
 from outctl.exchange.inspect_task import chat_messages
+from outctl.metrics.sharing import Sharing
+from outctl.metrics.statistics import conditional_share
 from outctl.pipeline.layout import Layout, beside
 from outctl.pipeline.provenance import check_outputs
-from outctl.results.summary import conditional_share, summarise
+from outctl.results.summary import summarise
 from outctl.storage.files import write_bytes
 from outctl.tasks.samples import Sample, read_samples
 
@@ -88,11 +90,14 @@ def export_log(
     if [record.sample_id for record in records] != [sample.sample_id for sample in samples]:
         raise OutctlError(f"{records_file}: does not answer the samples of {samples_file}; run the evaluation again")
     time = datetime.fromtimestamp(records_file.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    among = Sharing([sample.subjects for sample in samples])
     log = EvalLog(
         status="success",
         eval=_spec(model, variant, case, samples, provenance, layout.variant_adapter(model, variant), time),
         plan=EvalPlan(steps=[EvalPlanStep(solver="outctl/exact_word_probabilities")]),
-        results=_results(records, summarise(model, variant, case, records, statistics, seed).model_dump()),
+        results=_results(
+            records, summarise(model, variant, case, records, statistics, seed, shared=among).model_dump()
+        ),
         stats=EvalStats(started_at=time, completed_at=time),
         samples=[_sample(*pair, time) for pair in zip(samples, records, strict=True)],
     )
@@ -186,7 +191,7 @@ def _scores(record: Record) -> dict[str, Score]:
         "within_tolerance": CORRECT if record.within_tolerance else INCORRECT,
         "conditional_tvd": math.nan if record.conditional_tvd is None else record.conditional_tvd,
         "mass": 1.0 - record.other_mass,
-        "first_share": conditional_share(record),
+        "first_share": conditional_share(record.probabilities),
     }
     return {name: Score(value=value, answer=answer) for name, value in values.items()}
 

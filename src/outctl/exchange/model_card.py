@@ -149,6 +149,7 @@ def model_card(card: Card) -> str:
 METRICS = {
     "avg_tvd": "mean total variation distance (0 is perfect)",
     "control_slope": "slope of control (1 is control, 0 ignores the number)",
+    "within_slope": "slope of control of the largest share alone (0 ignores by how much it is the largest)",
     "accuracy": "share of questions within tolerance",
 }
 """The columns that the metadata hold, and what they are called there."""
@@ -227,6 +228,7 @@ def _scores(card: Card) -> str:
                         str(row["num_trials"]),
                         _interval(row, "avg_tvd"),
                         _interval(row, "control_slope", 2),
+                        _interval(row, "within_slope", 2),
                         _interval(row, "accuracy", 2),
                         _number(row["avg_mass"], 2),
                     ]
@@ -235,10 +237,11 @@ def _scores(card: Card) -> str:
     return (
         "On questions that training never showed. `avg_tvd` is the mean total variation distance between the asked and the "
         "given distribution (0 is perfect), `slope` the slope of the given on the asked share of the first word (1 is control, "
-        "0 ignores the number), `accuracy` the share of questions within tolerance, `mass` the mean probability of answering "
-        f"with one of the words. Intervals are at {level:.0%}. The references ignore the numbers: they always split evenly, or "
-        "always say the likelier word.\n\n"
-        + _table(("case", "variant", "n", "avg_tvd", "slope", "accuracy", "mass"), rows)
+        "0 ignores the number), `within` the same of the largest share alone (0 knows which share is the largest, and ignores "
+        "by how much), `accuracy` the share of questions within tolerance, `mass` the mean probability of answering "
+        f"with one of the words. Intervals are at {level:.0%}. The references ignore the numbers: an even split, all on the word "
+        "with the largest share, or the best fixed shares by rank (`ordinal`).\n\n"
+        + _table(("case", "variant", "n", "avg_tvd", "slope", "within", "accuracy", "mass"), rows)
     )
 
 
@@ -248,7 +251,7 @@ def _comparisons(card: Card) -> str:
             row["case_type"],
             str(row["num_pairs"]),
             _interval(row, "tvd_difference"),
-            _number(row["tvd_p_holm"], 4),
+            "-" if row["tvd_p_holm"] is None else f"{row['tvd_p_holm']:.2g}",
             _interval(row, "slope_difference", 2),
             f"{row['num_gained']} / {row['num_lost']}",
         ]

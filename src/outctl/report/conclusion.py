@@ -7,13 +7,15 @@ from typing import Any, Literal
 
 from outctl.config.names import BASELINE, REFERENCE_MODEL
 from outctl.metrics.statistics import t_interval
+from outctl.results.slopes import LEAST_MASS
 from outctl.results.variants import Drawn
 
 Row = Mapping[str, Any]
 Verdict = Literal["yes", "partly", "no", "undecided"]
 
 NEAR_CONTROL = (0.5, 1.5)
-"""A slope whose interval lies within is nearer to control (1) than to ignoring the number (0), and no further beyond it."""
+"""A slope within ranks whose interval lies here is nearer to control (1) than to ignoring by how much (0), and no further
+beyond it."""
 ANSWERING = 0.5
 """Below this mean probability of answering with one of the words, how a model splits the rest is no control."""
 
@@ -40,12 +42,12 @@ class _Measured:
     Attributes:
         row: its row of the table.
         before: the row of the model's baseline.
-        bar: the smaller of the references' mean distances: what the better fixed rule scores.
+        reference: the row of the best reference, the fixed rule that comes nearest.
     """
 
     row: Row
     before: Row
-    bar: float
+    reference: Row
 
     @property
     def verdict(self) -> Verdict:
@@ -55,22 +57,26 @@ class _Measured:
 def judge(row: Row) -> Verdict:
     """Whether a model and variant controls its distribution on a case.
 
-    It does where its mean distance is reliably below what the better fixed rule scores on the same samples, and the interval
-    of its slope lies within `NEAR_CONTROL`. A small distance alone is none: always splitting evenly has one too. It does so in
-    part where it answers with the words and its shares reliably rise with those asked for.
+    It does where its mean distance is reliably below that of the best fixed rule on the same samples, and the interval of its
+    slope within ranks lies within `NEAR_CONTROL`. A small distance alone is none: an even split can have one too. Nor is a slope
+    over all samples, which fixed shares by rank have. It does so in part where it answers with the words and its shares
+    reliably rise with those asked for.
 
     Args:
         row: its row of the table; undefined numbers are None.
     """
-    low, high = row["control_slope_low"], row["control_slope_high"]
+    low, high, rises = (row[name] for name in ("within_slope_low", "within_slope_high", "control_slope_low"))
     nearest, furthest = row["reference_difference_low"], row["reference_difference_high"]
-    if nearest is None or ((low is None or high is None) and nearest <= 0.0):
+    if nearest is None:
         return "undecided"
+    partly = rises is not None and rises > 0.0 and row["avg_mass"] >= ANSWERING
+    if furthest >= 0.0 or row["avg_mass"] < LEAST_MASS:
+        return "partly" if partly else "no"
     if low is None or high is None:
-        return "no"
-    if furthest < 0.0 and NEAR_CONTROL[0] <= low and high <= NEAR_CONTROL[1]:
+        return "undecided"
+    if NEAR_CONTROL[0] <= low and high <= NEAR_CONTROL[1]:
         return "yes"
-    return "partly" if low > 0.0 and row["avg_mass"] >= ANSWERING else "no"
+    return "partly" if partly else "no"
 
 
 def decimals(value: float, digits: int) -> str:
@@ -83,12 +89,12 @@ def distance(value: float) -> str:
     return decimals(value, 3)
 
 
-def _slope(row: Row) -> str:
-    values = (row["control_slope"], row["control_slope_low"], row["control_slope_high"])
+def _slope(row: Row, name: str) -> str:
+    values = (row[name], row[f"{name}_low"], row[f"{name}_high"])
     if any(value is None for value in values):
-        return "slope undefined"
+        return "undefined"
     slope, low, high = (decimals(value, 2) for value in values)
-    return f"slope {slope}, {low} to {high}"
+    return f"{slope}, {low} to {high}"
 
 
 class Tables:
@@ -122,8 +128,9 @@ class Tables:
 
     def measured(self, model: str, variant: str, case: str) -> _Measured:
         """What a model and variant scored on a case."""
-        bar = min(row["avg_tvd"] for (of, _, name), row in self._rows.items() if of == REFERENCE_MODEL and name == case)
-        return _Measured(self._rows[model, variant, case], self._rows[model, BASELINE, case], bar)
+        references = [row for (of, _, name), row in self._rows.items() if of == REFERENCE_MODEL and name == case]
+        best = min(references, key=lambda row: float(row["avg_tvd"]))
+        return _Measured(self._rows[model, variant, case], self._rows[model, BASELINE, case], best)
 
     def headline_case(self, variant: str) -> str | None:
         """The first case that an adapter trained on, or the first of all; of those that ask for shares."""
@@ -167,26 +174,31 @@ def _of_one(one: _Measured, level: str, trained: bool) -> str:
     at = f"a mean distance (TVD) of {distance(row['avg_tvd'])} ({level} interval {distance(row['avg_tvd_low'])} to "
     at += f"{distance(row['avg_tvd_high'])}) from the shares asked for"
     who = f"{model} with the adapter {row['variant']}" if trained else f"{model}, untrained,"
-    context = _context(one.before["avg_tvd"] if trained else None, one.bar)
-    follow = f"follow those asked for ({_slope(row)}, where 1 is control)"
+    best = f"the best fixed rule, {one.reference['variant']}, scores {distance(one.reference['avg_tvd'])}"
+    context = _context(one.before["avg_tvd"] if trained else None, best)
+    follow = f"follow those asked for (slope {_slope(row, 'control_slope')}, where 1 is control)"
+    within = f"how much larger the largest share is (slope within ranks {_slope(row, 'within_slope')})"
     match one.verdict:
         case "yes":
             already = not trained or judge(one.before) == "yes"
             when = "even without training" if already else "once trained for it"
-            return f"Yes, {when}: in {case}, {who} comes to {at}; {context}."
+            return f"Yes, {when}: in {case}, {who} comes to {at}, and follows {within}; {context}."
+        case "partly" if row["reference_difference_high"] < 0.0:
+            return f"In part: in {case}, {who} comes to {at}, but does not reliably follow {within}; {context}."
+        case "partly" if judge({**row, "reference_difference_high": -1.0}) == "yes":
+            return f"In part: in {case}, {who} follows {within}, but is at {at}; {context}."
         case "partly":
             return f"In part: in {case}, the shares that {who} gives {follow}, at {at}; {context}."
         case "undecided":
-            return f"Undecided: in {case}, {who} is at {at}, but the slope of control is undefined."
-        case "no" if row["reference_difference_high"] < 0.0:
+            return f"Undecided: in {case}, {who} is at {at}, but the slope within ranks is undefined; {context}."
+        case "no" if row["reference_difference_high"] < 0.0 and row["avg_mass"] >= LEAST_MASS:
             return f"No: in {case}, {who} is at {at}, but the shares that it gives do not {follow}; {context}."
     when = "not after this training" if trained else "not without training"
     return f"No, {when}: in {case}, {who} is at {at}; {context}."
 
 
-def _context(before: float | None, bar: float) -> str:
-    trained = "" if before is None else f"before training it was {distance(before)}, and "
-    return f"{trained}the better fixed rule scores {distance(bar)}"
+def _context(before: float | None, best: str) -> str:
+    return best if before is None else f"before training it was {distance(before)}, and {best}"
 
 
 def _of_many(found: Sequence[_Measured], tables: Tables, trained: bool) -> str:
@@ -212,9 +224,8 @@ def _of_many(found: Sequence[_Measured], tables: Tables, trained: bool) -> str:
     # Distances are between 0 and 1, which Student's t does not know.
     ends = f"{distance(max(0.0, mean.low))} to {distance(min(1.0, mean.high))}"
     at = f"mean distance (TVD) of {distance(mean.value)} ({tables.level} interval over them {ends}) from the shares asked for"
-    context = _context(
-        _mean([one.before["avg_tvd"] for one in found]) if trained else None, _mean([one.bar for one in found])
-    )
+    best = f"the best fixed rule scores {distance(_mean([one.reference['avg_tvd'] for one in found]))}"
+    context = _context(_mean([one.before["avg_tvd"] for one in found]) if trained else None, best)
     return f"{word}: {number} of {what} {control}{also}, at a {at}; {context}."
 
 
@@ -232,9 +243,14 @@ def _facts(found: Sequence[_Measured], tables: Tables, trained: bool) -> list[tu
         facts = [(f"{before} → {tvd}", f"mean TVD, before and after training{over}; 0 is perfect")]
     else:
         facts = [(tvd, f"mean TVD{over}; 0 is perfect")]
-    slopes = [row["control_slope"] for row in rows if row["control_slope"] is not None]
-    if slopes:
-        facts.append((decimals(_mean(slopes), 2), f"slope of control{over}; 1 is control, 0 ignores the number"))
+    slopes = {
+        "control_slope": "slope of control{}; 1 is control, 0 ignores the number",
+        "within_slope": "slope within ranks{}; 0 knows which share is the largest, and ignores by how much",
+    }
+    for name, meaning in slopes.items():
+        values = [row[name] for row in rows if row[name] is not None]
+        if values:
+            facts.append((decimals(_mean(values), 2), meaning.format(over)))
     mass = 100 * _mean([row["avg_mass"] for row in rows])
     facts.append((f"{mass:.0f} %", f"probability of answering with one of the words{over}"))
     verdicts = [

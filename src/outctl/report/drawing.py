@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import vl_convert
 
+from outctl.config.names import REFERENCES
 from outctl.report.figure import Figure, Panel, Row, names_in
 from outctl.report.looks import CONFIG, INK, LETTER, MUTED, Look, light
 
@@ -61,7 +62,8 @@ def draw(figure: Figure, rows: Sequence[Row], drawing: Drawing) -> bytes:
     """
     scale = drawing.font_size / LETTER
     room = drawing.width * 72 / scale
-    variants = names_in(rows, "variant")
+    # References are lines with names of their own.
+    variants = [name for name in names_in(rows, "variant") if name not in REFERENCES]
     panels = figure.arranged(rows, figure.views(rows, variants))
     body = _grid(figure, panels, room)
     present = names_in(rows, figure.key) if figure.key else []

@@ -10,10 +10,11 @@ from outctl.evaluation.agreement import AgreementRow
 from outctl.results.comparisons import ComparisonRow, SeedRow, corrected
 from outctl.results.evaluation_rows import DeviationRow, LearningRow, RetentionPositionRow, RetentionRow
 from outctl.results.summary import ENDS, SummaryRow, column_names, defined
+from outctl.results.variant_row import VariantRow
 from outctl.results.variants import Compared
 from outctl.storage.files import TableRow
 
-CASE_COLUMNS = ("accuracy", "avg_tvd", "control_slope")
+CASE_COLUMNS = ("accuracy", "avg_tvd", "control_slope", "within_slope")
 """Columns that the table of models and variants repeats for every case, with the ends of their intervals."""
 
 
@@ -30,8 +31,8 @@ class MatrixRow(TableRow):
     trained_on: str
     """The cases that the adapter trained on, with blanks between them; empty without an adapter."""
     metric: str
-    """What the row holds of every case: `avg_tvd` or `control_slope`; or `pass_rate`; or an end of the interval of one of
-    these, such as `avg_tvd_low` or `control_slope_high`."""
+    """What the row holds of every case: `avg_tvd`, `control_slope` or `within_slope`; or `pass_rate`; or an end of the interval
+    of one of these, such as `avg_tvd_low` or `control_slope_high`."""
 
 
 def combine(
@@ -111,7 +112,7 @@ def _table(rows: list[dict[str, Any]], schema: type[TableRow]) -> pd.DataFrame |
 
 
 def _corrected_together(schema: type[TableRow], rows: list[dict[str, Any]], *columns: str) -> list[dict[str, Any]]:
-    """Rows of all models, with p-values corrected for the number of them all."""
+    """Rows of all models, with p-values corrected for the number of them all, or of their families."""
     read = [
         schema.model_validate({key: float("nan") if value is None else value for key, value in row.items()})
         for row in rows
@@ -131,7 +132,7 @@ EVALUATION_ROWS: dict[str, type[TableRow]] = {
 TESTED = {"base_model_deviation": "passed_p", "agreement": "p_value"}
 """Those that hold p-values, with their column."""
 
-MATRIX_METRICS = ("avg_tvd", "control_slope")
+MATRIX_METRICS = ("avg_tvd", "control_slope", "within_slope")
 """What the matrix holds of every case."""
 
 
@@ -178,9 +179,12 @@ def results_table(variant_rows: list[dict[str, Any]], cases: pd.DataFrame, names
         names: the cases, in the order of their columns.
     """
     found = dict(list(cases.set_index("case_type").groupby(["model", "variant"])))
+    columns = [(name, f"{column}{end}") for name in names for column in CASE_COLUMNS for end in ENDS]
     rows = []
     for row in variant_rows:
         by_case = found[row["model"], row["variant"]]
-        columns = [(name, f"{column}{end}") for name in names for column in CASE_COLUMNS for end in ENDS]
-        rows.append(row | {f"{name}_{column}": by_case.loc[name, column] for name, column in columns})
-    return pd.DataFrame(rows)
+        # References are left out of cases in which they mean nothing.
+        measured = {(name, column): by_case.loc[name, column] for name, column in columns if name in by_case.index}
+        rows.append(row | {f"{name}_{column}": value for (name, column), value in measured.items()})
+    # Rows that were read from JSON have their keys in alphabetical order.
+    return pd.DataFrame(rows, columns=[*VariantRow.model_fields, *(f"{name}_{column}" for name, column in columns)])

@@ -5,23 +5,21 @@ from typing import Annotated, TypeVar
 
 import numpy as np
 
+from outctl.config.names import BASELINE
 from outctl.config.statistics import Statistics
 from outctl.evaluation.records import Record
+from outctl.metrics.paired import gained_and_lost, holm, mcnemar_pvalue, rate_difference, sign_flip_pvalue
+from outctl.metrics.sharing import Sharing, effect_on_mean
 from outctl.metrics.statistics import (
     NAN,
     Array,
     control_slope,
-    gained_and_lost,
-    holm,
-    mcnemar_pvalue,
     mean_interval,
-    rate_difference,
-    sign_flip_pvalue,
     slope_difference,
     standard_deviation,
     t_interval,
 )
-from outctl.results.summary import controlled_share
+from outctl.results.slopes import first_shares, largest_shares
 from outctl.storage.files import TableRow
 from outctl.storage.intervals import Bootstrap, Ends, with_intervals
 
@@ -42,14 +40,17 @@ class ComparisonRow(TableRow):
     """The variant that it is compared with: `baseline`, or what `comparisons` names."""
     against_case: str
     """The case of that one: the same, or one that asks for the same words and shares in another way."""
+    family: str
+    """The question, whose rows in the tables of all models are corrected together: `baseline` (a variant against its baseline),
+    `adapters` (adapters against each other), or `cases` (a variant on one case against another)."""
     num_pairs: int
     """Samples that both answered."""
     tvd_difference: Bootstrap
     """Mean over samples of the total variation distance less that of the other: below 0 is better."""
     tvd_p: float
-    """Two-sided p-value of the sign-flip permutation test of no difference."""
+    """Two-sided p-value of the sign-flip permutation test of no difference; an upper bound where no drawn flip is as far."""
     tvd_p_holm: float
-    """The same, corrected by Holm for the number of rows of the table."""
+    """The same, corrected by Holm for the number of rows of the family."""
     accuracy_difference: Annotated[float, Ends("interval for pairs (Newcombe)")]
     """Share of samples within tolerance less that of the other: above 0 is better."""
     num_gained: int
@@ -59,13 +60,21 @@ class ComparisonRow(TableRow):
     within_tolerance_p: float
     """Two-sided exact p-value of McNemar's test of as many gained as lost."""
     within_tolerance_p_holm: float
-    """The same, corrected by Holm for the number of rows of the table."""
+    """The same, corrected by Holm for the number of rows of the family."""
     slope_difference: Bootstrap
-    """Slope of control less that of the other, over the samples in which both give the words any mass; undefined where a word
-    is to be suppressed."""
+    """Slope of control less that of the other, over the samples in which both give the words any mass; undefined where one of
+    the two slopes is."""
+    within_slope_difference: Bootstrap
+    """`within_slope` less that of the other."""
 
 
-def compare(other: Sequence[Record], records: Sequence[Record], statistics: Statistics, seed: int) -> ComparisonRow:
+def compare(
+    other: Sequence[Record],
+    records: Sequence[Record],
+    statistics: Statistics,
+    seed: int,
+    shared: Sharing | None = None,
+) -> ComparisonRow:
     """Compare answers with other ones to the same samples; corrected p-values are left as they are.
 
     Args:
@@ -73,6 +82,7 @@ def compare(other: Sequence[Record], records: Sequence[Record], statistics: Stat
         records: what is compared.
         statistics: level of the intervals, resamples and permutations.
         seed: seed of both.
+        shared: what the samples have in common; nothing without it.
 
     Raises:
         ValueError: the two did not answer the same samples in the same order.
@@ -82,15 +92,17 @@ def compare(other: Sequence[Record], records: Sequence[Record], statistics: Stat
     before, after = ([record.tvd for record in found] for found in (other, records))
     was, is_now = ([record.within_tolerance for record in found] for found in (other, records))
     drawn = statistics.confidence, statistics.bootstrap_samples, seed
-    difference = mean_interval([new - old for old, new in zip(before, after, strict=True)], *drawn)
-    slope = slope_difference(
-        [record.target[0] for record in records],
-        [controlled_share(record) for record in other],
-        [controlled_share(record) for record in records],
-        *drawn,
-    )
+    differences = [new - old for old, new in zip(before, after, strict=True)]
+    changes = [float(new) - float(old) for old, new in zip(was, is_now, strict=True)]
+    effect = effect_on_mean(shared, statistics.confidence, differences)
+    changed = effect_on_mean(shared, statistics.confidence, changes, differences)
+    slopes = {
+        name: slope_difference(shares(records)[0], shares(other)[1], shares(records)[1], *drawn, shared)
+        for name, shares in {"slope_difference": first_shares, "within_slope_difference": largest_shares}.items()
+    }
     gained, lost = gained_and_lost(was, is_now)
-    tvd_p, within_p = sign_flip_pvalue(before, after, statistics.permutations, seed), mcnemar_pvalue(was, is_now)
+    tvd_p = sign_flip_pvalue(before, after, statistics.permutations, seed, effect)
+    within_p = mcnemar_pvalue(was, is_now, changed)
     return ComparisonRow.model_validate(
         {
             "model": records[0].model,
@@ -98,18 +110,26 @@ def compare(other: Sequence[Record], records: Sequence[Record], statistics: Stat
             "case_type": records[0].case,
             "against_variant": other[0].variant,
             "against_case": other[0].case,
+            "family": family(records[0], other[0]),
             "num_pairs": len(records),
-            **difference.columns("tvd_difference"),
+            **mean_interval(differences, *drawn, shared).columns("tvd_difference"),
             "tvd_p": tvd_p,
             "tvd_p_holm": tvd_p,
-            **rate_difference(was, is_now, statistics.confidence).columns("accuracy_difference"),
+            **rate_difference(was, is_now, statistics.confidence, changed).columns("accuracy_difference"),
             "num_gained": gained,
             "num_lost": lost,
             "within_tolerance_p": within_p,
             "within_tolerance_p_holm": within_p,
-            **slope.columns("slope_difference"),
+            **{key: value for name, slope in slopes.items() for key, value in slope.columns(name).items()},
         }
     )
+
+
+def family(record: Record, other: Record) -> str:
+    """The question that a comparison of two records' variants and cases belongs to, as in `ComparisonRow.family`."""
+    if record.case != other.case:
+        return "cases"
+    return "baseline" if other.variant == BASELINE else "adapters"
 
 
 def _asked(record: Record) -> tuple[str, list[float]]:
@@ -118,17 +138,22 @@ def _asked(record: Record) -> tuple[str, list[float]]:
 
 
 def corrected(rows: Sequence[Table], *columns: str) -> list[Table]:
-    """The rows of one table with p-values corrected for their number.
+    """The rows of one table with p-values corrected for the number of rows in their family; without families, in the table.
 
     Args:
         rows: the rows.
         columns: the columns of p-values, each a test by itself; what is corrected stands in `{column}_holm`.
     """
-    by_column = {f"{name}_holm": holm([getattr(row, name) for row in rows]) for name in columns}
-    return [
-        row.model_copy(update={name: values[number] for name, values in by_column.items()})
-        for number, row in enumerate(rows)
-    ]
+    families: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        families.setdefault(getattr(row, "family", ""), []).append(number)
+    found = list(rows)
+    for numbers in families.values():
+        for name in columns:
+            values = holm([getattr(rows[number], name) for number in numbers])
+            for number, value in zip(numbers, values, strict=True):
+                found[number] = found[number].model_copy(update={f"{name}_holm": value})
+    return found
 
 
 @with_intervals
@@ -161,6 +186,8 @@ class SeedRow(TableRow):
     """Mean over seeds of the slope of control."""
     control_slope_std: float
     """Standard deviation of the seeds' slopes."""
+    within_slope: Annotated[float, Ends("interval over seeds (Student's t)")]
+    """Mean over seeds of the slope of the largest share alone."""
 
 
 def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> SeedRow:
@@ -177,10 +204,8 @@ def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> See
     distances = np.array([[record.tvd for record in records] for records in repeats])
     by_seed, by_sample = distances.mean(axis=1), distances.mean(axis=0)
     left = distances - by_seed[:, None] - by_sample[None, :] + distances.mean()
-    slopes = [
-        control_slope([record.target[0] for record in records], [controlled_share(record) for record in records])
-        for records in repeats
-    ]
+    slopes = [control_slope(*first_shares(records)) for records in repeats]
+    within = [control_slope(*largest_shares(records)) for records in repeats]
     masses = [float(np.mean([1.0 - record.other_mass for record in records])) for records in repeats]
     rates = [float(np.mean([record.within_tolerance for record in records])) for records in repeats]
     seeds, samples = distances.shape
@@ -201,6 +226,7 @@ def between_seeds(repeats: Sequence[Sequence[Record]], confidence: float) -> See
             "std_left": float(np.sqrt(left_variance)),
             **t_interval(slopes, confidence).columns("control_slope"),
             "control_slope_std": standard_deviation(slopes),
+            **t_interval(within, confidence).columns("within_slope"),
         }
     )
 

@@ -15,7 +15,7 @@ from outctl.machine.estimates import weights_mb
 from outctl.machine.model_types import expected_engine
 
 TEXTS = ("case_type", "model", "variant")
-NUMBERS = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "accuracy", "control_slope", "avg_mass")
+NUMBERS = ("avg_tvd", "avg_tvd_low", "avg_tvd_high", "accuracy", "control_slope", "within_slope", "avg_mass")
 """Columns that the table of a terminal shows."""
 
 
@@ -39,7 +39,7 @@ def summary_table(cases: pd.DataFrame) -> Table:
     table = Table()
     for name in ("case", "model", "variant"):
         table.add_column(name, overflow="fold")
-    for name in ("avg_tvd", "interval", "accuracy", "slope", "mass"):
+    for name in ("avg_tvd", "interval", "accuracy", "slope", "within", "mass"):
         table.add_column(name, justify="right", no_wrap=True)
     for case, own in cases.groupby("case_type", sort=False):
         measured = own[~own["variant"].isin(REFERENCES)]
@@ -52,6 +52,7 @@ def summary_table(cases: pd.DataFrame) -> Table:
                 f"{number(row['avg_tvd_low'])} .. {number(row['avg_tvd_high'])}",
                 number(row["accuracy"], 2),
                 number(row["control_slope"], 2),
+                number(row["within_slope"], 2),
                 number(row["avg_mass"], 2),
                 style="dim" if row["variant"] in REFERENCES else None,
             )
@@ -77,7 +78,10 @@ def print_summary(console: Console, table: Path, files: Mapping[Path, str]) -> N
     except (OSError, ValueError, KeyError) as error:
         reason = f"{table}: no table of results ({first_line(error)})"
         raise OutctlError(f"{reason}; delete it and run the workflow again") from None
-    print_table(console, "Baseline against adapter (avg_tvd: 0 is perfect; slope: 1 is control)", summary_table(cases))
+    heading = (
+        "Baseline against adapter (avg_tvd: 0 is perfect; slope: 1 is control; within: of the largest share alone)"
+    )
+    print_table(console, heading, summary_table(cases))
     console.print("Results:", style="bold")
     for file, meaning in files.items():
         console.print(f"  {file}  {meaning}", soft_wrap=True, highlight=False)

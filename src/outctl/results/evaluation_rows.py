@@ -8,7 +8,10 @@ import numpy as np
 from outctl.config.names import BASELINE
 from outctl.config.statistics import Statistics
 from outctl.evaluation.deviation_records import DeviationRecord
-from outctl.metrics.statistics import NAN, gained_and_lost, mcnemar_pvalue, rate_difference, rate_interval
+from outctl.metrics.paired import gained_and_lost, mcnemar_pvalue, rate_difference
+from outctl.metrics.statistics import NAN, rate_interval
+from outctl.results.slopes import LEAST_MASS
+from outctl.results.summary import ENDS
 from outctl.storage.files import TableRow
 from outctl.storage.intervals import Ends, Wilson, with_intervals
 
@@ -209,7 +212,7 @@ class LearningRow(TableRow):
     held_out_tvd: Annotated[float, Ends("interval")]
     """Mean total variation distance on the samples kept back."""
     held_out_slope: Annotated[float, Ends("interval")]
-    """Slope of control on them."""
+    """Slope of control on them; undefined where `held_out_mass` is below 0.05, as the split of next to nothing is noise."""
     held_out_mass: Annotated[float, Ends("interval")]
     """Mean probability of answering one of the words."""
 
@@ -219,4 +222,6 @@ def learning_curve(model: str, adapter: str, log: Sequence[dict[str, Any]]) -> I
     for row in log:
         if "held_out_tvd" in row:
             named = {"model": model, "variant": adapter, **row}
+            if row["held_out_mass"] < LEAST_MASS:
+                named |= dict.fromkeys(f"held_out_slope{end}" for end in ENDS)
             yield {column: named.get(column) for column in LearningRow.model_fields}

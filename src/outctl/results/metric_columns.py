@@ -9,11 +9,16 @@ from outctl.config.statistics import Statistics
 from outctl.errors import OutctlError
 from outctl.evaluation.records import Record
 from outctl.metrics.divergences import within_limit
+from outctl.metrics.sharing import Sharing
 from outctl.metrics.statistics import mean_interval
 
 
 def metric_columns(
-    metrics: Sequence[str], records: Sequence[Record], statistics: Statistics, seed: int
+    metrics: Sequence[str],
+    records: Sequence[Record],
+    statistics: Statistics,
+    seed: int,
+    shared: Sharing | None = None,
 ) -> dict[str, float]:
     """Mean of each metric over the records, with its interval; NaN where a metric is undefined for all of them.
 
@@ -26,8 +31,10 @@ def metric_columns(
     columns: dict[str, float] = {}
     for name in metrics:
         values = [_value(name, record) for record in records]
-        defined = [value for value in values if value == value]
-        interval = mean_interval(defined, statistics.confidence, statistics.bootstrap_samples, seed)
+        defined = {number: value for number, value in enumerate(values) if value == value}
+        among = shared.of(list(defined)) if shared else None
+        drawn = statistics.confidence, statistics.bootstrap_samples, seed
+        interval = mean_interval(list(defined.values()), *drawn, among)
         columns |= interval.columns(f"avg_{name}")
     return columns
 

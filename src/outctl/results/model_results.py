@@ -10,6 +10,7 @@ from outctl.evaluation.agreement import AgreementRecord, summarise_agreement
 from outctl.evaluation.deviation_records import DeviationRecord
 from outctl.evaluation.records import Record
 from outctl.evaluation.references import reference_records
+from outctl.metrics.sharing import Sharing
 from outctl.results.comparisons import between_seeds, compare, corrected
 from outctl.results.evaluation_rows import learning_curve, retention_positions, retention_row, summarise_deviation
 from outctl.results.metric_columns import metric_columns
@@ -39,24 +40,29 @@ def output_control(
         statistics: how intervals are computed.
         seed: the experiment's seed.
     """
+    shared = shared_by_case(samples)
     references: dict[str, dict[str, list[Record]]] = {name: {} for name in REFERENCES}
     summary: list[dict[str, Any]] = []
 
     def add(row: SummaryRow, of: Sequence[Record]) -> None:
-        measured = metric_columns(metrics, of, statistics, seed)
+        measured = metric_columns(metrics, of, statistics, seed, shared[row.case_type])
         summary.append(defined(row) | {key: None if value != value else value for key, value in measured.items()})
 
     for case, questions in samples.items():
         fixed = reference_records(questions)
         for name, ignoring in fixed.items():
             references[name][case] = ignoring
-            add(summarise(REFERENCE_MODEL, name, case, ignoring, statistics, seed), ignoring)
+            add(summarise(REFERENCE_MODEL, name, case, ignoring, statistics, seed, shared=shared[case]), ignoring)
         before = records[BASELINE][case]
         for variant, own in records.items():
-            add(summarise(model, variant, case, own[case], statistics, seed, before, fixed), own[case])
+            row = summarise(model, variant, case, own[case], statistics, seed, before, fixed, shared[case])
+            add(row, own[case])
     rows = [
-        *(variant_row(REFERENCE_MODEL, name, by_case, statistics, seed) for name, by_case in references.items()),
-        *(variant_row(model, variant, by_case, statistics, seed) for variant, by_case in records.items()),
+        variant_row(of, variant, by_case, statistics, seed, shared)
+        for of, variants in ((REFERENCE_MODEL, references), (model, records))
+        for variant, by_case in variants.items()
+        # With limits alone there is a single reference.
+        if by_case
     ]
     return {
         "overall": [defined(row) for row in rows],
@@ -68,7 +74,13 @@ def output_control(
     }
 
 
+def shared_by_case(samples: Mapping[str, Sequence[Sample]]) -> dict[str, Sharing]:
+    """What the samples of each case have in common."""
+    return {case: Sharing([sample.subjects for sample in questions]) for case, questions in samples.items()}
+
+
 def compared(
+    samples: Mapping[str, Sequence[Sample]],
     records: Records,
     comparisons: Sequence[Compare],
     repeats: Sequence[Sequence[str]],
@@ -78,13 +90,18 @@ def compared(
     """Rows of comparisons, and of the spread between seeds.
 
     Args:
+        samples: the questions by case.
         records: the answers.
         comparisons: what is compared with what.
         repeats: adapters that differ in their seed alone.
         statistics: how intervals are computed.
         seed: the experiment's seed.
     """
-    rows = [compare(*_both(records, pair), statistics, seed) for pair in comparisons]
+    rows = []
+    for pair in comparisons:
+        against, own = _both(records, pair)
+        among = Sharing([sample.subjects for sample in samples[pair.case][: len(own)]])
+        rows.append(compare(against, own, statistics, seed, among))
     seeds = [
         between_seeds([records[adapter][case] for adapter in adapters], statistics.confidence)
         for adapters in repeats

@@ -7,7 +7,16 @@ from pydantic import BaseModel
 
 from outctl.config.statistics import Statistics
 from outctl.evaluation.records import Record
-from outctl.metrics.statistics import NAN, mean_interval, rate_interval, slope_interval, standard_deviation
+from outctl.metrics.sharing import Sharing, effect_on_mean
+from outctl.metrics.statistics import (
+    NAN,
+    conditional_share,
+    mean_interval,
+    rate_interval,
+    slope_interval,
+    standard_deviation,
+)
+from outctl.results.slopes import first_shares, largest_shares
 from outctl.results.variant_row import is_fine_tuned
 from outctl.storage.files import TableRow
 from outctl.storage.intervals import Bootstrap, Ends, Wilson, with_intervals
@@ -20,13 +29,17 @@ class SummaryRow(TableRow):
     model: str
     """The model; `reference` in reference rows."""
     variant: str
-    """`baseline`, `temperature` (the baseline at its best temperature), an adapter, or a reference (`uniform`, `majority`)."""
+    """`baseline`, `temperature` (the baseline at its best temperature), an adapter, or a reference (`uniform`,
+    `majority`, `ordinal`)."""
     case_type: str
     """The case."""
     fine_tuned: bool
     """Whether an adapter was used."""
     num_trials: int
     """Number of samples."""
+    design_effect: float
+    """How many samples are worth one independent sample, as they share words, letters or topics, for the mean distance: its
+    interval is wider by the root of this. The other intervals have one each."""
     num_correct: int
     """Samples within tolerance."""
     num_incorrect: int
@@ -36,7 +49,7 @@ class SummaryRow(TableRow):
     avg_tvd: Bootstrap
     """Mean total variation distance between target and answer, over the words and *anything else*."""
     reference_difference: Annotated[float, Ends("bootstrap interval over samples, paired")]
-    """Mean distance less that of the better reference, on the same samples: below 0 is better than any fixed rule. Undefined for
+    """Mean distance less that of the best reference, on the same samples: below 0 is nearer than every reference. Undefined for
     the references themselves."""
     std_tvd: float
     """Standard deviation of the distance over samples."""
@@ -46,7 +59,11 @@ class SummaryRow(TableRow):
     """Mean probability of answering one of the words."""
     control_slope: Bootstrap
     """Least-squares slope of the first word's conditional share on its target: 1 is control, 0 is ignoring the number.
-    Undefined where a word is to be suppressed: a limit is no share to follow."""
+    Undefined where a word is to be suppressed, as a limit is no share to follow, and where `avg_mass` is below 0.05, as the split
+    of next to nothing is noise."""
+    within_slope: Bootstrap
+    """The same slope of the largest share alone, over the samples that have a single largest one: 0 is to know which share is
+    the largest, and to ignore by how much."""
     accuracy_sad: Wilson
     """Share of samples that pass the published rule, to be compared with its tables only."""
     avg_tvd_sad: Bootstrap
@@ -75,17 +92,6 @@ def column_names(metrics: Sequence[str]) -> list[str]:
     return [f"avg_{name}{end}" for name in metrics for end in ENDS]
 
 
-def conditional_share(record: Record) -> float:
-    """Share of the first word among the words' mass; NaN where they have none."""
-    mass = sum(record.probabilities)
-    return record.probabilities[0] / mass if mass > 0.0 else NAN
-
-
-def controlled_share(record: Record) -> float:
-    """What a slope of control is fitted to: `conditional_share`, NaN also where a limit is asked for, no share to follow."""
-    return NAN if record.at_most else conditional_share(record)
-
-
 def summarise(
     model: str,
     variant: str,
@@ -95,6 +101,7 @@ def summarise(
     seed: int,
     baseline: Sequence[Record] | None = None,
     references: Mapping[str, Sequence[Record]] | None = None,
+    shared: Sharing | None = None,
 ) -> SummaryRow:
     """Summarise the records of one model, variant and case.
 
@@ -108,34 +115,41 @@ def summarise(
         baseline: the baseline's records of the same samples, whose answers without a limit tell where it binds; the
             records themselves without it.
         references: what the references score on the same samples; without them nothing is held against them.
+        shared: what the samples have in common; nothing without it.
     """
+    drawn = statistics.confidence, statistics.bootstrap_samples, seed
+    distances = [record.tvd for record in records]
 
     def average(name: str, values: Sequence[float | None]) -> dict[str, float]:
-        defined = [value for value in values if value is not None]
-        return mean_interval(defined, statistics.confidence, statistics.bootstrap_samples, seed).columns(name)
+        defined = {number: value for number, value in enumerate(values) if value is not None}
+        among = shared.of(list(defined)) if shared else None
+        return mean_interval(list(defined.values()), *drawn, among).columns(name)
 
     def rate(name: str, values: Sequence[bool | None]) -> dict[str, float]:
-        defined = [value for value in values if value is not None]
-        return rate_interval(sum(defined), len(defined), statistics.confidence).columns(name)
+        defined = {number: value for number, value in enumerate(values) if value is not None}
+        held = list(defined.values())
+        effect = effect_on_mean(
+            shared.of(list(defined)) if shared else None,
+            statistics.confidence,
+            held,
+            [distances[number] for number in defined],
+        )
+        return rate_interval(sum(held), len(held), statistics.confidence, effect).columns(name)
 
     free_shares = [record.free_share for record in baseline or records]
-    binding = [
-        (conditional_share(record), record.target[0])
-        for record, free in zip(records, free_shares, strict=True)
-        if free is not None and free > record.target[0]
-    ]
+    binding = [free is not None and free > record.target[0] for record, free in zip(records, free_shares, strict=True)]
+    shares = [conditional_share(record.probabilities) for record in records]
     correct = sum(record.within_tolerance for record in records)
-    distances = [record.tvd for record in records]
     scored = [[record.tvd for record in found] for found in (references or {}).values()]
     bar = min(scored, key=sum) if scored else []
     own = [record for record in records if record.words_valid is not None]
-    slope = slope_interval(
-        [record.target[0] for record in records],
-        [controlled_share(record) for record in records],
-        statistics.confidence,
-        statistics.bootstrap_samples,
-        seed,
-    )
+    slopes = {
+        name: slope_interval(asked, given, *drawn, shared)
+        for name, (asked, given) in {
+            "control_slope": first_shares(records),
+            "within_slope": largest_shares(records),
+        }.items()
+    }
     numbers = {
         **rate("accuracy", [record.within_tolerance for record in records]),
         **average("avg_tvd", distances),
@@ -144,12 +158,18 @@ def summarise(
         ),
         **average("avg_conditional_tvd", [record.conditional_tvd for record in records]),
         **average("avg_mass", [1.0 - record.other_mass for record in records]),
-        **slope.columns("control_slope"),
+        **{key: value for name, slope in slopes.items() for key, value in slope.columns(name).items()},
         **rate("accuracy_sad", [record.within_tolerance_sad for record in records]),
         **average("avg_tvd_sad", [record.tvd_sad for record in records]),
         **rate("words_valid", [record.words_valid for record in records]),
         **rate("proven", [record.search_complete for record in records]),
-        **rate("kept", [share <= limit if share == share else None for share, limit in binding]),
+        **rate(
+            "kept",
+            [
+                share <= record.target[0] if binds and share == share else None
+                for record, share, binds in zip(records, shares, binding, strict=True)
+            ],
+        ),
     }
     return SummaryRow.model_validate(
         {
@@ -160,7 +180,8 @@ def summarise(
             "num_trials": len(records),
             "num_correct": correct,
             "num_incorrect": len(records) - correct,
-            "num_binding": NAN if all(free is None for free in free_shares) else len(binding),
+            "design_effect": effect_on_mean(shared, statistics.confidence, distances),
+            "num_binding": NAN if all(free is None for free in free_shares) else sum(binding),
             "std_tvd": standard_deviation(distances),
             "distinct_pairs": len({frozenset(record.words) for record in own}) if own else NAN,
             **numbers,

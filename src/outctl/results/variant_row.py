@@ -6,6 +6,7 @@ from typing import Annotated
 from outctl.config.names import BASELINE, REFERENCE_MODEL, TEMPERATURE
 from outctl.config.statistics import Statistics
 from outctl.evaluation.records import Record
+from outctl.metrics.sharing import Sharing, effect_on_mean
 from outctl.metrics.statistics import mean_of_means_interval, mean_of_rates_interval
 from outctl.storage.files import TableRow
 from outctl.storage.intervals import Ends, with_intervals
@@ -15,8 +16,8 @@ from outctl.storage.intervals import Ends, with_intervals
 class VariantRow(TableRow):
     """How a row of `output_control_results.csv` begins: a model and variant over its cases, each case counting alike.
 
-    Behind these stand `{case}_accuracy`, `{case}_avg_tvd` and `{case}_control_slope` of every case, each with the ends of its
-    interval in `_low` and `_high`.
+    Behind these stand `{case}_accuracy`, `{case}_avg_tvd`, `{case}_control_slope` and `{case}_within_slope` of every case, each
+    with the ends of its interval in `_low` and `_high`.
     """
 
     model: str
@@ -26,7 +27,7 @@ class VariantRow(TableRow):
     fine_tuned: bool
     """Whether an adapter was used."""
     num_cases: int
-    """Number of cases."""
+    """Number of cases; of a reference, those in which it means anything."""
     num_trials: int
     """Samples of all cases."""
     num_correct: int
@@ -34,7 +35,8 @@ class VariantRow(TableRow):
     accuracy: Annotated[
         float, Ends("interval, made of the cases' Wilson intervals and of how the cases' samples go together")
     ]
-    """Mean over cases of the share within tolerance."""
+    """Mean over cases of the share within tolerance. For the interval, a case in which all samples are, or none, counts as fully
+    dependent on the others."""
     avg_tvd: Annotated[
         float, Ends("bootstrap interval over samples; those of one number are drawn together from all cases")
     ]
@@ -46,14 +48,27 @@ class VariantRow(TableRow):
 
 
 def variant_row(
-    model: str, variant: str, by_case: Mapping[str, Sequence[Record]], statistics: Statistics, seed: int
+    model: str,
+    variant: str,
+    by_case: Mapping[str, Sequence[Record]],
+    statistics: Statistics,
+    seed: int,
+    shared: Mapping[str, Sharing],
 ) -> VariantRow:
-    """The row of a model and variant, from its records by case."""
+    """The row of a model and variant, from its records by case, and what the samples of each case have in common."""
     cases = list(by_case.values())
+    drawn = statistics.confidence, statistics.bootstrap_samples, seed
+    among = Sharing.by_number([shared[case] for case in by_case])
 
     def average(name: str, groups: Sequence[Sequence[float]]) -> dict[str, float]:
-        found = mean_of_means_interval(groups, statistics.confidence, statistics.bootstrap_samples, seed)
-        return found.columns(name)
+        return mean_of_means_interval(groups, *drawn, among).columns(name)
+
+    held = [[record.within_tolerance for record in records] for records in cases]
+    distances = [[record.tvd for record in records] for records in cases]
+    effects = [
+        effect_on_mean(shared[case], statistics.confidence, own, instead)
+        for case, own, instead in zip(by_case, held, distances, strict=True)
+    ]
 
     return VariantRow.model_validate(
         {
@@ -63,10 +78,8 @@ def variant_row(
             "num_cases": len(cases),
             "num_trials": sum(map(len, cases)),
             "num_correct": sum(record.within_tolerance for records in cases for record in records),
-            **mean_of_rates_interval(
-                [[record.within_tolerance for record in records] for records in cases], statistics.confidence
-            ).columns("accuracy"),
-            **average("avg_tvd", [[record.tvd for record in records] for records in cases]),
+            **mean_of_rates_interval(held, statistics.confidence, effects).columns("accuracy"),
+            **average("avg_tvd", distances),
             **average("avg_mass", [[1.0 - record.other_mass for record in records] for records in cases]),
         }
     )

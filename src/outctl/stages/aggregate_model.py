@@ -41,7 +41,7 @@ def run(spec: Spec, results_dir: Path) -> None:
     content = {
         "model": model,
         **output_control(model, samples, records, settings.metrics, statistics, seed),
-        **compared(records, settings.comparisons, list(settings.repeats.values()), statistics, seed),
+        **compared(samples, records, settings.comparisons, list(settings.repeats.values()), statistics, seed),
         "learning_curves": learning_curves(model, _read_logs(settings, model, layout, spec)),
         **_other_evaluations(settings, model, layout, check),
         "provenance": {"spec_hash": spec.hash, "evaluations": provenance},

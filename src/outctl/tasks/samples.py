@@ -66,6 +66,17 @@ class Sample(StrictRow):
         """For each word, the answers that count for it; none where the model picks the words."""
         return self.answers or [[word] for word in self.words or []]
 
+    @property
+    def subjects(self) -> set[str]:
+        """What other questions may share with it, and be missed alike.
+
+        Its words, taken apart where one has several; or, where several answers count for a word, the topic that all of them make
+        up. Nothing where the model picks the words.
+        """
+        if self.answers:
+            return {" | ".join(sorted(answer for own in self.answers for answer in own))}
+        return {part.casefold() for word in self.words or [] for part in word.split()}
+
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     """Write samples, one a line."""

@@ -13,6 +13,8 @@ FEW = 4
 """Fewer columns than this are wide."""
 WIDTHS = {True: 80, False: 45}
 """The least width of a column in pixels, of few or of many."""
+SLOPES = {"slope of control": "control_slope", "slope within ranks": "within_slope"}
+"""The maps of slopes, and their columns."""
 LETTER = 6.5
 """Room that a letter of a column's name takes; names that do not fit are slanted."""
 
@@ -30,13 +32,15 @@ class MatrixRow(FigureRow):
     """Mean total variation distance; undefined in a row of `base_model_deviation`."""
     control_slope: float
     """Slope of control; undefined in a row of `base_model_deviation`."""
+    within_slope: float
+    """Slope within ranks, of the largest share alone; undefined in a row of `base_model_deviation`."""
     failing: float
     """Share of samples that do not pass `base_model_deviation`; undefined in the other rows."""
 
 
 def rows(measured: Measured) -> Iterator[Row]:
     """Yield a row for each variant and case, and for each variant in `base_model_deviation` where it was measured."""
-    experiment, numbers = measured.experiment, with_ends("avg_tvd", "control_slope", "failing")
+    experiment, numbers = measured.experiment, with_ends("avg_tvd", *SLOPES.values(), "failing")
     for model, results in measured.results.items():
         summary, deviation = measured.summary(model), results["base_model_deviation"]
         broken_off = {row["variant"]: row for row in deviation["summary"]} if deviation else {}
@@ -115,7 +119,7 @@ def _heat_map(value: str, shade: str, lists: dict[str, list[str]], tips: list[al
 
 
 def views(found: Sequence[Row], variants: Sequence[str]) -> list[View]:
-    """Draw a map of distances and one of slopes. The longer list goes down, where there is room for any number of names."""
+    """Draw a map of distances and one of each slope. The longer list goes down, where there is room for any number of names."""
     cases = [_label(case) for case in names_in(found, "case_type")]
     lists = {"variant": list(variants), "label": cases}
     if len(variants) > len(cases):
@@ -130,18 +134,21 @@ def views(found: Sequence[Row], variants: Sequence[str]) -> list[View]:
         charts.tips(*names, numbers=with_ends("avg_tvd", "failing")),
     )
     # A slope beyond 1 is as far from control as one below it.
-    slope = _heat_map(
-        "datum.control_slope",
-        "max(0, 1 - abs(datum.value - 1))",
-        lists,
-        charts.tips(*names, numbers=with_ends("control_slope")),
-    )
-    return [View(distance, width, "mean TVD"), View(slope, width, "slope of control")]
+    slopes = {
+        title: _heat_map(
+            f"datum.{column}",
+            "max(0, 1 - abs(datum.value - 1))",
+            lists,
+            charts.tips(*names, numbers=with_ends(column)),
+        )
+        for title, column in SLOPES.items()
+    }
+    return [View(distance, width, "mean TVD"), *(View(chart, width, title) for title, chart in slopes.items())]
 
 
 def describe(found: Sequence[Row], view: str) -> str:
     """Name every number."""
-    column = "avg_tvd" if view == "mean TVD" else "control_slope"
+    column = SLOPES.get(view, "avg_tvd")
     numbers = [f"{case}: {charts.each(own, 'variant', column)}" for case, own in grouped(found, "case_type").items()]
     return f"Heat map of {view}. {'; '.join(text for text in numbers if not text.endswith(': '))}."
 
@@ -149,10 +156,11 @@ def describe(found: Sequence[Row], view: str) -> str:
 FIGURE = Figure(
     name="matrix",
     title="Every variant on every case",
-    caption="Mean total variation distance and slope of control of every variant on every case. Brighter is better: a distance "
-    "near 0, a slope near 1. Frames mark what an adapter was trained on. A small distance with a slope near 0 is always the "
-    "same split, and no control. Where base_model_deviation was measured, its column holds the share of samples that do not "
-    "pass.",
+    caption="Mean total variation distance, slope of control, and slope within ranks (of the largest share alone) of every "
+    "variant on every case. Brighter is better: a distance near 0, slopes near 1. Frames mark what an adapter was "
+    "trained on. A small distance with a slope near 0 is always the same split; with a slope within ranks near 0 it is "
+    "the same split by rank. Dashes are slopes of answers that hardly say the words, or of limits. Where "
+    "base_model_deviation was measured, its column holds the share of samples that do not pass.",
     section="carries-over",
     panels=("model",),
     rows=rows,

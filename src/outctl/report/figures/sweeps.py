@@ -11,7 +11,7 @@ from outctl.report.figures.tvd import DistanceRow
 from outctl.report.looks import PAPER, looks_of
 from outctl.results.variants import Drawn
 
-NUMBERS = {"mean TVD": "avg_tvd", "slope of control": "control_slope"}
+NUMBERS = {"mean TVD": "avg_tvd", "slope of control": "control_slope", "slope within ranks": "within_slope"}
 BASE = " (base)"
 """Ends the name of the recipe that is varied."""
 
@@ -28,6 +28,12 @@ class SweepRow(DistanceRow):
     control_slope_low: float
     """Lower end of its interval."""
     control_slope_high: float
+    """Upper end of its interval."""
+    within_slope: float
+    """Slope within ranks, of the largest share alone."""
+    within_slope_low: float
+    """Lower end of its interval."""
+    within_slope_high: float
     """Upper end of its interval."""
 
 
@@ -79,7 +85,7 @@ def _chart(column: str, found: Sequence[Row]) -> dict[str, Any]:
 
 
 def views(found: Sequence[Row], variants: Sequence[str]) -> list[View]:
-    """Draw distance and slope."""
+    """Draw distance and slopes."""
     return [View(_chart(column, found), 300, title) for title, column in NUMBERS.items()]
 
 
@@ -92,8 +98,9 @@ def describe(found: Sequence[Row], view: str) -> str:
 FIGURE = Figure(
     name="sweeps",
     title="Sweeps",
-    caption="Mean total variation distance and slope of control of each variation of a recipe, on the first case that it trains "
-    "on, with intervals. Hollow marks and dashed lines are the recipe that is varied, the base.",
+    caption="Mean total variation distance, slope of control, and slope within ranks (of the largest share alone) of each "
+    "variation of a recipe, on the first case that it trains on, with intervals. Hollow marks and dashed lines are the "
+    "recipe that is varied, the base.",
     section="sweeps",
     panels=("sweep",),
     rows=rows,

@@ -9,7 +9,9 @@ from outctl.report import charts
 from outctl.report.figure import Figure, FigureRow, Measured, Row, View, grouped, names_in, picked
 from outctl.report.looks import INK, lined, variant_looks
 
-REFERENCE_LOOKS = dict(zip(REFERENCES, (lined(upright=True), lined(2, 2, upright=True)), strict=True))
+REFERENCE_LOOKS = dict(
+    zip(REFERENCES, (lined(upright=True), lined(2, 2, upright=True), lined(6, 2, upright=True)), strict=True)
+)
 
 
 class DistanceRow(FigureRow):
@@ -33,7 +35,9 @@ def rows(measured: Measured) -> Iterator[Row]:
         summary = measured.summary(model)
         for case in measured.experiment.cases:
             for variant in (*measured.experiment.variants_of(model), *REFERENCES):
-                yield picked(summary[variant, case], DistanceRow.model_fields) | {"model": model}
+                # References are left out of cases in which they mean nothing.
+                if (variant, case) in summary:
+                    yield picked(summary[variant, case], DistanceRow.model_fields) | {"model": model}
 
 
 def _shown(found: Sequence[Row], variants: Sequence[str]) -> list[str]:
@@ -43,7 +47,7 @@ def _shown(found: Sequence[Row], variants: Sequence[str]) -> list[str]:
 
 def views(found: Sequence[Row], variants: Sequence[str]) -> list[View]:
     """Draw a line for each variant, so that none covers another with the same distance."""
-    all_looks = variant_looks([name for name in variants if name not in REFERENCES])
+    all_looks = variant_looks(variants)
     looks = {name: all_looks[name] for name in _shown(found, list(all_looks))}
     y = alt.Y("label:N", sort=None, title=None, axis=alt.Axis(grid=True))
     x = alt.X("avg_tvd:Q", scale=charts.SHARE, title="mean TVD; 0 is perfect", axis=alt.Axis(tickCount=5))
@@ -84,8 +88,8 @@ FIGURE = Figure(
     name="tvd",
     title="Baseline against adapter",
     caption="Mean total variation distance from the shares asked for over the n samples of each case, with its interval: 0 is "
-    "perfect, 1 is worst. The upright lines are references that ignore the numbers: always an even split, or always the word "
-    "with the larger share.",
+    "perfect, 1 is worst. The upright lines are fixed rules, which ignore the numbers: an even split, all on the word with the "
+    "largest share, or the best fixed shares by rank (ordinal).",
     section="answer",
     panels=("model",),
     rows=rows,
