@@ -117,7 +117,9 @@ def test_eight_bits_of_bitsandbytes_are_read_as_they_are(
     found = loaded(original)
     assert found.description["precision"] == "int8"
     assert differ(logits(found.model), logits(saved)) == 0.0
-    with pytest.raises(OutctlError, match=r"its weights are already quantised \(int8\), and cannot be quantised to nf4"):
+    with pytest.raises(
+        OutctlError, match=r"its weights are already quantised \(int8\), and cannot be quantised to nf4"
+    ):
         load_model(original.with_name("prepared"), "nf4", True)
 
 
