@@ -1,12 +1,13 @@
 """Write the page of model types, and the list of their engines: `python docs/generate/model_types.py docs/models.md`.
 
-A tiny random model of every causal and image-text type that transformers lists is asked in text, each in a process of its own with a time limit. What
-its engine gives is compared with plain passes, one per form of a word, with no cache and no padding.
+A tiny random model of every causal and image-text type that transformers lists is asked in text, each in a process of its own
+with a time limit. What its engine gives is compared with plain passes, one per form of a word, with no cache and no padding.
 """
 
 import inspect
 import json
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -246,7 +247,7 @@ def outcome_of(kind: str) -> Outcome:
 def known_as(outcome: Outcome) -> str:
     """The entry in the list of engines: the engine, and why it is not the tree."""
     name = outcome.engine.replace(", with `", " with ").replace(": true`", "")
-    return name if name.startswith("tree") else f"{name}: {outcome.reason.split(': logits')[0]}"
+    return name if name.startswith("tree") else f"{name}: {re.split(': logits| [(]', outcome.reason)[0]}"
 
 
 def module(known: dict[str, str]) -> str:

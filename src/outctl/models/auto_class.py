@@ -12,7 +12,7 @@ from transformers import (
 from outctl.errors import OutctlError
 
 
-def auto_class(config: Any) -> type[AutoModelForCausalLM | AutoModelForImageTextToText]:
+def auto_class(config: Any) -> Any:
     """The auto class for a configuration: that of causal language models, else that of image-text models.
 
     Image-text models are asked in text alone.
