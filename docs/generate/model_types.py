@@ -7,6 +7,7 @@ with a time limit. What its engine gives is compared with plain passes, one per 
 import inspect
 import json
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -43,7 +44,6 @@ LIMIT = 120
 NOT_TEXT = {
     "fast_vlm": "its vision tower needs the package timm",
     "perception_lm": "its vision tower needs the package timm",
-    "evolla": "it reads proteins, and its class is not to be had from transformers' list",
     "gemma3n": "its vision tower needs the package timm; `gemma3n_text` is its language model",
     "gemma4_assistant": "it drafts for another model and reads that model's hidden states",
     "gemma4_unified_assistant": "it drafts for another model and reads that model's hidden states",
@@ -56,8 +56,8 @@ PAGE = """<!-- Made by `python docs/generate/model_types.py docs/models.md`. -->
 # Types of models
 
 transformers {version} lists {types} types of models for causal language modelling. A tiny model of each, with random
-weights in float32, was asked: {causal}. A [second table](#image-text-models) has the image-text
-models.
+weights in float32, was asked: {causal}.
+A [second table](#image-text-models) has the image-text models.
 
 - `tree`: the prompts and forms of a batch stand in one token tree, and each shared token is computed once.
 - `rows`: one padded row per form. Shared beginnings are computed once where the model's cache can be copied. Slower than the
@@ -73,8 +73,9 @@ Encoders are refused as they come. Those whose row says `with` were tried again 
 IMAGE_TEXT_PART = """
 ## Image-text models
 
-{types} more types read images and text, and transformers has no causal class for them. They are loaded by the class of
-image-text models and asked in text alone: {found}. Adapters change the language layers only.
+{types} more types read images and text, and have no class for causal language modelling. They are loaded by their own class and
+asked in text alone: {found}.
+Adapters change the language layers only.
 """
 MODULE = '''"""The engine of each type of model, by trial; made by `python docs/generate/model_types.py docs/models.md`."""
 '''
@@ -246,7 +247,7 @@ def outcome_of(kind: str) -> Outcome:
 def known_as(outcome: Outcome) -> str:
     """The entry in the list of engines: the engine, and why it is not the tree."""
     name = outcome.engine.replace(", with `", " with ").replace(": true`", "")
-    return name if name.startswith("tree") else f"{name}: {outcome.reason.split(': logits')[0]}"
+    return name if name.startswith("tree") else f"{name}: {re.split(': logits| [(]', outcome.reason)[0]}"
 
 
 def module(known: dict[str, str]) -> str:

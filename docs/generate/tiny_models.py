@@ -80,13 +80,13 @@ _DOTS = {
     "per_layer_config": dict.fromkeys((1, 3), _LATENT),
 }
 EXTRAS: dict[str, dict[str, Any]] = {
-    "glm4v_moe": {"text_config": {"head_dim": 8, **_SECTIONS}},
+    "glm4v_moe": {"text_config": {"rope_parameters": {**_SECTIONS["rope_parameters"], "partial_rotary_factor": 1.0}}},
     "mistral4": _LATENT,
     "paligemma": {"text_config": {"num_key_value_heads": 2}},
     "step3p7": {"text_config": {"sliding_window": 64}},
     "chameleon": {"vocabulary_map": {"<image>": 4}},
     "cohere_compass": {"text_config": {"rope_parameters": {"full_attention": _ROPE["rope_parameters"]}}},
-    "deepseek_ocr2": {"text_config": {"mlp_layer_types": ["dense", "sparse"] * 2}},
+    "deepseek_ocr2": {"text_config": {"mlp_layer_types": ["dense", "sparse"] * 2, "num_experts_per_tok": 2}},
     "diffusion_gemma": {"text_config": {"num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 48}},
     "ernie4_5_vl_moe": {
         "text_config": {"rope_parameters": {**_ROPE["rope_parameters"], "mrope_section": [1, 1, 2]}},
@@ -100,7 +100,9 @@ EXTRAS: dict[str, dict[str, Any]] = {
         "qformer_config": {"hidden_size": 64, "num_attention_heads": 1},
     },
     "granite_docling": {"vision_config": {"out_hidden_size": 32}},
-    "hunyuan_vl": {"text_config": {"head_dim": 8}},
+    "hunyuan_vl": {
+        "text_config": {"head_dim": 8, "rope_parameters": {**_ROPE["rope_parameters"], "mrope_section": [1, 1, 1, 1]}},
+    },
     "inkling2": {"vision_config": {"text_hidden_size": 32}},
     "molmo2": {"adapter_config": {"vision_feature_layer": [2, 1]}},
     "muse_spark": {"audio_config": {"out_hidden_size": 32}},

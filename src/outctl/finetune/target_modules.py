@@ -85,8 +85,8 @@ def _known(model: Any) -> _Known:
     decoder, head = model.get_decoder(), model.get_output_embeddings()
     prefix = next(name for name, module in model.named_modules() if module is decoder)
     inside = {".".join(filter(None, (prefix, name))): module for name, module in decoder.named_modules()}
-    # Some models have no decoder of their own, so that their towers lie inside.
-    towers = tuple(f"{name}." for name, module in inside.items() if _sees(module, model.config))
+    # Some models have no decoder of their own, so that their towers lie inside; in some, experts of pictures do.
+    towers = tuple(f"{name}." for name, module in inside.items() if _sees(name, module, model.config))
     inside = {name: module for name, module in inside.items() if not name.startswith(towers)}
     depth = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     stacks = {name: len(module) for name, module in inside.items() if isinstance(module, torch.nn.ModuleList)}
@@ -109,10 +109,11 @@ def _known(model: Any) -> _Known:
     return _Known(linear, experts, layers, stacks.get(layers, 0))
 
 
-def _sees(module: torch.nn.Module, config: Any) -> bool:
-    """Whether a module is a model of another modality, such as a vision tower, inside the model with this configuration."""
+def _sees(name: str, module: torch.nn.Module, config: Any) -> bool:
+    """Whether a module is of another modality than text, such as a vision tower, in the model with this configuration."""
     language = (type(config), type(config.get_text_config()))
-    return isinstance(module, PreTrainedModel) and not isinstance(module.config, language)
+    tower = isinstance(module, PreTrainedModel) and not isinstance(module.config, language)
+    return tower or name.rpartition(".")[2].startswith(("vision", "visual"))
 
 
 def _routes(module: torch.nn.Module) -> bool:

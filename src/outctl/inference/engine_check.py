@@ -256,11 +256,19 @@ def _no_tree(model: Any, trial: _Trial, window: int | None) -> str:
     kind = model.config.model_type
     if not _is_exact(model) and not KNOWN_ENGINES.get(kind, "").startswith("tree"):
         return "tree attention is not proven in float32 for this type"
-    own = model.config._attn_implementation
+    own = _attention_of(model.config)
     wrong = _wrong(model, lambda: _in_tree(model, trial), trial)
     if wrong:
         base_of(model).set_attn_implementation(own)
     return wrong
+
+
+def _attention_of(config: Any) -> dict[str, Any]:
+    """The attention of a model and of its parts, which need not all support the same, as transformers takes it."""
+    parts = {name: getattr(config, name, None) for name in config.sub_configs}
+    return {"": config._attn_implementation} | {
+        name: _attention_of(part) for name, part in parts.items() if part is not None
+    }
 
 
 def _in_tree(model: Any, trial: _Trial) -> list[Tensor]:

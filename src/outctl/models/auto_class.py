@@ -43,4 +43,5 @@ def _is_whole(config: Any) -> bool:
         return False
     causal, whole = MODEL_FOR_CAUSAL_LM_MAPPING[kind], MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[kind]
     named = whole is not causal and whole.__name__ in (config.architectures or ())
-    return named and not causal._keys_to_ignore_on_load_unexpected
+    # What the causal class leaves out of such a checkpoint stands in this list.
+    return named and not any("vis" in pattern for pattern in causal._keys_to_ignore_on_load_unexpected or ())
