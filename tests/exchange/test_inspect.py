@@ -81,7 +81,8 @@ def test_logs_hold_what_the_records_and_tables_hold(results: ByHand) -> None:
     metrics = {score.name: score.metrics for score in (log.results.scores if log.results else [])}
     assert metrics["tvd"]["mean"].value == pytest.approx(sum(record.tvd for record in records) / len(records))
     assert metrics["tvd"]["low"].value < metrics["tvd"]["mean"].value < metrics["tvd"]["high"].value
-    assert metrics["first_share"].keys() == {"control_slope", "low", "high"}
+    # The words of the tiny model have next to no mass, so there is no slope.
+    assert metrics["first_share"] == {}
 
 
 @pytest.mark.slow
@@ -111,11 +112,8 @@ def test_metrics_are_those_of_the_tables(results: ByHand) -> None:
             ("mass", "mean", "avg_mass"),
             ("first_share", "control_slope", "control_slope"),
         ]:
-            assert metrics[score][metric].value == pytest.approx(row[column], abs=1e-9), (
-                row.variant,
-                row.case_type,
-                column,
-            )
+            found = metrics[score][metric].value if metric in metrics[score] else math.nan
+            assert found == pytest.approx(row[column], abs=1e-9, nan_ok=True), (row.variant, row.case_type, column)
         adapter = log.eval.model_args["adapter"]
         assert adapter == (None if row.variant == "baseline" else "results/adapters/tiny/tuned")
 
