@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from outctl.metrics.statistics import NAN, VALUES_AT_ONCE, Array, Interval, rate_interval
+from outctl.metrics.statistics import NAN, VALUES_AT_ONCE, Interval, rate_interval
 
 GAUSSIAN_BOUND = 3.179
 """P(sum a_i s_i >= x) <= 3.179 P(Z >= x) for random signs s_i, sum a_i² = 1 and a normal Z, at every x.
@@ -42,32 +42,25 @@ def sign_flip_pvalue(
     size = float(np.abs(differences).sum())
     # Sums that only differ by rounding are the same.
     observed = abs(float(differences.sum())) / float(np.sqrt(effect)) - 1e-12 * size
-    if 2**differences.size <= resamples:
-        return float(np.mean(np.abs(_all_signs(differences.size) @ differences) >= observed))
-    farther = _as_far(differences, observed, resamples, seed)
-    p_value = (farther + 1) / (resamples + 1)
+    every = 2**differences.size <= resamples
+    total = 2**differences.size if every else resamples
+    farther, random = 0, np.random.default_rng(seed)
+    at_once = max(1, VALUES_AT_ONCE // differences.size)
+    for start in range(0, total, at_once):
+        numbers = np.arange(start, min(start + at_once, total))
+        if every:
+            flipped = ((numbers[:, None] >> np.arange(differences.size)) & 1).astype(bool)
+        else:
+            flipped = random.random((numbers.size, differences.size)) < 0.5
+        sums = differences.sum() - 2.0 * (flipped @ differences)
+        farther += int((np.abs(sums) >= observed).sum())
+    if every:
+        return farther / total
+    p_value = (farther + 1) / (total + 1)
     if farther == 0:
         spread = float(np.sqrt((differences**2).sum()))
         return min(p_value, 2.0 * GAUSSIAN_BOUND * float(stats.norm.sf(observed / spread)))
     return p_value
-
-
-def _all_signs(count: int) -> Array:
-    """All ways to sign so many differences."""
-    flipped = (np.arange(2**count)[:, None] >> np.arange(count)) & 1
-    return 1.0 - 2.0 * flipped.astype(np.float64)
-
-
-def _as_far(differences: Array, observed: float, resamples: int, seed: int) -> int:
-    """How many random ways to sign the differences give a sum as far from 0 as the one observed."""
-    random = np.random.default_rng(seed)
-    at_once = max(1, VALUES_AT_ONCE // differences.size)
-    found = 0
-    for start in range(0, resamples, at_once):
-        flipped = random.random((min(at_once, resamples - start), differences.size)) < 0.5
-        sums = differences.sum() - 2.0 * (flipped @ differences)
-        found += int((np.abs(sums) >= observed).sum())
-    return found
 
 
 def gained_and_lost(before: Sequence[bool], after: Sequence[bool]) -> tuple[int, int]:
