@@ -151,6 +151,10 @@ def test_a_base_on_the_hub_is_named_with_its_revision(measured: ByHand) -> None:
     assert found == {"r": 4, "base_model_name_or_path": "lab/tiny", "revision": revision}
     text = model_card(card)
     assert f'from_pretrained("lab/tiny", revision="{revision}")' in text
+    assert "model = AutoModelForCausalLM.from_pretrained" in text
+    seeing = model_card(replace(card, loader="AutoModelForImageTextToText"))
+    assert "import AutoModelForImageTextToText, AutoTokenizer" in seeing
+    assert "model = AutoModelForImageTextToText.from_pretrained" in seeing
     assert "vLLM takes ranks up to 512; this adapter has 1024." in text
     assert ModelCard(text).data.license is None
     control = replace(card, recipe=recipe.model_copy(update={"targets": "even"}))

@@ -189,3 +189,45 @@ def test_a_last_line_break_is_kept_where_turns_of_the_assistant_begin_with_it(
     if opened.startswith("ASS"):
         turns = turns.replace("<|im_start|>{{ message['role'] }}\n", "{{ message['role'] | upper }}: ")
     assert asked(make_tokenizer(chat_template=turns + opened), [QUESTION]).text.endswith(expected)
+
+
+PARTS = CHATML.replace(
+    "message['content']",
+    "(message['content'] | selectattr('type', 'equalto', 'text') | map(attribute='text') | join)",
+)
+"""As image-text models have it, whose turns are lists of parts."""
+
+
+@pytest.mark.parametrize("turns", SHAPES, ids=["question", "system", "example", "both"])
+def test_templates_of_image_text_models_are_given_lists_of_parts(
+    turns: list[Message], make_tokenizer: MakeTokenizer
+) -> None:
+    assert PARTS != CHATML
+    assert asked(make_tokenizer(chat_template=PARTS), turns) == asked(make_tokenizer(chat_template=CHATML), turns)
+
+
+def test_a_template_that_writes_a_list_as_it_is_stays_refused(make_tokenizer: MakeTokenizer) -> None:
+    only_lists = "{{ raise_exception('no text') if messages[0]['content'] is string }}" + CHATML
+    assert "refuses the prompt: no text" in refusal(make_tokenizer(chat_template=only_lists), [QUESTION])
+
+
+def test_marks_of_what_is_generated_change_nothing(make_tokenizer: MakeTokenizer) -> None:
+    content = "{{ message['content'] }}"
+    marked = "{% generation %}" + content + "{% endgeneration %}"
+    template = "{% for message in messages %}<|{{ message['role'] }}|>CONTENT<|end|>{% endfor %}<|assistant|>"
+    found, expected = (
+        asked(make_tokenizer(chat_template=template.replace("CONTENT", own)), [*EXAMPLE, QUESTION])
+        for own in (marked, content)
+    )
+    assert found == expected
+
+
+def test_documents_that_a_template_needs_are_given_in_the_registry(make_tokenizer: MakeTokenizer) -> None:
+    needing = make_tokenizer(chat_template="{{ documents | length }}" + CHATML)
+    assert "refuses the prompt" in refusal(needing, [QUESTION])
+    assert asked(needing, [QUESTION], template_kwargs={"documents": []}).text.count("0") == 1
+
+
+def test_the_name_of_a_template_is_not_taken_for_one(make_tokenizer: MakeTokenizer) -> None:
+    message = refusal(make_tokenizer(chat_template=CHATML), [QUESTION], template_kwargs={"chat_template": "rag"})
+    assert "it has one chat template and none called 'rag'" in message

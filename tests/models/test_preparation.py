@@ -320,3 +320,23 @@ def test_across_file_systems_files_are_referred_to(original: Path, small_disk: P
     prepare(LocalSource(kind="local", path=str(original)), "mine", target)
     assert (target / WEIGHTS).is_symlink()
     assert (target / WEIGHTS).samefile(original / WEIGHTS)
+
+
+def test_named_templates_are_taken_from_their_folder(original: Path) -> None:
+    default = (original / "chat_template.jinja").read_text()
+    (original / "additional_chat_templates").mkdir()
+    (original / "additional_chat_templates" / "rag.jinja").write_text("rag" + TURNS)
+    before = (original / "tokenizer_config.json").read_bytes()
+    prepared(original)
+    tokenizer = AutoTokenizer.from_pretrained(original.with_name("prepared"))
+    assert tokenizer.chat_template == {"default": default, "rag": "rag" + TURNS}
+    assert (original / "tokenizer_config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("own", [None, "mine" + TURNS])
+def test_the_template_of_a_processor_stands_in_where_the_tokenizer_has_none(original: Path, own: str | None) -> None:
+    (original / "chat_template.jinja").unlink()
+    change_json(original / "tokenizer_config.json", **({"chat_template": own} if own else {}))
+    (original / "chat_template.json").write_text(json.dumps({"chat_template": TURNS}))
+    prepared(original)
+    assert AutoTokenizer.from_pretrained(original.with_name("prepared")).chat_template == (own or TURNS)

@@ -619,6 +619,7 @@ CODE = {
     "outctl.machine.model_types": {"expected_engine": NONE},
     "outctl.machine.fits": {"fit": NONE},
     "outctl.models.loading": {"load_model": stages("finetune", "evaluate"), "keep_differentiable": AFTER["finetune"]},
+    "outctl.models.auto_class": {"auto_class": stages("fetch-model", "finetune", "evaluate")},
     "outctl.models.adapter_base": {"check_base": stages("finetune", "evaluate")},
     "outctl.models.adapter_sources": {"directory_of": NONE},
     "outctl.models.adapters": {"attach": stages("finetune", "evaluate")},

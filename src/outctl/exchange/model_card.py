@@ -37,6 +37,7 @@ class Card:
         recipe: how the adapter was trained.
         provenance: of the adapter.
         combined: the combined results of the experiment.
+        loader: the class of transformers that loads the base model.
     """
 
     repo: str
@@ -48,6 +49,7 @@ class Card:
     recipe: AdapterRecipe
     provenance: dict[str, Any]
     combined: dict[str, Any]
+    loader: str = "AutoModelForCausalLM"
 
     @property
     def revision(self) -> str | None:
@@ -93,6 +95,7 @@ def write_hub_folder(
         recipe=plan.recipes[adapter],
         provenance=check_outputs(folder / "provenance.json"),
         combined=read_json(plan.layout.combined()),
+        loader=_loader(plan.layout.model(model)),
     )
     with whole_directory(target) as temporary:
         copy_file(folder / "adapter_model.safetensors", temporary / "adapter_model.safetensors")
@@ -100,6 +103,15 @@ def write_hub_folder(
         config = adapter_config(card, read_json(folder / "adapter_config.json"))
         write_json(temporary / "adapter_config.json", config)
         write_text(temporary / "README.md", model_card(card))
+
+
+def _loader(model: Path) -> str:
+    """The name of the class of transformers that loads a prepared model."""
+    from transformers import AutoConfig
+
+    from outctl.models.auto_class import auto_class
+
+    return str(auto_class(AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False)).__name__)
 
 
 def adapter_config(card: Card, config: dict[str, Any]) -> dict[str, Any]:
@@ -292,9 +304,9 @@ def _loading(card: Card) -> str:
     )
     return (
         f"The model was asked {asked}. With PEFT:\n\n```python\nfrom peft import PeftModel\n"
-        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f"from transformers import {card.loader}, AutoTokenizer\n\n"
         f'tokenizer = AutoTokenizer.from_pretrained("{base}"{pinned})\n'
-        f'model = AutoModelForCausalLM.from_pretrained("{base}"{pinned})\n'
+        f'model = {card.loader}.from_pretrained("{base}"{pinned})\n'
         f'model = PeftModel.from_pretrained(model, "{card.repo}")\n```\n\n{vllm}'
     )
 

@@ -46,6 +46,11 @@ def chosen_template(tokenizer: PreTrainedTokenizerBase, options: PromptOptions) 
                 f"{tokenizer.name_or_path}: its chat templates are {', '.join(sorted(templates))}, and {problem}; name "
                 f"one in the registry, as in `template_kwargs: {{chat_template: {min(templates)}}}`"
             )
+    elif templates and chosen and "{" not in chosen:
+        raise OutctlError(
+            f"{tokenizer.name_or_path}: it has one chat template and none called {chosen!r}; take chat_template out of "
+            "template_kwargs"
+        )
     elif not chosen and not templates:
         raise OutctlError(
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; set `chat: false` for this model"
@@ -53,19 +58,32 @@ def chosen_template(tokenizer: PreTrainedTokenizerBase, options: PromptOptions) 
     return chosen or str(templates)
 
 
-def render_turns(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], options: PromptOptions) -> str:
-    """What the template makes of a conversation whose next turn is the model's; any error of the template's is passed on."""
+def render_turns(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], options: PromptOptions, parts: bool = False
+) -> str:
+    """What the template makes of a conversation whose next turn is the model's; any error of the template's is passed on.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        turns: the conversation.
+        options: how the model is asked.
+        parts: whether a turn is a list of parts of which the text is one, as templates of image-text models have it.
+    """
     variables: dict[str, Any] = {"tools": None, "documents": None, "date_string": PROMPT_DATE}
     variables |= {**tokenizer.special_tokens_map, **options.template_kwargs, "strftime_now": PROMPT_TIME.strftime}
     variables.pop("chat_template", None)
     # As transformers renders it, which would not let a function of ours stand in for the clock.
     template = _compile_jinja_template(chosen_template(tokenizer, options))
-    messages = [dict(turn) for turn in turns]
+    messages: list[dict[str, Any]] = [dict(turn) for turn in turns]
+    if parts:
+        messages = [turn | {"content": [{"type": "text", "text": turn["content"]}]} for turn in messages]
     return str(template.render(messages=messages, add_generation_prompt=True, **variables))
 
 
 @lru_cache(maxsize=256)
-def _frame(tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...], options: str) -> tuple[str, ...] | int | None:
+def _frame(
+    tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...], options: str, parts: bool
+) -> tuple[str, ...] | int | None:
     """What a template writes before, between and behind turns of these roles.
 
     Returns:
@@ -75,7 +93,7 @@ def _frame(tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...], options: 
     marks = [f"Turn{number}Zq7xKv2Jw" for number in range(len(roles))]
     turns = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
     try:
-        rest = render_turns(tokenizer, turns, PromptOptions.model_validate_json(options))  # type: ignore[arg-type]
+        rest = render_turns(tokenizer, turns, PromptOptions.model_validate_json(options), parts)  # type: ignore[arg-type]
     except OutctlError:
         raise
     except Exception:  # a template is a program of somebody's, which may fail in any way
@@ -116,24 +134,30 @@ def _spans(frame: Sequence[str], contents: Sequence[str]) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _try(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], options: PromptOptions) -> Rendered | str:
+def _try(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], options: PromptOptions, parts: bool
+) -> Rendered | str:
     """A conversation through the template with every turn in its place, or what is wrong."""
     try:
-        text = render_turns(tokenizer, turns, options)
+        text = render_turns(tokenizer, turns, options, parts)
     except OutctlError:
         raise
     except Exception as error:  # a template is a program of somebody's, which may fail in any way
         return f"the chat template refuses the prompt: {first_line(error)}"
-    frame = _frame(tokenizer, tuple(turn["role"] for turn in turns), options.model_dump_json(include=OPTIONS))
+    if parts and "{'type': 'text', " in text:
+        return "the chat template writes the list of a turn's parts and not its text"
+    frame = _frame(tokenizer, tuple(turn["role"] for turn in turns), options.model_dump_json(include=OPTIONS), parts)
     found = frame if isinstance(frame, int) else _locate(text, turns, frame)
     if isinstance(found, int):
         turn = turns[found]
         shown = json.dumps(turn["content"][:100], ensure_ascii=False)
         return f"the chat template leaves out, moves or changes the {turn['role']} turn {shown}"
-    return Rendered(text + _dropped_end(tokenizer, turns, options), found)
+    return Rendered(text + _dropped_end(tokenizer, turns, options, parts), found)
 
 
-def _dropped_end(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], options: PromptOptions) -> str:
+def _dropped_end(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], options: PromptOptions, parts: bool
+) -> str:
     """The line break at the end of a template where it belongs to the opened turn; Jinja drops it.
 
     It does if the template writes it behind the same words when it begins an assistant's turn that is there.
@@ -141,7 +165,7 @@ def _dropped_end(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], o
     if not chosen_template(tokenizer, options).endswith("\n"):
         return ""
     asked, kept = tuple(turn["role"] for turn in turns), options.model_dump_json(include=OPTIONS)
-    opened, answered = _frame(tokenizer, asked, kept), _frame(tokenizer, (*asked, "assistant"), kept)
+    opened, answered = (_frame(tokenizer, roles, kept, parts) for roles in (asked, (*asked, "assistant")))
     if not isinstance(opened, tuple) or not isinstance(answered, tuple):
         return ""
     return "\n" if answered[len(asked)] == opened[-1] + "\n" else ""
@@ -158,13 +182,18 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, turns: Sequence[Message], opti
     """A conversation through the chat template, with the assistant's turn opened.
 
     Every turn stands in it, in order. A system turn that the template refuses, drops or moves goes into the first user turn.
+    Turns become lists of parts for templates that lose plain ones.
 
     Raises:
         OutctlError: there is no template, it refuses the conversation, or a turn is missing from what it writes.
     """
-    result = _try(tokenizer, turns, options)
-    if isinstance(result, str) and (merged := merge_system(turns)) != list(turns):
-        result = _try(tokenizer, merged, options)
+    result = _try(tokenizer, turns, options, parts=False)
+    merged = merge_system(turns)
+    for repaired, parts in ((merged, False), (turns, True), (merged, True)):
+        if isinstance(result, str):
+            found = _try(tokenizer, repaired, options, parts)
+            # What is said of a refusal is said of plain turns.
+            result = result if parts and isinstance(found, str) else found
     if isinstance(result, str):
         raise OutctlError(
             f"{tokenizer.name_or_path}: {result}; correct template_kwargs or the case's template, or set `chat: false`"

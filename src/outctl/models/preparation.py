@@ -8,8 +8,13 @@ from outctl.config.source import ModelSource
 from outctl.errors import OutctlError, first_line
 from outctl.models.checkpoint import ADAPTER, count_parameters, files_of
 from outctl.models.gguf import convert
-from outctl.storage.files import sha256_of
+from outctl.storage.files import read_json, sha256_of, write_json, write_text
 from outctl.storage.links import link_file
+
+NAMED_TEMPLATES = "additional_chat_templates"
+"""Folder of the chat templates that have names."""
+PROCESSOR_TEMPLATE = "chat_template.json"
+"""The chat template of an image-text model's processor, in older checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,28 @@ def _link_layout(original: Path, target: Path, name: str) -> None:
         )
     for file in files:
         link_file(file, target / file.name)
+    _gather_templates(original, target)
+
+
+def _gather_templates(original: Path, target: Path) -> None:
+    """Put chat templates where the tokenizer finds them: those of a processor, and named ones from their folder."""
+    config, default = target / "tokenizer_config.json", target / "chat_template.jinja"
+    known = read_json(config) if config.is_file() else {}
+    named = {
+        file.stem: file.read_text(encoding="utf-8") for file in sorted(original.glob(f"{NAMED_TEMPLATES}/*.jinja"))
+    }
+    if named:
+        if default.is_file():
+            named = {"default": default.read_text(encoding="utf-8"), **named}
+            default.unlink()
+        # Not through the link, which would change the original.
+        config.unlink(missing_ok=True)
+        listed = [{"name": name, "template": text} for name, text in named.items()]
+        write_json(config, known | {"chat_template": listed})
+    elif not default.is_file() and not known.get("chat_template") and (original / PROCESSOR_TEMPLATE).is_file():
+        content = read_json(original / PROCESSOR_TEMPLATE)
+        if isinstance(content, dict) and isinstance(content.get("chat_template"), str):
+            write_text(default, content["chat_template"])
 
 
 def _check(directory: Path, name: str) -> None:
