@@ -111,7 +111,8 @@ def test_probabilities_of_words_are_printed_and_sum_to_one(trained: Outctl) -> N
     assert json.loads(plain.out) != json.loads(adapted.out)
     table = trained("probs", "tiny", "Say one word", "--words", "ark", "atom").out
     numbers = [float(line.split("│")[2]) for line in table.splitlines() if line.startswith("│")]
-    assert sum(numbers) == pytest.approx(1.0, abs=1e-5)
+    assert sum(numbers) == pytest.approx(1.0, abs=1e-3)
+    assert "float32, 4 digits" in table
 
 
 def test_an_adapter_of_another_model_takes_force(trained: Outctl) -> None:

@@ -19,7 +19,8 @@ from outctl.evaluation.questions import CaseQuestions
 from outctl.evaluation.records import Record
 from outctl.evaluation.sampling import compare, measure_agreement, pooled_chi_square, sampling_floor
 from outctl.evaluation.scoring import score
-from outctl.models.loading import LoadedModel
+from outctl.inference.engine_check import prepare
+from outctl.models.loading import LoadedModel, load_model
 from outctl.tasks.samples import Sample
 
 TinyModel = Callable[..., LoadedModel]
@@ -93,6 +94,18 @@ def test_agreement_by_hand() -> None:
     assert found.tvd_sampled == pytest.approx(0.2)
     assert compare(record([0.5, 0.3], [0.6, 0.4]), [70, 20], draws=100).tvd_sampled == pytest.approx(0.2)
     assert compare(record([0.5, 0.3], [0.6, 0.4]), [0, 0], draws=100).tvd_sampled == pytest.approx(1.0)
+
+
+def test_rounding_in_16_bits_is_not_taken_for_disagreement(tiny_model_dir: Callable[..., Path]) -> None:
+    loaded = load_model(tiny_model_dir(initializer_range=0.1), "bfloat16", chat=True)
+    prepare(loaded)
+    found = measured(loaded, given=True, draws=1000)
+    assert any(one.chi_square is not None for one in found)
+    assert {one.p_value for one in found} == {None}
+    row = summarise_agreement(found, Statistics(), seed=0)
+    assert math.isnan(row.p_value)
+    assert math.isnan(row.disagreeing)
+    assert row.avg_tvd_exact_sampled > 0.0
 
 
 def test_nothing_is_compared_where_a_single_outcome_is_expected() -> None:

@@ -14,6 +14,11 @@ def test_weights_take_the_bytes_of_their_type() -> None:
     assert 4_000 < weights_mb(entry(8_000_000_000, "nf4")) < 8_000
 
 
+def test_small_models_of_no_said_type_may_be_evaluated_in_float32() -> None:
+    assert weights_mb(entry(135_000_000, "auto")) == weights_mb(entry(135_000_000, "float32"))
+    assert weights_mb(entry(8_000_000_000, "auto")) == weights_mb(entry(8_000_000_000))
+
+
 ON_GPU = Resources(gpu=1)
 ON_CPU = Resources(gpu=0)
 

@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from outctl.errors import OutctlError
+from outctl.models import loading
 from outctl.models.loading import LoadedModel, check_adapter, compute_dtype, load_model
 from outctl.models.snapshots import is_whole
 
@@ -56,8 +57,19 @@ def test_weights_have_the_type_asked_for(tiny_model_dir: TinyModelDir, precision
     assert loaded.description["precision"] == precision
 
 
-def test_auto_follows_the_processor(tiny_model_dir: TinyModelDir) -> None:
-    assert load_model(tiny_model_dir("llama"), "auto", True).model.dtype == compute_dtype()
+def test_auto_evaluates_small_models_in_float32_and_trains_in_what_the_processor_computes_in(
+    tiny_model_dir: TinyModelDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tiny_model_dir("llama")
+    assert load_model(directory, "auto", True, training=True).model.dtype == compute_dtype()
+    monkeypatch.setattr(loading, "compute_dtype", lambda: torch.bfloat16)
+    evaluated = load_model(directory, "auto", True)
+    assert evaluated.model.dtype == torch.float32
+    assert evaluated.description["precision"] == "float32"
+    assert load_model(directory, "auto", True, training=True).model.dtype == torch.bfloat16
+    monkeypatch.setattr(loading, "FLOAT32_PARAMETERS", 1000)
+    assert load_model(directory, "auto", True).model.dtype == torch.bfloat16
+    assert load_model(directory, "float32", True, training=True).model.dtype == torch.float32
 
 
 @pytest.mark.slow

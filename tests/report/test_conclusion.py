@@ -76,6 +76,10 @@ def tables(
         (0.60, -0.5, {}, "no"),
         (1.00, None, {}, "no"),
         (0.10, None, {}, "undecided"),
+        # The words that the model picked are proven to be its likeliest, or not.
+        (0.10, 1.0, {"proven": 0.96}, "yes"),
+        (0.10, 1.0, {"proven": 0.9}, "undecided"),
+        (0.60, -0.5, {"proven": 0.9}, "undecided"),
         (0.10, 1.0, {"reference_difference_low": None, "reference_difference_high": None}, "undecided"),
         # What the samples have in common tells more, or less, than the two means by themselves.
         (0.23, 1.0, {"reference_difference_high": -0.001}, "yes"),

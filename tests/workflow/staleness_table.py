@@ -603,6 +603,7 @@ CODE = {
     "outctl.inference.tree_attention": {"tree_attention": stages("finetune", "evaluate")},
     "outctl.inference.tree_forward": {"logits_at": stages("finetune", "evaluate")},
     "outctl.inference.word_forms": {"surface_forms": stages("finetune", "evaluate")},
+    "outctl.inference.unread_spellings": {"unread_masses": AFTER["evaluate"]},
     "outctl.inference.word_search": {"WordSearch": stages("finetune", "evaluate")},
     "outctl.inference.word_probabilities": {"answer_questions": AFTER["evaluate"]},
     "outctl.pipeline.layout": {"Layout.figure": TABLES, "beside": stages("make-samples")},

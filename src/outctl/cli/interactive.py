@@ -119,13 +119,15 @@ def probs(
     Example: [bold]outctl probs smollm2-135m-instruct "Say one word: 70% ark, 30% atom" --words ark atom[/bold]
     """
     from outctl.evaluation.questions import ask_words
-    from outctl.results.console import answers_table
+    from outctl.results.console import answers_table, significant
 
-    answers = ask_words(_load(model, adapter, force, config), prompt, words)
+    loaded = _load(model, adapter, force, config)
+    answers, computed = ask_words(loaded, prompt, words), loaded.description["compute_dtype"]
     if as_json:
-        print(json.dumps(answers, ensure_ascii=False))
+        rounded = {word: significant(probability, computed) for word, probability in answers.items()}
+        print(json.dumps(rounded, ensure_ascii=False))
     else:
-        console().print(answers_table({**answers, "(anything else)": 1.0 - sum(answers.values())}))
+        console().print(answers_table(answers, computed))
 
 
 @app.command(rich_help_panel=INTERACTIVE)

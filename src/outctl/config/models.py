@@ -12,6 +12,8 @@ from outctl.errors import OutctlError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "nf4"]
 EngineChoice = Literal["auto", "rows"]
+FLOAT32_PARAMETERS = 1_000_000_000
+"""Up to this size `precision: auto` evaluates in float32: in 16 bits, rounding alone moves distances by hundredths."""
 
 
 def check_trainable(where: str, computed: str) -> None:
@@ -85,8 +87,10 @@ class ModelEntry(PromptOptions):
     """Number of parameters, from which memory, run time and resources are estimated; defaults to what the weights say, once
     they are on this machine."""
     precision: Precision = "auto"
-    """Type of the weights: `auto` is bfloat16 where the processor computes in it and float32 elsewhere, `nf4` is 4-bit
-    NormalFloat with double quantisation. Weights that are already quantised stay as they are, and compute in this type."""
+    """Type of the weights. `auto` evaluates models of up to a billion parameters in float32; larger ones, and trainings, are in
+    bfloat16 where the processor computes in it and in float32 elsewhere. `nf4` is 4-bit NormalFloat with double
+    quantisation. Weights that are already quantised stay as they are, and compute in this type. Adapters are not trained in
+    `float16`."""
     engine: EngineChoice = "auto"
     """How it is computed: `auto` is a token tree where a check at each load proves it right and rows elsewhere, `rows` is
     always rows, which are slower."""

@@ -48,7 +48,8 @@ class AgreementRecord(StrictRow):
     degrees_of_freedom: Count
     """Its degrees of freedom: outcomes compared, less one; 0 where it is null."""
     p_value: Share | None
-    """Probability that draws from the exact probabilities are as far from them; null where the statistic is."""
+    """Probability that draws from the exact probabilities are as far from them; null where the statistic is, and where the model
+    computes in 16 bits, as many draws tell the rounding of two ways to compute the same."""
     tvd_exact_sampled: Share
     """Total variation distance between frequencies and exact probabilities, over the words and *anything else*."""
     sampling_floor: Share

@@ -141,6 +141,7 @@ class CaseQuestions:
             top,
             unresolved_mass=search and search.unresolved,
             search_complete=search and search.complete,
+            unread_spellings_bound=answer.unread,
             free_share=free_share,
         )
 

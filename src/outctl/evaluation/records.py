@@ -61,6 +61,9 @@ class Record(StrictRow):
     """Where the model picked the words: mass of unfinished words that were not followed to their end; null elsewhere."""
     search_complete: bool | None = None
     """Where the model picked the words: whether they are proven to be its likeliest; null elsewhere."""
+    unread_spellings_bound: Share | None = None
+    """The most that all words' probabilities, and so `tvd`, can differ from those of the text alone: mass of tokens with which
+    the words can be spelt otherwise than the tokenizer splits them."""
     at_most: bool = False
     """Whether the first share is a limit; `tvd` is then the distance to the nearest distribution under it."""
     free_share: Share | None = None

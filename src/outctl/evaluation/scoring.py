@@ -24,6 +24,7 @@ def score(
     unresolved_mass: float | None = None,
     free_share: float | None = None,
     search_complete: bool | None = None,
+    unread_spellings_bound: float | None = None,
 ) -> Record:
     """Score one answer.
 
@@ -37,6 +38,7 @@ def score(
         unresolved_mass: what the search for the model's own words left open.
         free_share: share of the first word among the words' mass where no limit is asked for.
         search_complete: whether that search proved that no other words are likelier.
+        unread_spellings_bound: what other tokens that spell the words have at most.
 
     Raises:
         ValueError: there are not as many words and probabilities as shares.
@@ -78,6 +80,7 @@ def score(
         words_valid=valid,
         unresolved_mass=unresolved_mass,
         search_complete=search_complete,
+        unread_spellings_bound=unread_spellings_bound,
         at_most=sample.at_most,
         free_share=free_share,
         top_tokens=[TopToken(text=text, probability=probability) for text, probability in top_tokens],

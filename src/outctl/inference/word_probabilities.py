@@ -23,6 +23,7 @@ from outctl.inference.branches import Branches, begin
 from outctl.inference.passes import split_on_out_of_memory, tokens_that_fit
 from outctl.inference.prompts import Prompt
 from outctl.inference.token_tree import TokenTree
+from outctl.inference.unread_spellings import unread_masses
 from outctl.inference.word_forms import form_tokens, word_continuations
 
 
@@ -237,10 +238,18 @@ def _insert(tree: TokenTree, question: WordQuestion) -> None:
 
 
 class WordAnswer(NamedTuple):
-    """What a model answers to one question: log-probability of each word, and its likeliest first tokens."""
+    """What a model answers to one question.
+
+    Attributes:
+        log_probabilities: of each word.
+        top_tokens: its likeliest first tokens, with their probabilities.
+        unread: the most that other tokens than the tokenizer's own can have that spell the words; 0 where beginnings are asked
+            for.
+    """
 
     log_probabilities: list[float]
     top_tokens: list[tuple[int, float]]
+    unread: float
 
 
 @torch.inference_mode()
@@ -311,7 +320,17 @@ def answer_below(
     continuations = word_continuations(tokenizer, logits.shape[-1]).to(logits.device)
     log_p = word_log_probabilities(logits, layout, continuations).double().tolist()
     values, ids = logits[layout.prompt_rows].softmax(-1).topk(top)
+    # The nodes have the numbers that laying the questions out gave them.
+    tree = beginning.tree.copy()
+    for question in questions:
+        _insert(tree, question)
+    asked = [(one.prompt, [form for own in one.forms for form in own] if one.whole else []) for one in questions]
+    unread = unread_masses(tokenizer, asked, tree, layout.nodes.tolist(), logits)
+    tops = [
+        list(zip(own, probabilities, strict=True))
+        for own, probabilities in zip(ids.tolist(), values.tolist(), strict=True)
+    ]
     return [
-        WordAnswer(row[: len(question.forms)], list(zip(ids_row, values_row, strict=True)))
-        for question, row, ids_row, values_row in zip(questions, log_p, ids.tolist(), values.tolist(), strict=True)
+        WordAnswer(row[: len(question.forms)], top_tokens, mass)
+        for question, row, top_tokens, mass in zip(questions, log_p, tops, unread, strict=True)
     ]

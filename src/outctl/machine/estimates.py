@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from outctl.config.models import ModelEntry, Precision
+from outctl.config.models import FLOAT32_PARAMETERS, ModelEntry, Precision
 from outctl.config.running import Resources
 from outctl.errors import OutctlError
 from outctl.storage.files import read_json
@@ -44,9 +44,15 @@ def _parameters(entry: ModelEntry) -> int:
     return entry.parameters or ASSUMED
 
 
+def _bytes_per_parameter(entry: ModelEntry) -> float:
+    """What one weight takes; of `auto` the larger of the types that a training and an evaluation choose."""
+    small = entry.precision == "auto" and _parameters(entry) <= FLOAT32_PARAMETERS
+    return BYTES_PER_PARAMETER["float32" if small else entry.precision]
+
+
 def weights_mb(entry: ModelEntry) -> int:
     """Memory of the weights alone, in MB."""
-    return round(_parameters(entry) * BYTES_PER_PARAMETER[entry.precision] / 1e6)
+    return round(_parameters(entry) * _bytes_per_parameter(entry) / 1e6)
 
 
 def disk_mb(entry: ModelEntry) -> int:
@@ -64,7 +70,7 @@ def host_memory_mb(entry: ModelEntry, attempt: int, training: bool) -> int:
 
     The weights pass through host memory in 16 bits whatever they become; on a CPU activations come on top.
     """
-    stored = _parameters(entry) * max(2.0, BYTES_PER_PARAMETER[entry.precision]) / 1e6
+    stored = _parameters(entry) * max(2.0, _bytes_per_parameter(entry)) / 1e6
     factor = 2.0 if training else 1.4
     return round((PROGRAM_MB + factor * stored) * (1 + 0.5 * (attempt - 1)))
 

@@ -15,10 +15,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from outctl.config.models import AS_IT_COMES, Precision, PromptOptions
+from outctl.config.models import AS_IT_COMES, FLOAT32_PARAMETERS, Precision, PromptOptions
 from outctl.errors import OutctlError, first_line, of_the_machine
 from outctl.models.adapter_base import base_of, check_base
 from outctl.models.auto_class import auto_class
+from outctl.models.checkpoint import count_parameters
 from outctl.models.quantised import check_precision, described, quantisation_of
 from outctl.models.snapshots import is_whole, keep, snapshot_of
 from outctl.models.tensors import refuse_differences
@@ -71,6 +72,22 @@ def compute_dtype() -> torch.dtype:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return torch.bfloat16 if fast else torch.float32
+
+
+def dtype_of(directory: Path, precision: Precision, quantised: bool, training: bool) -> torch.dtype:
+    """The type that a prepared model computes in.
+
+    Args:
+        directory: the prepared model.
+        precision: as the registry has it.
+        quantised: whether the weights are quantised in their files.
+        training: whether an adapter is trained.
+    """
+    if precision not in ("auto", "nf4"):
+        named: torch.dtype = getattr(torch, precision)
+        return named
+    plain = precision == "auto" and not quantised and not training
+    return torch.float32 if plain and count_parameters(directory) <= FLOAT32_PARAMETERS else compute_dtype()
 
 
 def _load(directory: Path, dtype: torch.dtype, quantisation: BitsAndBytesConfig | None = None) -> PreTrainedModel:
@@ -128,6 +145,7 @@ def load_model(
     adapter: Path | None = None,
     options: PromptOptions = AS_IT_COMES,
     force: bool = False,
+    training: bool = False,
 ) -> LoadedModel:
     """Load a prepared model for evaluation, or as the frozen base of a training.
 
@@ -139,6 +157,7 @@ def load_model(
         adapter: directory of an adapter to put on top.
         options: how the model is asked, beside its chat template.
         force: take an adapter that names another base model, too.
+        training: whether an adapter is trained on it, for which `auto` is another type.
 
     Raises:
         OutctlError: the directory is no prepared model, its weights are quantised otherwise, or the adapter belongs to
@@ -149,9 +168,9 @@ def load_model(
     weights_hash = str(check_sizes(directory / "provenance.json")["weights_hash"])
     if adapter is not None:
         check_adapter(adapter, directory, force)
-    dtype = compute_dtype() if precision in ("auto", "nf4") else getattr(torch, precision)
     quantisation = quantisation_of(directory)
     check_precision(quantisation, precision, str(directory))
+    dtype = dtype_of(directory, precision, quantisation is not None, training)
     quantise = precision == "nf4" and quantisation is None
     model = _load_quantised(directory, weights_hash, dtype) if quantise else _load(directory, dtype)
     tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)

@@ -18,6 +18,8 @@ NEAR_CONTROL = (0.5, 1.5)
 beyond it."""
 ANSWERING = 0.5
 """Below this mean probability of answering with one of the words, how a model splits the rest is no control."""
+PROVEN = 0.95
+"""Least share of samples in which the words that a model picked are proven to be its likeliest."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,16 @@ def judge(row: Row) -> Verdict:
     It does where its mean distance is reliably below that of the best fixed rule on the same samples, and the interval of its
     slope within ranks lies within `NEAR_CONTROL`. A small distance alone is none: an even split can have one too. Nor is a slope
     over all samples, which fixed shares by rank have. It does so in part where it answers with the words and its shares
-    reliably rise with those asked for.
+    reliably rise with those asked for. Nothing is said where too many of the words that a model picked are not proven to be its
+    likeliest.
 
     Args:
         row: its row of the table; undefined numbers are None.
     """
     low, high, rises = (row[name] for name in ("within_slope_low", "within_slope_high", "control_slope_low"))
     nearest, furthest = row["reference_difference_low"], row["reference_difference_high"]
-    if nearest is None:
+    proven = row.get("proven")
+    if nearest is None or (proven is not None and proven < PROVEN):
         return "undecided"
     partly = rises is not None and rises > 0.0 and row["avg_mass"] >= ANSWERING
     if furthest >= 0.0 or row["avg_mass"] < LEAST_MASS:

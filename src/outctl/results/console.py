@@ -120,11 +120,27 @@ def fetched_engines(registry: Registry, experiment: Experiment) -> dict[str, str
     }
 
 
-def answers_table(answers: Mapping[str, float]) -> Table:
-    """Probabilities of words, and of anything else."""
-    table = Table()
+SIGNIFICANT = {"float32": 4, "float16": 3, "bfloat16": 2}
+"""Digits of a probability that rounding leaves alone, by the type that the model computes in."""
+
+
+def significant(value: float, computed: str) -> float:
+    """A probability without the digits that are noise."""
+    return float(f"{value:.{SIGNIFICANT.get(computed, 2)}g}")
+
+
+def remainder(answers: Mapping[str, float], computed: str) -> float:
+    """The probability of any other answer, to the decimals to which the sum of those is known."""
+    return max(0.0, round(1.0 - sum(answers.values()), SIGNIFICANT.get(computed, 2)))
+
+
+def answers_table(answers: Mapping[str, float], computed: str) -> Table:
+    """Probabilities of words, and of anything else, and the type that they were computed in."""
+    digits = SIGNIFICANT.get(computed, 2)
+    table = Table(caption=f"{computed}, {digits} digits")
     table.add_column("answer")
     table.add_column("probability", justify="right")
     for word, probability in answers.items():
-        table.add_row(word, f"{probability:.6f}")
+        table.add_row(word, f"{significant(probability, computed):.{digits}g}")
+    table.add_row("(anything else)", f"{remainder(answers, computed):.{digits}g}")
     return table

@@ -122,8 +122,9 @@ def _train(
     from outctl.models.loading import load_model
 
     folder = finished.parent
-    loaded = load_model(model_dir, settings.loading.precision, settings.loading.chat, options=settings.loading)
-    trainer = train(loaded, settings.recipe, to_train, held_out, folder, tracking, progress, settings.loading.engine)
+    loading = settings.loading
+    loaded = load_model(model_dir, loading.precision, loading.chat, options=loading, training=True)
+    trainer = train(loaded, settings.recipe, to_train, held_out, folder, tracking, progress, loading.engine)
     with whole_directory(finished) as target:
         details = write_adapter(trainer, target)
         write_provenance(
