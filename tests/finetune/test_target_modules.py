@@ -66,6 +66,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "vision_config": {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32}
         | {"patch_size": 4, "temporal_patch_size": 1, "spatial_merge_size": 1, "deepstack_visual_indexes": [0]},
     },
+    # Has no decoder of its own beside its vision tower.
+    "git": {name: value for name, value in TEXT.items() if name != "head_dim"} | {"vision_config": VISION | PATCHES},
 }
 """Families, with what makes them tiny."""
 ATTENTION = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
@@ -172,7 +174,7 @@ def test_every_part_of_an_adapter_learns_and_plain_peft_reads_it(family: str, tm
     torch.testing.assert_close(own, answers, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gpt_oss", "gemma3", "mamba", "qwen3_vl"])
+@pytest.mark.parametrize("family", ["gpt2", "gpt_oss", "gemma3", "mamba", "qwen3_vl", "git"])
 def test_layers_are_those_of_the_language_model(family: str) -> None:
     found = adapted_by(adapted(model_of(family), layers=[1]))
     names = (*found.modules, *found.parameters)
