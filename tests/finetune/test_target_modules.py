@@ -174,12 +174,18 @@ def test_every_part_of_an_adapter_learns_and_plain_peft_reads_it(family: str, tm
     torch.testing.assert_close(own, answers, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gpt_oss", "gemma3", "mamba", "qwen3_vl", "git"])
+@pytest.mark.parametrize("family", ["gpt2", "gpt_oss", "gemma3", "mamba", "qwen3_vl"])
 def test_layers_are_those_of_the_language_model(family: str) -> None:
     found = adapted_by(adapted(model_of(family), layers=[1]))
     names = (*found.modules, *found.parameters)
     assert names
     assert all(".1." in name and "vis" not in name for name in names)
+
+
+def test_a_tower_that_lies_inside_the_decoder_is_left_alone() -> None:
+    found = adapted_by(adapted(model_of("git")))
+    assert found.modules
+    assert all(name.startswith("git.encoder.layer.") for name in found.modules)
 
 
 def test_a_recipe_may_name_experts_alone_and_where_they_lie() -> None:
