@@ -25,7 +25,7 @@ from outctl.evaluation.deviation_records import (
 )
 from outctl.inference.generation import generate
 from outctl.inference.own_words import own_words
-from outctl.inference.prompts import build_prompts, encode
+from outctl.inference.prompts import Prompt, build_prompts, encode
 from outctl.models.loading import LoadedModel
 from outctl.models.lora import compute_in_input_type
 from outctl.tasks.deviation import WEEKDAYS, DeviationSample
@@ -263,7 +263,7 @@ def test_the_reference_is_shown_the_plain_text_up_to_the_break(tiny_model: Calla
         assert (record.position, record.deviating_word) == (position, words[position - 1])
         (tokens,) = encode(tokenizer, [" ".join(["kan", "ark", *words[: position - 1]])])
         likeliest = [
-            own_words(loaded.model, tokenizer, [prompt], count=5, running=True)[0].words
+            own_words(loaded.model, tokenizer, [Prompt("", prompt)], count=5, running=True)[0].words
             for prompt in ((tokenizer.bos_token_id, *tokens), tuple(tokens), tuple(tokens[:-1]), tuple(tokens[3:]))
         ]
         assert record.reference_words == likeliest[0]

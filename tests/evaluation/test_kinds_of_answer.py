@@ -55,7 +55,7 @@ def measured_and_plain(options: dict[str, Any], loaded: LoadedModel) -> tuple[li
     return record.probabilities, expected
 
 
-LONG = ("suppression", "few-shot", "five words", "successive words")
+LONG = ("suppression", "few-shot", "five words", "successive words", "symbols", "phrases", "names")
 """Kinds whose plain passes take seconds each on the embedded model."""
 
 

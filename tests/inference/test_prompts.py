@@ -93,6 +93,7 @@ def test_asking_a_base_model_as_a_chat_model_is_an_error(make_tokenizer: MakeTok
         build_prompts(tokenizer, [CONVERSATION], chat=True)
 
 
+@pytest.mark.slow
 def test_prompt_of_the_embedded_model(real_model: LoadedModel) -> None:
     tokenizer = real_model.tokenizer
     (prompt,) = build_prompts(tokenizer, [CONVERSATION], chat=True)

@@ -45,8 +45,13 @@ def test_what_shares_nothing_or_varies_against_its_topics_is_worth_as_many_sampl
     assert effect_on_mean(shared, 0.95, [False] * 4, distances) == effect_on_mean(shared, 0.95, distances) > opposed
 
 
-def test_a_single_topic_tells_nothing_about_others() -> None:
-    interval = mean_interval([0.1, 0.4, 0.2], 0.95, 100, 0, Sharing([{"a"}] * 3))
+def test_a_single_topic_is_all_that_an_estimate_is_about() -> None:
+    values = [0.1, 0.4, 0.2]
+    assert mean_interval(values, 0.95, 100, 0, Sharing([{"a"}] * 3)) == mean_interval(values, 0.95, 100, 0)
+
+
+def test_where_all_share_with_all_nothing_tells_about_others() -> None:
+    interval = mean_interval([0.1, 0.4, 0.2], 0.95, 100, 0, Sharing([{"a", "b"}, {"a", "c"}, {"b", "c"}]))
     assert interval.value == pytest.approx(0.7 / 3)
     assert math.isnan(interval.low)
     assert math.isnan(interval.high)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from fake_run import BASE, finished, parts
 
 from outctl.report.figure import Measured
@@ -30,6 +31,7 @@ def test_an_adapter_from_elsewhere_is_shown_of_its_models_alone(tmp_path: Path) 
     assert f"lab/adapter at revision {'1' * 40}" in page
 
 
+@pytest.mark.slow
 def test_where_no_adapter_is_trained_nothing_shows_a_training(tmp_path: Path) -> None:
     foreign = {"foreign": {"source": {"kind": "local", "path": "foreign"}}}
     plan = finished(tmp_path, models=["small"], adapters=foreign, sweeps={}, retention=None, agreement=None)

@@ -273,6 +273,7 @@ def test_the_models_own_words_are_trained_by_rank(tmp_path: Path, tiny_model_dir
     assert logged[-1]["loss"] < 0.6 * logged[0]["loss"]
 
 
+@pytest.mark.slow
 def test_with_fewer_forms_the_loss_is_larger_and_what_is_measured_is_not(
     tmp_path: Path, tiny_model_dir: Callable[..., Path]
 ) -> None:
@@ -578,6 +579,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts_to_the_same_w
         assert row["loss"] == pytest.approx(other["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_is_trained_in_as_many_parts_as_memory_needs_to_the_same_weights(
     tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -629,6 +631,7 @@ def test_the_retention_term_keeps_the_model_closer_to_its_base(
     assert logged[1.0][-1]["loss"] < logged[1.0][0]["loss"]
 
 
+@pytest.mark.slow
 def test_without_a_weight_nothing_of_retention_is_computed_and_no_bit_changes(
     tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -682,6 +685,7 @@ def test_a_training_with_retention_goes_on_from_its_checkpoint_to_the_same_bytes
         assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_with_less_free_memory_ends_in_the_same_bytes(
     tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

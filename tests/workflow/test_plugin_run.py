@@ -33,8 +33,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Callable
         "models_dir": "models",
         "plugins": write_plugins(folder, "weekdays.py", "hellinger.py", "colours.py"),
         "cases": {
-            "days": {"kind": "weekdays", "template": "given_words", "train_samples": 16, "eval_samples": 5},
-            "paint": {"kind": "given_words", "vocabulary": "colours", "eval_fraction": 0.5, "eval_samples": 4},
+            "days": {"kind": "weekdays", "template": "given_words", "train_samples": 16, "eval_samples": 16},
+            "paint": {"kind": "given_words", "vocabulary": "colours", "eval_fraction": 0.9, "eval_samples": 12},
         },
         "adapters": {
             "own": recipe | {"loss": "hellinger", "checkpoint_every": 1},
@@ -65,13 +65,13 @@ def case_table(workspace: Workspace) -> pd.DataFrame:
 
 def test_a_kind_of_a_plugin_is_asked_and_stands_in_the_tables(workspace: Workspace) -> None:
     assert {word for record in records(workspace, "baseline", "days") for word in record["words"]} <= DAYS
-    assert case_table(workspace).loc[[(variant, "days") for variant in VARIANTS], "num_trials"].tolist() == [5] * 3
+    assert case_table(workspace).loc[[(variant, "days") for variant in VARIANTS], "num_trials"].tolist() == [16] * 3
 
 
 def test_a_vocabulary_of_a_plugin_is_asked_and_stands_in_the_tables(workspace: Workspace) -> None:
     words = {word for record in records(workspace, "baseline", "paint") for word in record["words"]}
     assert {word.split()[0] for word in words} <= {"dark", "light", "pale"}
-    assert case_table(workspace).loc[[(variant, "paint") for variant in VARIANTS], "num_trials"].tolist() == [4] * 3
+    assert case_table(workspace).loc[[(variant, "paint") for variant in VARIANTS], "num_trials"].tolist() == [12] * 3
 
 
 def test_a_loss_of_a_plugin_is_what_is_trained_on(workspace: Workspace) -> None:
@@ -95,7 +95,9 @@ def test_a_metric_of_a_plugin_has_its_columns(workspace: Workspace) -> None:
             values = [hellinger(record) for record in records(workspace, variant, case)]
             row = table.loc[(variant, case)]
             assert row["avg_hellinger"] == pytest.approx(sum(values) / len(values), abs=1e-9)
-            assert row["avg_hellinger_low"] <= row["avg_hellinger"] <= row["avg_hellinger_high"]
+        # Every pair of the three colours' shades shares a word with every other pair, so only days have intervals.
+        row = table.loc[(variant, "days")]
+        assert row["avg_hellinger_low"] <= row["avg_hellinger"] <= row["avg_hellinger_high"]
     assert (table["avg_hellinger"] > 0).all()
 
 

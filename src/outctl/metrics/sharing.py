@@ -49,8 +49,9 @@ class Sharing:
             confidence: level at which Student's quantiles are compared.
 
         Returns:
-            At least 1, as the samples may only be thought to be worth less; 1 where nothing varies or nothing is shared; NaN
-            where all samples share with all others, which tells nothing about further ones.
+            At least 1, as the samples may only be thought to be worth less; 1 where nothing varies or nothing is shared, and
+            where all samples are about just the same, which is then all that the estimate is about; NaN where all samples
+            share with all others otherwise, which tells nothing about further ones.
         """
         from scipy import stats
 
@@ -59,7 +60,7 @@ class Sharing:
         if count != len(self.subjects):
             raise ValueError(f"{count} samples, and subjects of {len(self.subjects)}")
         together = self._together()
-        if together.nnz == count:
+        if together.nnz == count or all(own == self.subjects[0] for own in self.subjects):
             return 1.0
         paired = together.nnz / count**2
         if paired == 1.0:
