@@ -13,7 +13,7 @@ define install
 	$(if $(PYTHONDONTWRITEBYTECODE),$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true)
 endef
 
-.PHONY: run test test-all test-gpu mutants staleness faults newcomer check docs format schema reference clean
+.PHONY: run test test-all test-gpu audit mutants staleness faults newcomer check docs format schema reference clean
 
 run: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --resources gpu=1
@@ -70,6 +70,10 @@ newcomer: $(READY_DEV)
 # What reruns after which change, printed and written into the documentation; fails where a step is missed or needless.
 staleness: $(READY_DEV)
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --quiet --durations=0 --durations-min=60 -m "" tests/workflow/test_staleness.py --staleness-table docs/reliability.md
+
+# A finished experiment's tables and some of its probabilities, recomputed without the pipeline: make audit RESULTS=my-results.
+audit: $(READY)
+	$(BIN)/python benchmarks/audit.py $(if $(RESULTS),--results $(RESULTS)) $(if $(MODELS),--models $(MODELS))
 
 # Twenty deliberate bugs, each made in a copy of the checkout, and the test that catches it.
 mutants: $(READY_DEV)
