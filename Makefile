@@ -6,11 +6,11 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Modules are compiled when they are first imported; most never are. Where Python is told not to keep what it compiles, all are
-# at once, on all cores; some packages hold files that do not compile and are not meant to.
+# Modules are compiled when they are first imported, and most never are. Images set this variable: every job would compile all
+# that it imports, each time.
+unexport PYTHONDONTWRITEBYTECODE
 define install
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '$(1)'
-	$(if $(PYTHONDONTWRITEBYTECODE),$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true)
 endef
 
 .PHONY: run test test-all test-gpu audit mutants staleness faults newcomer check docs format schema reference clean

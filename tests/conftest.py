@@ -1,5 +1,6 @@
 """Models that the tests share: the embedded one, and tiny ones of real architectures with random weights."""
 
+import gc
 import math
 import os
 import string
@@ -36,6 +37,9 @@ from outctl.stages.make_samples import run as make_samples
 
 # Tiny models gain nothing from threads, which wait for each other on a busy machine.
 torch.set_num_threads(1)
+
+# What is imported stays; looking through it for garbage takes a second each time.
+gc.freeze()
 
 ROOT = Path(__file__).parent.parent
 REAL_MODEL = "smollm2-135m-instruct"
@@ -91,10 +95,27 @@ settings.register_profile("thorough", max_examples=150)
 settings.load_profile("everyday")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files of slow tests alone in the everyday tests: their imports take as long as many a test."""
+    if "not slow" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    named = any(Path(argument.partition("::")[0]).resolve() == collection_path for argument in config.args)
+    slow = "\npytestmark = pytest.mark.slow\n" in collection_path.read_text(encoding="utf-8")
+    return True if slow and not named else None
+
+
+LONGEST = ("workflow", "test_tutorial.py", "stages", "test_cli.py", "report", "models", "config", "evaluation")
+"""Files and folders, longest first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no process is left with it in the end."""
-    first = (ROOT / "tests" / "workflow", ROOT / "tests" / "test_tutorial.py")
-    items.sort(key=lambda item: not any(item.path.is_relative_to(path) for path in first))
+
+    def place(item: pytest.Item) -> int:
+        part = item.path.relative_to(ROOT / "tests").parts[0]
+        return LONGEST.index(part) if part in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

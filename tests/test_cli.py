@@ -88,6 +88,7 @@ def trained(outctl: Outctl) -> Outctl:
     return outctl
 
 
+@pytest.mark.slow
 def test_every_step_by_hand_ends_in_the_tables(trained: Outctl, tmp_path: Path) -> None:
     for variant in ("baseline", "tuned"):
         run_steps(trained, f"evaluate tiny {variant} given", f"evaluate tiny {variant} own")

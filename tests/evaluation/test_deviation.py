@@ -248,6 +248,7 @@ def test_an_adapter_asked_for_as_the_reference_stays_on(bigram_model: BigramMode
     assert record.reference_words[0] == "ark"
 
 
+@pytest.mark.slow
 def test_the_reference_is_shown_the_plain_text_up_to_the_break(tiny_model: Callable[..., LoadedModel]) -> None:
     loaded = tiny_model("qwen2", 1)
     tokenizer = loaded.tokenizer

@@ -35,6 +35,8 @@ from inspect_ai.model import (
 
 from outctl.exchange.inspect_task import output_control
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 20
 
 

@@ -109,6 +109,7 @@ def test_nothing_of_this_machine_is_pushed(measured: ByHand) -> None:
             assert path.encode() not in content, file
 
 
+@pytest.mark.slow
 def test_what_is_pushed_is_the_adapter_to_plain_peft_and_of_the_form_that_vllm_documents(measured: ByHand) -> None:
     folder = pushed(measured)
     model_dir = measured.plan.layout.model("tiny")

@@ -94,6 +94,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_continued_in_parts(
     assert batches == [5, 2, 3, 1, 2]
 
 
+@pytest.mark.slow
 def test_greedy_of_the_embedded_model_in_a_batch_and_alone(real_model: LoadedModel) -> None:
     prompts = ask(real_model, "Name a colour.", "What is the capital of France? Answer in one word.")
     together = generate(real_model.model, real_model.tokenizer, prompts, max_new_tokens=6)

@@ -361,6 +361,7 @@ PLANNING = ("plan", "setup", "stage", "staleness")
 """Modules of the machinery that plan, and say why a step is stale."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_how_a_stage_is_planned_is_no_part_of_its_fingerprint(stage):
     forget()

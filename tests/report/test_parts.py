@@ -220,6 +220,7 @@ def test_the_split_of_next_to_no_mass_is_faded() -> None:
     assert "baseline" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["learning_curves", "retention_positions"])
 def test_plots_of_a_figure_line_up_whatever_their_numbers(name: str) -> None:
     schema = FILES[name].row
@@ -374,6 +375,7 @@ def test_twenty_models_of_the_default_size_stay_below_thirty_megabytes(run: Plan
     assert len(blocks(page)["answers:model-19"]["tuned"]["given"]) == questions
 
 
+@pytest.mark.slow
 def test_one_model_of_the_default_size_stays_below_five_megabytes(run: Plan) -> None:
     assert len(enlarged(parts(run), 1, default_questions()).render().encode()) < 5 * MEGABYTE
 

@@ -149,10 +149,10 @@ def test_results_of_a_model_count_a_reference_where_it_means_something_and_topic
     found = output_control("small", samples, records, [], FEW, 0)
     cases = {row["variant"]: row["num_cases"] for row in found["overall"]}
     assert cases == {"uniform": 2, "majority": 1, "ordinal": 1, "baseline": 2, "tuned": 2}
-    # All limits are of one topic, which says nothing about others.
+    # All limits are of one topic, so the case is about that one.
     limits = next(row for row in found["summary"] if (row["variant"], row["case_type"]) == ("tuned", "limits"))
-    assert limits["avg_tvd_low"] is None
-    assert limits["design_effect"] is None
+    assert limits["avg_tvd_low"] < limits["avg_tvd"] < limits["avg_tvd_high"]
+    assert limits["design_effect"] == 1.0
     alone = output_control(
         "small", {"limits": samples["limits"]}, {"baseline": {"limits": records["baseline"]["limits"]}}, [], FEW, 0
     )

@@ -285,9 +285,8 @@ def test_a_loaded_model_goes_on_with_all_that_is_asked_of_its_variant(run_of_all
     assert not job_of(plan, "given").finished.exists()
 
 
-@pytest.mark.parametrize(
-    "leader", [0, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("leader", [0, 2, 3])
 def test_what_a_loaded_model_went_on_with_is_what_jobs_of_their_own_make(run_of_all: ByHand, leader: int) -> None:
     """Whatever came before: deviation and retention switch the adapter off and on."""
     plan = run_of_all.plan

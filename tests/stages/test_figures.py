@@ -79,6 +79,7 @@ def white_at_its_edges(svg: str) -> bool:
     return all(image.crop(edge).getextrema()[0] == 255 for edge in edges)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [3.4, 7.0])
 def test_figures_are_no_wider_than_asked_and_nothing_is_cut_off(tables: Path, width: float) -> None:
     files = draw_from_tables(tables, tables / "svg", Drawing("svg", width, 7.0))

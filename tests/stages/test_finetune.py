@@ -493,6 +493,7 @@ def test_where_most_samples_share_a_word_with_those_kept_back_it_is_said() -> No
     )
 
 
+@pytest.mark.slow
 def test_a_loss_of_a_plugin_is_trained_on(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
     text = (
         "from outctl.config.registries import LOSSES\nfrom outctl.metrics.divergences import tvd\n\n\n"
@@ -653,6 +654,7 @@ def test_without_a_weight_nothing_of_retention_is_computed_and_no_bit_changes(
     assert content["zero"] == content["left_out"] != content["one"]
 
 
+@pytest.mark.slow
 def test_a_training_with_retention_goes_on_from_its_checkpoint_to_the_same_bytes(
     tmp_path: Path, tiny_model_dir: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -788,6 +790,7 @@ def test_a_term_that_does_not_fit_into_memory_is_computed_in_parts_to_the_same_g
         torch.testing.assert_close(gradient, found[1][name], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_line_of_the_log_has_the_mean_term_of_its_steps(tmp_path: Path, tiny_model_dir: Callable[..., Path]) -> None:
     spec = {"retention_weight": 0.5, "retention_prompts": 20, "steps": 8}
     model, samples = tiny_model_dir("llama"), given_samples(16)
