@@ -211,9 +211,8 @@ def renamed(kind: str, name: str) -> dict[str, Any]:
     return {"config": experiment, "models": registry}
 
 
-@pytest.mark.parametrize(
-    "kind", ["models", pytest.param("cases", marks=pytest.mark.slow), pytest.param("adapters", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["models", "cases", "adapters"])
 def test_names_never_lead_out_of_the_folders(kind: str, folder: Path):
     @REPEATABLE
     @given(st.sampled_from(NASTY_TEXTS) | st.from_regex(r"\A[A-Za-z0-9._/-]{1,4}\Z"))

@@ -59,6 +59,7 @@ def test_what_would_be_misread_is_refused_with_its_place(text: str, problem: str
     assert caught.value.problem_mark.line == text.count("\n")
 
 
+@pytest.mark.slow
 def test_what_is_near_a_limit_is_read():
     assert load_strictly(f"{'[' * DEEPEST}{']' * DEEPEST}")
     assert len(load_strictly(f"[{'a,' * (MOST_NODES - 1)}]")) == MOST_NODES - 1

@@ -55,13 +55,8 @@ def measured_and_plain(options: dict[str, Any], loaded: LoadedModel) -> tuple[li
     return record.probabilities, expected
 
 
-LONG = ("suppression", "few-shot", "five words", "successive words", "symbols", "phrases", "names")
-"""Kinds whose plain passes take seconds each on the embedded model."""
-
-
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in LONG else []) for kind in KINDS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_embedded_models_probabilities_are_those_of_plain_passes(kind: str, real_model: LoadedModel) -> None:
     found, expected = measured_and_plain(KINDS[kind], real_model)
     assert found == pytest.approx(expected, abs=1e-5)

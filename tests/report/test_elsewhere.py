@@ -11,6 +11,7 @@ from outctl.report.registry import FIGURES
 from outctl.stages.figures import figure_names
 
 
+@pytest.mark.slow
 def test_an_adapter_from_elsewhere_is_shown_of_its_models_alone(tmp_path: Path) -> None:
     source = {"kind": "hub", "repo": "lab/adapter", "revision": "1" * 40}
     adapters = {"foreign": {"source": source, "models": ["small"]}, "tuned": BASE}

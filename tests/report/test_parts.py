@@ -265,6 +265,7 @@ def test_results_of_other_settings_are_refused(run: Plan, tmp_path: Path) -> Non
         write_report(other, STAGES, run.layout.results, run.layout.models)
 
 
+@pytest.mark.slow
 def test_undefined_numbers_are_dashes_and_no_error(run: Plan) -> None:
     found = parts(run)
     assert "A dash in place of p" not in found.render()

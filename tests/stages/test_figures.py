@@ -95,6 +95,7 @@ def test_figures_are_no_wider_than_asked_and_nothing_is_cut_off(tables: Path, wi
         assert white_at_its_edges(text), file
 
 
+@pytest.mark.slow
 def test_equal_numbers_give_equal_bytes(tables: Path) -> None:
     rows = read_figure_table(tables / "retention_positions.csv", FILES["retention_positions"])
     for drawing in (Drawing("svg"), Drawing("pdf", 3.4, 7.0)):

@@ -104,10 +104,10 @@ def as_argument(argument: str, start: str) -> Callable[[Path], tuple[list[str], 
     "prepare",
     [
         as_config_file(f"{TEXT}\nmodels: [small]", "line 10, column 1: not valid YAML: models is given twice"),
-        as_argument("registry=config", "--config: registry: there is no file 'config'"),
         *(
             pytest.param(*others, marks=pytest.mark.slow)
             for others in (
+                [as_argument("registry=config", "--config: registry: there is no file 'config'")],
                 [as_config_file(f"{TEXT}\n{BOMB}", "line 15, column 5: not valid YAML: a5 holds more than")],
                 [as_config_file(TEXT.replace("own:", "../../own:"), "cases.../../own: '../../own' cannot be a name")],
                 [as_default("models: [small", "line 1, column 15: not valid YAML")],
