@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 DROPPED = {"Ap", "As", "I", "My", "Sorry", "The", "Unfortunately", "Word"}
 """First tokens that the Situational Awareness Dataset's rule leaves out."""
@@ -242,7 +243,7 @@ def check_cases(
                 column, where, number(row[column]), value, 1e-6 if "slope" in column or "effect" in column else EXACT
             )
         effect = number(row["design_effect"])
-        if effect == effect and len(set(tvd.tolist())) > 1 and len(own) > 1:
+        if effect == effect and len(set(tvd.tolist())) > 1 and len(own) >= 20:
             # The bootstrap interval of the mean is random; the normal one is within a few per cent of the standard error.
             reach = float(stats.norm.ppf(0.975) * tvd.std(ddof=1) / math.sqrt(len(own)) * math.sqrt(effect))
             width = (number(row["avg_tvd_high"]) - number(row["avg_tvd_low"])) / 2
@@ -299,6 +300,28 @@ def continues(text: str) -> bool:
 
 
 @cache
+def begins_letters() -> dict[bytes, bool]:
+    """Of the first bytes of characters whether they begin letters rather than signs; of four-byte ones most are emoji."""
+    printable, letters = Counter[bytes](), Counter[bytes]()
+    for character in map(chr, [*range(0x80, 0xD800), *range(0xE000, 0x30000)]):
+        letter = character.isalnum() or unicodedata.category(character)[0] == "M"
+        if character.isprintable() or continues(character):
+            spelling = character.encode()
+            for count in range(1, len(spelling)):
+                printable[spelling[:count]] += 1
+                letters[spelling[:count]] += letter
+    return {first: first != b"\xf0" and letters[first] > 0.6 * count for first, count in printable.items()}
+
+
+def continues_partly(tokenizer: Any, token: int) -> bool:
+    """Whether a token that begins with a part of a character makes a longer word; in byte-level vocabularies."""
+    values = {character: byte for byte, character in bytes_to_unicode().items()}
+    spelling = bytes(values.get(character, 0x80) for character in tokenizer.convert_ids_to_tokens(token))
+    part = re.match(rb"[\xc2-\xff]?[\x80-\xbf]*", spelling)
+    return spelling[0] < 0xC0 or (part is not None and begins_letters().get(part[0], False))
+
+
+@cache
 def continuing_tokens(tokenizer: Any, size: int) -> np.ndarray:
     """(V,) whether each token continues a word; tokens of a part of a character do if they are a part of a letter."""
     special = set(tokenizer.all_special_ids)
@@ -308,7 +331,7 @@ def continuing_tokens(tokenizer: Any, size: int) -> np.ndarray:
             continue
         # Behind another token, as decoders of SentencePiece drop a leading space.
         text = tokenizer.decode([*tokenizer.encode("a", add_special_tokens=False)[-1:], token])[1:]
-        found[token] = continues(text) if not text.startswith("\ufffd") else True
+        found[token] = continues_partly(tokenizer, token) if text.startswith("\ufffd") else continues(text)
     return found
 
 
@@ -378,6 +401,10 @@ def check_probabilities(
                 text = tokenizer.apply_chat_template(
                     sample["messages"], tokenize=False, add_generation_prompt=True, **asked["template_kwargs"]
                 )
+                # Where the tokenizer begins every text with a token, so does a prompt whose template leaves it out.
+                begin = tokenizer.bos_token
+                if begin and not text.startswith(begin) and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]:
+                    text = begin + text
                 prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
                 answers = sample.get("answers") or [[word] for word in sample["words"]]
                 for own, found in zip(answers, record["probabilities"], strict=True):

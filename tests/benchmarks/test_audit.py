@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parent.parent.parent / "benchmarks" / "audit.py"
 CASES = {
     "given": {"kind": "given_words", "train_samples": 32, "eval_samples": 6},
     "three": {"kind": "given_words", "num_words": 3, "eval_samples": 4},
-    "letters": {"kind": "given_words", "vocabulary": "letters", "eval_samples": 6},
+    "letters": {"kind": "given_words", "vocabulary": "letters", "eval_samples": 6, "eval_fraction": 0.9},
     "limits": {"kind": "suppression", "eval_samples": 4},
     "own": {"kind": "random_words", "eval_samples": 2},
 }
