@@ -356,9 +356,10 @@ def test_a_text_longer_than_the_reference_attends_to_is_one_line(bigram_model: B
 def test_next_words_of_the_embedded_model_are_those_of_a_plain_pass(real_model: LoadedModel) -> None:
     """Weekdays are one token each; a number is a space and digits, so its words are told by the sequence alone."""
     weekdays = " ".join([*WEEKDAYS, *WEEKDAYS, "Monday"])
-    prompts = [tuple(row) for row in encode(real_model.tokenizer, [weekdays, "1 2 3 4 5 6 7 8 9 10 11 12"])]
+    rows = encode(real_model.tokenizer, [weekdays, "1 2 3 4 5 6 7 8 9 10 11 12"])
+    prompts = [Prompt("", tuple(row)) for row in rows]
     days, numbers = own_words(real_model.model, real_model.tokenizer, prompts, count=5, running=True)
-    logits = plain_logits(real_model.model, list(prompts[0]))[-1]
+    logits = plain_logits(real_model.model, list(prompts[0].tokens))[-1]
     likeliest = [str(real_model.tokenizer.decode([token])) for token in logits.topk(5).indices.tolist()]
     assert [f" {word.capitalize()}" for word in days.words] == likeliest
     assert set(days.words) < {day.lower() for day in WEEKDAYS}

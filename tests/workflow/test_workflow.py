@@ -70,8 +70,7 @@ def test_figures_are_drawn_again_from_their_numbers_alone(finished: Finished, tm
 def test_trainings_of_the_workflow_show_their_curves_and_these_are_no_output(finished: Finished) -> None:
     workspace, _ = finished
     events = workspace.results / "tensorboard" / "tiny" / "tuned"
-    (file,) = events.iterdir()
-    assert file.stat().st_size > 0
+    assert max(file.stat().st_size for file in events.iterdir()) > 0
     shutil.rmtree(events.parent.parent)
     assert workspace.stale() == {}
     # Nor does it matter who else is told.
