@@ -20,7 +20,7 @@ run: $(READY)
 
 # The everyday tests: four minutes on 2 CPU cores.
 test: $(READY_DEV)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 2 --no-loadscope-reorder
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest --numprocesses 3 --no-loadscope-reorder
 
 # What `make test` leaves out: faults, a real Slurm, Chromium, the tutorial, dry runs, NF4, the documentation, and more random input.
 test-all: $(READY_DEV)
