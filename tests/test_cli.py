@@ -56,7 +56,7 @@ def outctl(
     }
     (tmp_path / "config" / "config.yaml").write_text(yaml.safe_dump(experiment))
     monkeypatch.chdir(tmp_path)
-    # What making the model has printed is none of the command's output.
+    # This was printed while the model was made, not by the command.
     capsys.readouterr()
 
     def run(*arguments: str) -> Ended:

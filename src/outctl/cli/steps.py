@@ -45,7 +45,7 @@ FLAGS = {
     "temperature": "File with the temperature to ask at, for the variant of that name.",
     "reference_dir": "The reference model, prepared, where the configuration names one.",
     "output": "Where to write; default: the workflow's path.",
-    "checkpoints": "Where what is done so far is kept; default: the workflow's path.",
+    "checkpoints": "Directory of the checkpoints, from which an interrupted job goes on; default: the workflow's path.",
     "tensorboard": "Directory of its event files; default: the workflow's path.",
     "tracking": "Where services keep their files; default: the workflow's path.",
     "report_to": "A service to report to as well: mlflow, trackio or wandb; repeat for several.",

@@ -11,6 +11,7 @@ clusters that the variance is estimated from, by the ratio of Student's t quanti
 """
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -30,6 +31,8 @@ class Sharing:
 
     def of(self, numbers: Sequence[int]) -> "Sharing":
         """Some of the samples."""
+        if list(numbers) == list(range(len(self.subjects))):
+            return self
         return Sharing([self.subjects[number] for number in numbers])
 
     @classmethod
@@ -59,7 +62,7 @@ class Sharing:
         count = u.size
         if count != len(self.subjects):
             raise ValueError(f"{count} samples, and subjects of {len(self.subjects)}")
-        together = self._together()
+        together = self._together
         if together.nnz == count or all(own == self.subjects[0] for own in self.subjects):
             return 1.0
         paired = together.nnz / count**2
@@ -72,6 +75,7 @@ class Sharing:
         few, many = (float(stats.t.ppf(0.5 + confidence / 2.0, own - 1.0)) for own in (self._clusters(), count))
         return ratio * float((few / many) ** 2)
 
+    @cached_property
     def _together(self) -> Any:
         """Sparse matrix (n, n) with 1 where two samples have something in common, and for each with itself."""
         from scipy import sparse
